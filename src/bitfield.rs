@@ -1,0 +1,154 @@
+//! A set of pieces as bits, in the order of the wire: piece 0 is the highest bit of the first byte (BEP 3).
+//!
+//! Invariant: bits past the last piece are zero, and `count` is the number of bits that are set.
+
+use std::ops::Range;
+
+/// Which of a torrent's pieces somebody has. The number of pieces is fixed when it is made.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bitfield {
+    bytes: Vec<u8>,
+    len: u32,
+    count: u32,
+}
+
+impl Bitfield {
+    /// A set of none of `len` pieces.
+    pub fn new(len: u32) -> Self {
+        Bitfield { bytes: vec![0; (len as usize).div_ceil(8)], len, count: 0 }
+    }
+
+    /// A set of all of `len` pieces.
+    pub fn full(len: u32) -> Self {
+        let mut bits = Bitfield { bytes: vec![0xff; (len as usize).div_ceil(8)], len, count: len };
+        let spare = bits.bytes.len() * 8 - len as usize;
+        if let Some(last) = bits.bytes.last_mut() {
+            *last <<= spare;
+        }
+        bits
+    }
+
+    /// Reads the payload of a `bitfield` message. `None` if it has the wrong length or a spare bit is set,
+    /// for which BEP 3 has the connection dropped.
+    pub fn from_bytes(bytes: &[u8], len: u32) -> Option<Self> {
+        if bytes.len() != (len as usize).div_ceil(8) {
+            return None;
+        }
+        let spare = bytes.len() * 8 - len as usize;
+        if spare > 0 && bytes[bytes.len() - 1] & ((1u8 << spare) - 1) != 0 {
+            return None;
+        }
+        let count = bytes.iter().map(|b| b.count_ones()).sum();
+        Some(Bitfield { bytes: bytes.to_vec(), len, count })
+    }
+
+    /// The payload of a `bitfield` message.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many pieces there are, in the set or not.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether the torrent has no pieces at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many pieces are in the set.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether every piece is in the set.
+    pub fn is_full(&self) -> bool {
+        self.count == self.len
+    }
+
+    /// Whether piece `index` is in the set; false for an index out of range.
+    pub fn has(&self, index: u32) -> bool {
+        index < self.len && self.bytes[index as usize / 8] & mask(index) != 0
+    }
+
+    /// Puts piece `index` into the set. True if it was not there before; an index out of range changes nothing.
+    pub fn set(&mut self, index: u32) -> bool {
+        if index >= self.len || self.has(index) {
+            return false;
+        }
+        self.bytes[index as usize / 8] |= mask(index);
+        self.count += 1;
+        true
+    }
+
+    /// Takes piece `index` out of the set. True if it was there.
+    pub fn clear(&mut self, index: u32) -> bool {
+        if !self.has(index) {
+            return false;
+        }
+        self.bytes[index as usize / 8] &= !mask(index);
+        self.count -= 1;
+        true
+    }
+
+    /// The pieces in the set, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).flat_map(|(at, byte)| {
+            (0..8u32).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at as u32 * 8 + bit)
+        })
+    }
+
+    /// The pieces in the set as ascending ranges that do not touch.
+    pub fn ranges(&self) -> Vec<Range<u32>> {
+        let mut ranges: Vec<Range<u32>> = Vec::new();
+        for index in self.iter() {
+            match ranges.last_mut() {
+                Some(last) if last.end == index => last.end += 1,
+                _ => ranges.push(index..index + 1),
+            }
+        }
+        ranges
+    }
+}
+
+impl std::fmt::Debug for Bitfield {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{} pieces", self.count, self.len)
+    }
+}
+
+fn mask(index: u32) -> u8 {
+    0x80 >> (index % 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_has_no_spare_bits() {
+        for len in 0..40 {
+            let bits = Bitfield::full(len);
+            assert_eq!(bits.iter().count() as u32, len);
+            assert_eq!(Bitfield::from_bytes(bits.as_bytes(), len), Some(bits));
+        }
+    }
+
+    #[test]
+    fn wrong_length_and_spare_bits_are_refused() {
+        assert_eq!(Bitfield::from_bytes(&[0xff], 9), None);
+        assert_eq!(Bitfield::from_bytes(&[0xff, 0x81], 9), None);
+        assert_eq!(Bitfield::from_bytes(&[0xff, 0x80], 9).map(|b| b.count()), Some(9));
+    }
+
+    #[test]
+    fn set_and_clear_keep_the_count() {
+        let mut bits = Bitfield::new(10);
+        assert!(bits.set(9) && !bits.set(9) && !bits.set(10));
+        assert!(bits.set(3) && bits.set(4));
+        assert_eq!(bits.ranges(), vec![3..5, 9..10]);
+        assert!(bits.clear(9) && !bits.clear(9));
+        assert_eq!(bits.count(), 2);
+    }
+}

@@ -1,0 +1,18 @@
+//! shoal: a swarm file-sharing system. A tracker keeps a searchable catalogue and knows who holds which
+//! piece; peers publish, find, download and serve files over BitTorrent. Everything is synchronous: plain
+//! `std::net` sockets, one thread per connection. `docs/THREADS.md` walks through the threads.
+//!
+//! The modules in layers, each knowing only those above it in this list:
+//!
+//! 0. [`bencode`], [`bitfield`], [`hash`], [`mailbox`]
+//! 1. [`torrent`]: metainfo and geometry
+//! 2. [`peer`]'s and [`tracker`]'s pure parts: messages, sessions, picker, admission
+//! 3. [`peer`] and [`tracker`]: the threads
+
+pub mod bencode;
+pub mod bitfield;
+pub mod hash;
+pub mod mailbox;
+pub mod peer;
+pub mod torrent;
+pub mod tracker;
