@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from clients import Aria2, Client, Tracker
+from clients import Aria2, Client, Libtorrent, Tracker
 from inputs import differences, file_tree, half_of, single_file
 from processes import Failure, Process, wait_until
 
@@ -102,6 +102,12 @@ def swarm(case: Case, tracker: Tracker, form: str, maker: Client, seeder: Client
         running.append((client, target, client.download(case, torrent, target, stay=True, name=f"leecher {number}")))
     for client, target, process in running:
         case.wait_for_copy(source, target, client, process)
+    if isinstance(seeder, Libtorrent):
+        seed.stop()
+        sent = int(seed.expect(r'"uploaded": (\d+)').group(1))
+        needed = len(leechers) * sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+        if sent > 0.9 * needed:
+            raise Failure(f"the leechers hardly traded: {sent} of the {needed} bytes that they needed came from the seed")
 
 
 def halves(case: Case, _: Tracker, form: str, between: Client, other: Client):

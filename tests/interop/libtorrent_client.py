@@ -1,8 +1,8 @@
 """One libtorrent session as a process, with the command line of our own `torrent`.
 
     libtorrent_client.py create PATH -o FILE [--tracker URL] [--format hybrid|v2|v1] [--piece-length N]
-    libtorrent_client.py seed FILE DIR [--peer IP:PORT]... [--trust]
-    libtorrent_client.py download FILE -d DIR [--peer IP:PORT]... [--seed]
+    libtorrent_client.py seed FILE DIR [--peer IP:PORT]... [--trust] [--fast]
+    libtorrent_client.py download FILE -d DIR [--peer IP:PORT]... [--seed] [--fast]
 
 It prints `listening on IP:PORT`, then `connected` at the first peer, `complete` when it has everything, and at
 the end its payload counters as one JSON line. A download ends by itself unless `--seed` is given; SIGTERM ends it
@@ -45,6 +45,14 @@ SETTINGS = {
     "min_reconnect_time": 1,
     "tick_interval": 100,  # peers are dialled at a tick: ten a second rather than two
     "stop_tracker_timeout": 1,
+}
+
+# For few peers on a fast network (`--fast`): more in the send buffer, and a hashing thread for each core.
+FAST = {
+    "send_buffer_low_watermark": 1 << 20,
+    "send_buffer_watermark": 4 << 20,
+    "send_buffer_watermark_factor": 150,
+    "hashing_threads": os.cpu_count(),
 }
 
 
@@ -97,7 +105,7 @@ def share(args):
     wanted = LOG_ALERTS if args.verbose else lt.alert.category_t.connect_notification
     wanted |= lt.alert.category_t.status_notification | lt.alert.category_t.storage_notification
     settings = dict(SETTINGS, listen_interfaces=args.listen, alert_mask=int(wanted))
-    session = lt.session(settings)
+    session = lt.session(settings | FAST if args.fast else settings)
     say(f"listening on 127.0.0.1:{session.listen_port()}")
 
     handle = session.add_torrent(parameters(args))
@@ -148,6 +156,7 @@ def main():
     shared.add_argument("--up", type=int, default=0, help="bytes a second")
     shared.add_argument("--down", type=int, default=0, help="bytes a second")
     shared.add_argument("--trust", action="store_true", help="do not hash the data first (seed_mode)")
+    shared.add_argument("--fast", action="store_true", help="settings for few peers on a fast network")
     shared.add_argument("-v", "--verbose", action="store_true", help="print every alert")
     seed = actions.add_parser("seed", parents=[shared])
     seed.add_argument("file")

@@ -31,17 +31,16 @@ def wait_until(condition, what: str, limit: float = LIMIT, pause: float = 0.02):
 class Process:
     """A running program. Standard output and standard error go, in order, to one log file."""
 
-    def __init__(self, name: str, command: list, log: Path, home: Path, strict: bool = False, env: dict | None = None):
+    def __init__(self, name: str, command: list, log: Path, home: Path, strict: bool = False):
         """`home` is where the program keeps its state. A `strict` program has to end politely."""
         self.name = name
         self.log = log
         self.strict = strict
         self.command = [str(part) for part in command]
         home.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ, HOME=str(home), RUST_BACKTRACE="1", RUST_LOG=os.environ.get("RUST_LOG", "info"))
+        environment = dict(os.environ, HOME=str(home), RUST_BACKTRACE="1")
         for kind in ("CONFIG", "DATA", "STATE", "CACHE"):
             environment[f"XDG_{kind}_HOME"] = str(home / kind.lower())
-        environment.update(env or {})
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
