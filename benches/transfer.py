@@ -34,7 +34,7 @@ from pathlib import Path
 INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 sys.path.insert(0, str(INTEROP))
 
-from processes import Failure, Process  # noqa: E402
+from processes import POLITE, Failure, Process  # noqa: E402
 
 LISTENING = r"listening on (\d+\.\d+\.\d+\.\d+:\d+)"
 POLL = 0.002  # seconds; the error of the clock
@@ -82,15 +82,15 @@ def cpu_so_far(process: Process) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def reap(process: Process) -> resource.struct_rusage:
-    """Waits for the end of a process and returns what it used; it must have succeeded."""
-    end = time.monotonic() + LIMIT
+def reap(process: Process, limit: float) -> resource.struct_rusage:
+    """Waits for the end of a process and returns what it used."""
+    end = time.monotonic() + limit
     while True:
         pid, status, usage = os.wait4(process.process.pid, os.WNOHANG)
         if pid:
             break
         if time.monotonic() > end:
-            raise Failure(f"{process.name} was not done after {LIMIT:.0f} s")
+            raise Failure(f"{process.name} was not done after {limit:.0f} s")
         time.sleep(POLL)
     process.process.returncode = os.waitstatus_to_exitcode(status)
     return usage
@@ -110,10 +110,10 @@ def transfer(client: Client, torrent: Path, data: Path, work: Path) -> Figures:
         leecher.expect(client.clock, pause=POLL)
         start = time.monotonic()
         before = cpu_so_far(seed) + cpu_so_far(leecher)
-        received = reap(leecher)
+        received = reap(leecher, LIMIT)
         wall = time.monotonic() - start
         seed.process.send_signal(signal.SIGTERM)
-        sent = reap(seed)
+        sent = reap(seed, POLITE)
         if leecher.process.returncode != 0:
             raise Failure(f"{leecher.name} ended with status {leecher.process.returncode}:\n{leecher.text()[-2000:]}")
         if not filecmp.cmp(data, target / data.name, shallow=False):
