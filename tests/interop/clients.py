@@ -22,7 +22,10 @@ HERE = Path(__file__).parent
 
 def run(command: list, what: str):
     """A command that does its work and ends, or fails with what it said."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
+    try:
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failure(f"{what}: {error}") from None
     if done.returncode != 0:
         raise Failure(f"{what} ended with status {done.returncode}: {(done.stderr or done.stdout).strip()[-500:]}")
 
@@ -59,19 +62,29 @@ class Shoal(Client):
     strict = True
 
     def __init__(self, binaries: Path):
+        self.binaries = binaries
         self.program = [binaries / "torrent"]
+
+    def tracker(self, data: Path) -> list:
+        return [self.binaries / "tracker", "--listen", "127.0.0.1:0", "--data", data]
 
 
 class Libtorrent(Client):
     name = "libtorrent"
 
-    def __init__(self, name: str = "libtorrent", verbose: bool = True):
-        self.name = name
-        self.program = [sys.executable, HERE / "libtorrent_client.py"]
-        self.options = ["--verbose"] if verbose else []
+    program = [sys.executable, HERE / "libtorrent_client.py"]
 
     def start(self, case, name, arguments, peers, up):
-        return super().start(case, name, arguments + self.options, peers, up)
+        return super().start(case, name, [*arguments, "--verbose"], peers, up)
+
+
+class StandIn(Libtorrent):
+    """libtorrent in our place: what it cannot do with itself is not our fault."""
+
+    name = "stand-in"
+
+    def tracker(self, data: Path) -> list:
+        return [sys.executable, HERE / "standin.py"]
 
 
 class Aria2(Client):
@@ -130,8 +143,8 @@ class Aria2(Client):
 class Tracker:
     """Our tracker (or its stand-in) as the tests see it: an address, and how many seeds a swarm has."""
 
-    def __init__(self, case, command: list, strict: bool):
-        self.process = case.start("tracker", [*command], strict=strict)
+    def __init__(self, case, us):
+        self.process = case.start("tracker", us.tracker(case.folder("data")), strict=us.strict)
         self.url = f"http://{self.process.address()}"
         self.announce = f"{self.url}/announce"
 

@@ -42,9 +42,12 @@ class Process:
         for kind in ("CONFIG", "DATA", "STATE", "CACHE"):
             environment[f"XDG_{kind}_HOME"] = str(home / kind.lower())
         with open(log, "wb") as output:
-            self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-            )
+            try:
+                self.process = subprocess.Popen(
+                    self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+                )
+            except OSError as error:
+                raise Failure(f"{name} did not start: {error}") from None
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")

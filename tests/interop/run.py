@@ -17,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cases import Case, Test, all_tests
-from clients import Aria2, Libtorrent, Shoal, Tracker
+from clients import Aria2, Libtorrent, Shoal, StandIn, Tracker
 from processes import Failure, Process
 
 HERE = Path(__file__).parent
 TAIL = 40  # lines of each log
+GIVE_UP = 8  # failed cases; each may have waited out its limit, and the first few tell enough
 
 
 def tail(process: Process, count: int = TAIL) -> str:
@@ -34,20 +35,18 @@ def tail(process: Process, count: int = TAIL) -> str:
 def run_one(test: Test, root: Path, tracker: Tracker) -> str | None:
     """Runs one case and ends its processes. Returns what went wrong, with the logs, or nothing."""
     case = Case(test.name, root)
-    problem = None
+    problems = []
     try:
         test.run(case, tracker)
     except Failure as failure:
-        problem = str(failure)
+        problems.append(str(failure))
     except Exception as error:  # a fault of the tests is a failure too, and ends no other case
-        problem = f"{type(error).__name__}: {error}"
+        problems.append(f"{type(error).__name__}: {error}")
     finally:
-        logs = "\n".join(tail(process) for process in case.processes)  # before they are told to end
-        complaints = case.stop()
-    if problem is None and complaints:
-        problem = "; ".join(complaints)
-        logs = "\n".join(tail(process) for process in case.processes)
-    return None if problem is None else f"{problem}\n{logs}\n{tail(tracker.process, 15)}"
+        problems += case.stop()
+    if not problems:
+        return None
+    return "\n".join(["; ".join(problems), *map(tail, case.processes), tail(tracker.process, 15)])
 
 
 class Report:
@@ -55,43 +54,67 @@ class Report:
 
     def __init__(self, total: int):
         self.total = total
-        self.failed: list[str] = []
-        self.skipped = 0
-        self.done = 0
+        self.passed = self.failed = self.skipped = 0
+        self.start = time.monotonic()
         self.lock = threading.Lock()
 
-    def skip(self, test: Test):
+    def line(self, verdict: str, name: str):
+        done = self.passed + self.failed + self.skipped
+        print(f"{done:3}/{self.total} {verdict} {name}", flush=True)
+
+    def skip(self, test: Test, reason: str):
         with self.lock:
-            self.done += 1
             self.skipped += 1
-            print(f"{self.done:3}/{self.total} skip {test.name}: {test.skip}", flush=True)
+            self.line("skip", f"{test.name}: {reason}")
 
     def add(self, test: Test, problem: str | None, seconds: float):
         with self.lock:
-            self.done += 1
-            verdict = "ok  " if problem is None else "FAIL"
-            print(f"{self.done:3}/{self.total} {verdict} {test.name} ({seconds:.1f} s)", flush=True)
+            self.passed += problem is None
+            self.failed += problem is not None
+            self.line("ok  " if problem is None else "FAIL", f"{test.name} ({seconds:.1f} s)")
             if problem is not None:
-                self.failed.append(test.name)
                 print(f"    {problem}", flush=True)
 
+    def fail(self, problem: str):
+        """What went wrong outside of any case."""
+        with self.lock:
+            self.failed += 1
+            print(f"FAIL {problem}", flush=True)
 
-def run_all(tests: list[Test], root: Path, tracker: Tracker, jobs: int, keep: bool) -> Report:
-    report = Report(len(tests))
+    def summary(self) -> str:
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        seconds = time.monotonic() - self.start
+        return f"interop: {self.passed} passed, {self.failed} failed{skipped} in {seconds:.0f} s"
 
+
+def run_all(tests: list[Test], root: Path, tracker: Tracker, report: Report, args):
     def work(numbered):
         number, test = numbered
-        if test.skip:
-            return report.skip(test)
+        reason = "too many failed" if report.failed >= GIVE_UP else test.skip
+        if reason:
+            return report.skip(test, reason)
         folder = root / f"{number:03}"
         start = time.monotonic()
         problem = run_one(test, folder, tracker)
         report.add(test, problem, time.monotonic() - start)
-        if problem is None or not keep:
+        if problem is None or not args.keep:
             shutil.rmtree(folder, ignore_errors=True)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(work, enumerate(tests)))
+
+
+def run_with_tracker(tests: list[Test], root: Path, us, args) -> Report:
+    """Runs the cases around one tracker, which has to survive them and to end politely."""
+    report = Report(len(tests))
+    house = Case("tracker", root / "tracker")
+    try:
+        run_all(tests, root, Tracker(house, us), report, args)
+    except Failure as failure:  # without a tracker there is nothing to run
+        report.fail("\n".join([str(failure), *map(tail, house.processes)]))
+    finally:
+        for complaint in house.stop():
+            report.fail(complaint)
     return report
 
 
@@ -105,33 +128,23 @@ def main() -> int:
     parser.add_argument("--stand-in", action="store_true", help="let libtorrent play our part")
     args = parser.parse_args()
 
-    us = Libtorrent("stand-in") if args.stand_in else Shoal(args.bin.resolve())
+    us = StandIn() if args.stand_in else Shoal(args.bin.resolve())
     tests = all_tests(us, Libtorrent(), Aria2())
     tests = [test for test in tests if all(word in test.name for word in args.words)]
     if args.list:
         print("\n".join(test.name for test in tests))
         return 0
 
-    start = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="shoal-interop-"))
-    house = Case("tracker", root / "tracker")
     try:
-        program = [sys.executable, HERE / "standin.py"] if args.stand_in else [us.program[0].with_name("tracker")]
-        options = [] if args.stand_in else ["--listen", "127.0.0.1:0", "--data", house.folder("data")]
-        tracker = Tracker(house, [*program, *options], strict=not args.stand_in)
-        report = run_all(tests, root, tracker, args.jobs, args.keep)
+        report = run_with_tracker(tests, root, us, args)
     finally:
-        complaints = house.stop()
         if not args.keep:
             shutil.rmtree(root, ignore_errors=True)
-    for line in complaints:
-        print(f"FAIL {line}")
-    failed = len(report.failed) + len(complaints)
-    passed = report.done - report.skipped - len(report.failed)
-    skipped = f", {report.skipped} skipped" if report.skipped else ""
-    kept = f"; kept in {root}" if args.keep and failed else ""
-    print(f"interop: {passed} passed, {failed} failed{skipped} in {time.monotonic() - start:.0f} s{kept}")
-    return 1 if failed else 0
+    if args.keep:
+        print(f"kept: {root}")
+    print(report.summary())
+    return 1 if report.failed or not tests else 0
 
 
 if __name__ == "__main__":
