@@ -5,6 +5,7 @@ wrong (its pull request 1905) and finds nobody. Debian 12 has such an aria2; Deb
 libraries it was built for. So the packages of Debian 13 are unpacked, not installed, in a folder of the venv.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -70,9 +71,10 @@ def unpack_newer():
 
 
 def install():
-    """The ordinary way, as root: whatever version this system has."""
-    subprocess.run(["apt-get", "-q", "update"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["apt-get", "-q", "install", "-y", "--no-install-recommends", "aria2"], check=True)
+    """The ordinary way, as root or through sudo: whatever version this system has."""
+    apt = [*([] if os.geteuid() == 0 else ["sudo"]), "apt-get", "-q"]
+    subprocess.run([*apt, "update"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*apt, "install", "-y", "--no-install-recommends", "aria2"], check=True)
 
 
 def main() -> int:
