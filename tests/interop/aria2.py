@@ -66,6 +66,7 @@ def unpack_newer():
         fetch = ["install", "-y", "--no-install-recommends", "--download-only", "aria2"]
         subprocess.run([*apt, *fetch], check=True, stdout=subprocess.DEVNULL)
         shutil.rmtree(UNPACKED, ignore_errors=True)
+        UNPACKED.mkdir(parents=True)
         for package in sorted((root / "cache/archives").glob("*.deb")):
             subprocess.run(["dpkg-deb", "-x", package, UNPACKED], check=True)
 
