@@ -5,11 +5,15 @@
 //! the hashes; every v2 piece layer is under the root of its file; a hybrid torrent says the same in both its parts.
 //! Symbolic links (BEP 47, attr `l`) are dropped like pad files: they have no bytes, and we make no links.
 
+mod listed;
+
 use std::collections::HashMap;
 use std::ops::Range;
 
+use listed::{Kind, Listed};
+
 use super::geometry::{Geometry, Layout};
-use super::paths::{MAX_PATH_DEPTH, collision, unsafe_name};
+use super::paths::{collision, unsafe_name};
 use super::{FileEntry, InfoHash, Torrent, TorrentError, V1, V2};
 use crate::bencode::{self, Dict, List, Value};
 use crate::hash::{self, Hash256, LEAF_LEN};
@@ -85,6 +89,8 @@ struct Fields<'a> {
     length: Option<Value<'a>>,
     files: Option<Value<'a>>,
     file_tree: Option<Value<'a>>,
+    /// Of the only file, if there is no list.
+    executable: bool,
 }
 
 /// What the torrent holds, checked.
@@ -98,7 +104,7 @@ struct Content<'a> {
 
 impl<'a> Fields<'a> {
     fn read(info: Dict<'a>) -> Self {
-        let mut fields = Fields::default();
+        let mut fields = Fields { executable: listed::attributes(info).1, ..Fields::default() };
         for (key, value) in info.iter() {
             let field = match key {
                 b"name" => &mut fields.name,
@@ -183,14 +189,13 @@ impl<'a> Fields<'a> {
 
     fn v1_files(&self, name: &str) -> Result<Vec<Listed>> {
         match (self.length, self.files) {
-            (Some(length), None) => Ok(vec![Listed {
-                path: vec![name.to_owned()],
-                len: file_len(Some(length))?,
-                ..Listed::default()
-            }]),
+            (Some(length), None) => {
+                let (path, len) = (vec![name.to_owned()], listed::file_len(Some(length))?);
+                Ok(vec![Listed { path, len, executable: self.executable, ..Listed::default() }])
+            }
             (None, Some(files)) => {
                 let files = files.as_list().ok_or(wrong("files", "a list"))?;
-                files.iter().enumerate().map(|(count, file)| limited(count, v1_file(file)?)).collect()
+                listed::v1_files(files)
             }
             (Some(_), Some(_)) => Err(TorrentError::Contradiction("it has both `length` and `files`")),
             (None, None) => Err(TorrentError::Missing("length` or `files")),
@@ -199,111 +204,8 @@ impl<'a> Fields<'a> {
 
     fn v2_files(&self) -> Result<Vec<Listed>> {
         let tree = self.file_tree.ok_or(TorrentError::Missing("file tree"))?;
-        let mut files = Vec::new();
-        walk(tree.as_dict().ok_or(wrong("file tree", "a dictionary"))?, &mut Vec::new(), &mut files)?;
-        Ok(files)
+        listed::v2_files(tree.as_dict().ok_or(wrong("file tree", "a dictionary"))?)
     }
-}
-
-/// A file as one of the two lists has it.
-#[derive(Default)]
-struct Listed {
-    path: Vec<String>,
-    len: u64,
-    kind: Kind,
-    executable: bool,
-    root: Option<Hash256>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Kind {
-    #[default]
-    File,
-    Pad,
-    Link,
-}
-
-impl Listed {
-    fn into_entry(self) -> FileEntry {
-        FileEntry { path: self.path, len: self.len, executable: self.executable, pieces_root: self.root }
-    }
-}
-
-/// One entry of `files` (BEP 3), with its attributes (BEP 47).
-fn v1_file(value: Value) -> Result<Listed> {
-    let file = value.as_dict().ok_or(wrong("files", "a list of dictionaries"))?;
-    let (kind, executable) = attributes(file);
-    let len = file_len(file.get("length"))?;
-    check_link(kind, len)?;
-    let path = file.get("path.utf-8").or(file.get("path")).ok_or(TorrentError::Missing("path"))?;
-    let path = match kind {
-        // Never created, so it does not matter what it is called.
-        Kind::Pad => Vec::new(),
-        _ => v1_path(path.as_list().ok_or(wrong("path", "a list"))?)?,
-    };
-    Ok(Listed { path, len, kind, executable, root: None })
-}
-
-fn v1_path(names: List) -> Result<Vec<String>> {
-    let mut path = Vec::new();
-    for name in names.iter() {
-        if path.len() == MAX_PATH_DEPTH {
-            return Err(too_deep(&path));
-        }
-        let name = component(name.as_bytes().ok_or(wrong("path", "a list of strings"))?, &path.join("/"))?;
-        path.push(name);
-    }
-    if path.is_empty() { Err(wrong("path", "a list with a name in it")) } else { Ok(path) }
-}
-
-/// Gathers the files below one folder of a v2 `file tree`. A file is a dictionary with the one key "".
-fn walk(folder: Dict, path: &mut Vec<String>, files: &mut Vec<Listed>) -> Result<()> {
-    if path.len() == MAX_PATH_DEPTH {
-        return Err(too_deep(path));
-    }
-    let mut last: Option<&[u8]> = None;
-    for (name, value) in folder.iter() {
-        // The order of the tree is the order of the pieces, so here it counts.
-        if last.is_some_and(|last| last > name) {
-            return Err(wrong("file tree", "sorted"));
-        }
-        last = Some(name);
-        if std::str::from_utf8(name).is_err() {
-            return Err(wrong("file tree", "UTF-8"));
-        }
-        path.push(component(name, &path.join("/"))?);
-        let node = value.as_dict().ok_or(wrong("file tree", "made of dictionaries"))?;
-        match node.iter().next() {
-            Some((b"", file)) if node.iter().count() == 1 => {
-                let file = file.as_dict().ok_or(wrong("file tree", "made of dictionaries"))?;
-                files.push(limited(files.len(), v2_file(file, path)?)?);
-            }
-            Some((b"", _)) => return Err(TorrentError::Collision { path: shown(&path.join("/")) }),
-            Some(_) => walk(node, path, files)?,
-            None => return Err(wrong("file tree", "without empty folders")),
-        }
-        path.pop();
-    }
-    Ok(())
-}
-
-/// One file of a v2 `file tree`.
-fn v2_file(file: Dict, path: &[String]) -> Result<Listed> {
-    let (kind, executable) = attributes(file);
-    let len = file_len(file.get("length"))?;
-    check_link(kind, len)?;
-    let root = match file.get("pieces root").map(Value::as_bytes) {
-        Some(root) => {
-            Some(root.and_then(|root| root.try_into().ok()).ok_or(wrong("pieces root", "32 bytes"))?)
-        }
-        None if len > 0 => return Err(TorrentError::Missing("pieces root")),
-        None => None,
-    };
-    // BEP 52: padding is implied here, never listed.
-    if kind == Kind::Pad {
-        return Err(wrong("file tree", "without pad files"));
-    }
-    Ok(Listed { path: path.to_vec(), len, kind, executable, root })
 }
 
 /// v1: everything stands in the stream as it is listed.
@@ -422,35 +324,6 @@ fn text(root: Dict, key: &str) -> Option<String> {
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// BEP 47: `p` a pad file, `l` a symbolic link, `x` executable.
-fn attributes(file: Dict) -> (Kind, bool) {
-    let attr = file.bytes("attr").unwrap_or_default();
-    let kind = match attr {
-        _ if attr.contains(&b'p') => Kind::Pad,
-        _ if attr.contains(&b'l') => Kind::Link,
-        _ => Kind::File,
-    };
-    (kind, attr.contains(&b'x'))
-}
-
-fn check_link(kind: Kind, len: u64) -> Result<()> {
-    if kind == Kind::Link && len > 0 { Err(wrong("length", "0 for a symbolic link")) } else { Ok(()) }
-}
-
-fn file_len(value: Option<Value>) -> Result<u64> {
-    let len = value.ok_or(TorrentError::Missing("length"))?.as_int();
-    len.and_then(|len| u64::try_from(len).ok()).ok_or(wrong("length", "a number that is not negative"))
-}
-
-/// Passes `file` on if it may be number `count` of a torrent's files, counted from 0.
-fn limited(count: usize, file: Listed) -> Result<Listed> {
-    // A hybrid torrent lists up to one pad file for each file.
-    if count >= 2 * MAX_FILES || (count >= MAX_FILES && file.kind == Kind::File) {
-        return Err(TorrentError::TooLarge { what: "the list", limit: MAX_FILES as u64, unit: "files" });
-    }
-    Ok(file)
-}
-
 /// One name in a path below `folder`. Old v1 torrents are not always in UTF-8; what is not is replaced.
 fn component(bytes: &[u8], folder: &str) -> Result<String> {
     let name = String::from_utf8_lossy(bytes);
@@ -458,10 +331,6 @@ fn component(bytes: &[u8], folder: &str) -> Result<String> {
         None => Ok(name.into_owned()),
         Some(why) => Err(TorrentError::UnsafeName { name: shown(&name), folder: shown(folder), why }),
     }
-}
-
-fn too_deep(path: &[String]) -> TorrentError {
-    TorrentError::TooDeep { path: shown(&path.join("/")) }
 }
 
 fn wrong(key: &'static str, must: &'static str) -> TorrentError {
