@@ -36,6 +36,7 @@ fn lists_and_dictionaries_are_views_of_the_input() {
     assert_eq!(dict.bytes("z"), Some(&b""[..]));
     assert_eq!(dict.int("z"), None);
     assert_eq!(dict.get("nothing"), None);
+    assert_eq!(dict.pick(["z", "nothing", "spam"]), [Some(Value::Bytes(b"")), None, Some(Value::Int(-7))]);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn proofs_hold_for_the_node_the_place_and_the_root_only() {
     for (index, leaf) in leaves.iter().enumerate() {
         let pair = |at: usize| sha256(&leaves[at..at + 2].concat());
         let four = |at: usize| sha256(&[pair(at), pair(at + 2)].concat());
-        let uncles = [leaves[index ^ 1], pair((index / 2 ^ 1) * 2), four((index / 4 ^ 1) * 4)];
+        let uncles = [leaves[index ^ 1], pair(((index / 2) ^ 1) * 2), four(((index / 4) ^ 1) * 4)];
         assert!(proves(*leaf, index, &uncles, &root));
         assert!(!proves(*leaf, index ^ 1, &uncles, &root));
         assert!(!proves(*leaf, index + 8, &uncles, &root));

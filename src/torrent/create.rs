@@ -214,7 +214,7 @@ impl Source {
             pieces: &pieces,
             threads: options.threads,
         };
-        let mut hashes = each_piece(job, &|piece, data| {
+        let mut hashes = each_piece(job, |piece, data| {
             let data = data.map_err(|error| {
                 let path = self.path_of(&self.files[error.file]);
                 match error.source.kind() {

@@ -48,10 +48,19 @@ pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
         });
     }
     let root = bencode::parse(&bytes)?.as_dict().ok_or(TorrentError::NotATorrent)?;
-    let info = root.get("info").and_then(Value::as_dict).ok_or(TorrentError::NotATorrent)?;
+    let [info, layers, announce, tiers, comment, created_by, date] = root.pick([
+        "info",
+        "piece layers",
+        "announce",
+        "announce-list",
+        "comment",
+        "created by",
+        "creation date",
+    ]);
+    let info = info.and_then(Value::as_dict).ok_or(TorrentError::NotATorrent)?;
     let fields = Fields::read(info);
     let name = fields.name()?;
-    let content = fields.content(root, &name)?;
+    let content = fields.content(layers, &name)?;
     Ok(Torrent {
         name,
         info: range_of(info.raw(), &bytes),
@@ -62,11 +71,11 @@ pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
         single_file: content.single_file,
         geometry: content.geometry,
         files: content.files,
-        trackers: trackers(root),
-        private: info.int("private") == Some(1),
-        comment: text(root, "comment"),
-        created_by: text(root, "created by"),
-        creation_date: root.int("creation date"),
+        trackers: trackers(tiers, announce),
+        private: fields.private == Some(Value::Int(1)),
+        comment: text(comment),
+        created_by: text(created_by),
+        creation_date: date.and_then(Value::as_int),
         bytes: bytes.into_boxed_slice(),
     })
 }
@@ -77,20 +86,18 @@ fn range_of(part: &[u8], whole: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-/// What the info dictionary says that is of use to us, as it stands there. Gathered in one pass, because the file lists
-/// can be long.
-#[derive(Default)]
+/// What the info dictionary says that is of use to us, as it stands there.
 struct Fields<'a> {
     name: Option<Value<'a>>,
-    name_utf8: Option<Value<'a>>,
     piece_length: Option<Value<'a>>,
     meta_version: Option<Value<'a>>,
     pieces: Option<Value<'a>>,
     length: Option<Value<'a>>,
+    /// Attributes of the only file, if there is no list.
+    attr: Option<Value<'a>>,
     files: Option<Value<'a>>,
     file_tree: Option<Value<'a>>,
-    /// Of the only file, if there is no list.
-    executable: bool,
+    private: Option<Value<'a>>,
 }
 
 /// What the torrent holds, checked.
@@ -104,30 +111,20 @@ struct Content<'a> {
 
 impl<'a> Fields<'a> {
     fn read(info: Dict<'a>) -> Self {
-        let mut fields = Fields { executable: listed::attributes(info).1, ..Fields::default() };
-        for (key, value) in info.iter() {
-            let field = match key {
-                b"name" => &mut fields.name,
-                b"name.utf-8" => &mut fields.name_utf8,
-                b"piece length" => &mut fields.piece_length,
-                b"meta version" => &mut fields.meta_version,
-                b"pieces" => &mut fields.pieces,
-                b"length" => &mut fields.length,
-                b"files" => &mut fields.files,
-                b"file tree" => &mut fields.file_tree,
-                _ => continue,
-            };
-            *field = Some(value);
-        }
-        fields
+        let [name, name_utf8, piece_length, meta_version, pieces] =
+            info.pick(["name", "name.utf-8", "piece length", "meta version", "pieces"]);
+        let [length, attr, files, file_tree, private] =
+            info.pick(["length", "attr", "files", "file tree", "private"]);
+        let name = name_utf8.or(name);
+        Fields { name, piece_length, meta_version, pieces, length, attr, files, file_tree, private }
     }
 
     fn name(&self) -> Result<String> {
-        let value = self.name_utf8.or(self.name).ok_or(TorrentError::Missing("name"))?;
-        component(value.as_bytes().ok_or(wrong("name", "a string"))?, "")
+        let value = self.name.ok_or(TorrentError::Missing("name"))?;
+        component(value.as_bytes().ok_or(wrong("name", "a string"))?, &[])
     }
 
-    fn content(&self, root: Dict<'a>, name: &str) -> Result<Content<'a>> {
+    fn content(&self, layers: Option<Value<'a>>, name: &str) -> Result<Content<'a>> {
         let has_v2 = match self.meta_version.map(Value::as_int) {
             None | Some(Some(1)) => false,
             Some(Some(2)) => true,
@@ -144,12 +141,15 @@ impl<'a> Fields<'a> {
         };
         let pieces = if has_v1 { Some(self.pieces(geometry.piece_count())?) } else { None };
         let roots = match &v2 {
-            Some(files) => Some(piece_roots(files, &geometry, &layers(root)?)?),
+            Some(files) => Some(piece_roots(files, &geometry, &by_root(layers)?)?),
             None => None,
         };
         // The v2 list of a hybrid torrent has the roots.
         let mut files = v2.or(v1).unwrap_or_default();
         files.retain(|file| file.kind == Kind::File);
+        if files.len() > MAX_FILES {
+            return Err(listed::too_many());
+        }
         if let Some(path) = collision(files.iter().map(|file| file.path.as_slice())) {
             return Err(TorrentError::Collision { path: shown(&path.join("/")) });
         }
@@ -191,7 +191,12 @@ impl<'a> Fields<'a> {
         match (self.length, self.files) {
             (Some(length), None) => {
                 let (path, len) = (vec![name.to_owned()], listed::file_len(Some(length))?);
-                Ok(vec![Listed { path, len, executable: self.executable, ..Listed::default() }])
+                Ok(vec![Listed {
+                    path,
+                    len,
+                    executable: listed::attributes(self.attr).1,
+                    ..Listed::default()
+                }])
             }
             (None, Some(files)) => {
                 let files = files.as_list().ok_or(wrong("files", "a list"))?;
@@ -256,8 +261,8 @@ fn finish(layout: Layout, aligned: bool) -> Result<Geometry> {
 }
 
 /// The `piece layers` dictionary by root. A torrent of small files needs none.
-fn layers(root: Dict<'_>) -> Result<HashMap<&[u8], &[u8]>> {
-    match root.get("piece layers") {
+fn by_root(layers: Option<Value<'_>>) -> Result<HashMap<&[u8], &[u8]>> {
+    match layers {
         Some(layers) => {
             let layers = layers.as_dict().ok_or(wrong("piece layers", "a dictionary"))?;
             Ok(layers.iter().filter_map(|(root, layer)| Some((root, layer.as_bytes()?))).collect())
@@ -281,7 +286,7 @@ fn piece_roots(
             continue;
         }
         let bad = |why| TorrentError::Layer { path: shown(&file.path.join("/")), why };
-        let layer = layers.get(root.as_slice()).ok_or(bad("is missing"))?;
+        let layer = layers.get(root.as_slice()).ok_or_else(|| bad("is missing"))?;
         let (layer, rest) = layer.as_chunks::<32>();
         if !rest.is_empty() || layer.len() as u64 != file.len.div_ceil(geometry.piece_length().into()) {
             return Err(bad("has the wrong length"));
@@ -295,10 +300,11 @@ fn piece_roots(
 }
 
 /// Announce URLs in tiers (BEP 12); `announce` alone is one tier. What is not text, or empty, is passed over.
-fn trackers(root: Dict) -> Vec<Vec<String>> {
+fn trackers(tiers: Option<Value>, announce: Option<Value>) -> Vec<Vec<String>> {
+    let listed = tiers.and_then(Value::as_list).into_iter().flat_map(List::iter);
     let mut room = MAX_TRACKERS;
     let mut tiers = Vec::new();
-    for tier in root.get("announce-list").and_then(Value::as_list).into_iter().flat_map(List::iter) {
+    for tier in listed {
         let urls = tier.as_list().into_iter().flat_map(List::iter).filter_map(url);
         let urls: Vec<String> = urls.take(room).collect();
         room -= urls.len();
@@ -307,7 +313,7 @@ fn trackers(root: Dict) -> Vec<Vec<String>> {
         }
     }
     if tiers.is_empty() {
-        tiers.extend(root.get("announce").and_then(url).map(|url| vec![url]));
+        tiers.extend(announce.and_then(url).map(|url| vec![url]));
     }
     tiers
 }
@@ -319,17 +325,19 @@ fn url(value: Value) -> Option<String> {
 }
 
 /// A text beside the content. It is for people, so what is no UTF-8 is replaced rather than refused.
-fn text(root: Dict, key: &str) -> Option<String> {
-    let bytes = root.bytes(key).filter(|bytes| bytes.len() <= MAX_TEXT_LEN)?;
+fn text(value: Option<Value>) -> Option<String> {
+    let bytes = value?.as_bytes().filter(|bytes| bytes.len() <= MAX_TEXT_LEN)?;
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
 /// One name in a path below `folder`. Old v1 torrents are not always in UTF-8; what is not is replaced.
-fn component(bytes: &[u8], folder: &str) -> Result<String> {
+fn component(bytes: &[u8], folder: &[String]) -> Result<String> {
     let name = String::from_utf8_lossy(bytes);
     match unsafe_name(&name) {
         None => Ok(name.into_owned()),
-        Some(why) => Err(TorrentError::UnsafeName { name: shown(&name), folder: shown(folder), why }),
+        Some(why) => {
+            Err(TorrentError::UnsafeName { name: shown(&name), folder: shown(&folder.join("/")), why })
+        }
     }
 }
 

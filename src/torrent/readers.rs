@@ -41,7 +41,7 @@ pub fn all_cores() -> usize {
 /// The first `Err` ends the whole; a piece that cannot be read is left to `work`.
 pub(super) fn each_piece<T: Send, E: Send>(
     job: Job,
-    work: &(dyn Fn(Piece, Result<&[u8], ReadError>) -> Result<T, E> + Sync),
+    work: impl Fn(Piece, Result<&[u8], ReadError>) -> Result<T, E> + Sync,
 ) -> Result<Vec<(Piece, T)>, E> {
     let next = AtomicUsize::new(0);
     let run = || {

@@ -59,7 +59,7 @@ pub fn check_pieces(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Bitfield {
     let job = Job { geometry: torrent.geometry(), path_of, pieces, threads };
-    let answers = each_piece(job, &|piece, data| {
+    let answers = each_piece(job, |piece, data| {
         let good = data.is_ok_and(|data| torrent.verify(piece, data, Proof::V2));
         progress(torrent.geometry().piece_len(piece).into());
         Ok::<_, Infallible>(good)

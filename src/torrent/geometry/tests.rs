@@ -131,7 +131,7 @@ proptest! {
             for nth in 0..geometry.block_count(piece) {
                 let block = geometry.block(piece, nth);
                 prop_assert_eq!(block.begin(), at);
-                prop_assert!(block.len() > 0 && block.len() <= BLOCK_LEN);
+                prop_assert!(!block.is_empty() && block.len() <= BLOCK_LEN);
                 prop_assert_eq!(geometry.block_at(piece, at, block.len()), Some(block));
                 prop_assert_eq!(geometry.requested(piece.index(), at, block.len()), Some(block));
                 at += block.len();

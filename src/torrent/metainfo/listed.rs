@@ -46,7 +46,7 @@ pub(super) fn v2_files(tree: Dict) -> Result<Vec<Listed>> {
 /// One entry of `files` (BEP 3), with its attributes (BEP 47).
 fn v1_file(value: Value) -> Result<Listed> {
     let file = value.as_dict().ok_or(wrong("files", "a list of dictionaries"))?;
-    let (kind, executable) = attributes(file);
+    let (kind, executable) = attributes(file.get("attr"));
     let len = file_len(file.get("length"))?;
     check_link(kind, len)?;
     let path = file.get("path.utf-8").or(file.get("path")).ok_or(TorrentError::Missing("path"))?;
@@ -64,7 +64,7 @@ fn v1_path(names: List) -> Result<Vec<String>> {
         if path.len() == MAX_PATH_DEPTH {
             return Err(too_deep(&path));
         }
-        let name = component(name.as_bytes().ok_or(wrong("path", "a list of strings"))?, &path.join("/"))?;
+        let name = component(name.as_bytes().ok_or(wrong("path", "a list of strings"))?, &path)?;
         path.push(name);
     }
     if path.is_empty() { Err(wrong("path", "a list with a name in it")) } else { Ok(path) }
@@ -85,7 +85,7 @@ fn walk(folder: Dict, path: &mut Vec<String>, files: &mut Vec<Listed>) -> Result
         if std::str::from_utf8(name).is_err() {
             return Err(wrong("file tree", "UTF-8"));
         }
-        path.push(component(name, &path.join("/"))?);
+        path.push(component(name, path)?);
         let node = value.as_dict().ok_or(wrong("file tree", "made of dictionaries"))?;
         match node.iter().next() {
             Some((b"", file)) if node.iter().count() == 1 => {
@@ -103,7 +103,7 @@ fn walk(folder: Dict, path: &mut Vec<String>, files: &mut Vec<Listed>) -> Result
 
 /// One file of a v2 `file tree`.
 fn v2_file(file: Dict, path: &[String]) -> Result<Listed> {
-    let (kind, executable) = attributes(file);
+    let (kind, executable) = attributes(file.get("attr"));
     let len = file_len(file.get("length"))?;
     check_link(kind, len)?;
     let root = match file.get("pieces root").map(Value::as_bytes) {
@@ -121,8 +121,8 @@ fn v2_file(file: Dict, path: &[String]) -> Result<Listed> {
 }
 
 /// BEP 47: `p` a pad file, `l` a symbolic link, `x` executable.
-pub(super) fn attributes(file: Dict) -> (Kind, bool) {
-    let attr = file.bytes("attr").unwrap_or_default();
+pub(super) fn attributes(attr: Option<Value>) -> (Kind, bool) {
+    let attr = attr.and_then(Value::as_bytes).unwrap_or_default();
     let kind = match attr {
         _ if attr.contains(&b'p') => Kind::Pad,
         _ if attr.contains(&b'l') => Kind::Link,
@@ -140,13 +140,14 @@ pub(super) fn file_len(value: Option<Value>) -> Result<u64> {
     len.and_then(|len| u64::try_from(len).ok()).ok_or(wrong("length", "a number that is not negative"))
 }
 
-/// Passes `file` on if it may be number `count` of a torrent's files, counted from 0.
+/// Passes `file` on if it may be number `count` of a list, counted from 0: a hybrid torrent has up to one pad file for
+/// each file. How many are real files is counted when both lists are there.
 fn limited(count: usize, file: Listed) -> Result<Listed> {
-    // A hybrid torrent lists up to one pad file for each file.
-    if count >= 2 * MAX_FILES || (count >= MAX_FILES && file.kind == Kind::File) {
-        return Err(TorrentError::TooLarge { what: "the list", limit: MAX_FILES as u64, unit: "files" });
-    }
-    Ok(file)
+    if count < 2 * MAX_FILES { Ok(file) } else { Err(too_many()) }
+}
+
+pub(super) fn too_many() -> TorrentError {
+    TorrentError::TooLarge { what: "the list", limit: MAX_FILES as u64, unit: "files" }
 }
 
 fn too_deep(path: &[String]) -> TorrentError {
