@@ -1,21 +1,26 @@
-//! `torrent`: makes, shows and checks torrents. Results go to standard output, errors (one line) and progress to standard
+//! `torrent`: makes, shows, checks, downloads and serves torrents. Results go to standard output, errors (one line) and progress to standard
 //! error; the status is 0 for success, 1 for failure, 2 for wrong usage.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use shoal::interrupt;
+use shoal::peer::Config;
+use shoal::peer::plain::{self, Order};
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
 use shoal::torrent::verify::{FileState, Report, verify};
-use shoal::torrent::{Format, MAX_PIECE_LENGTH, Torrent, all_cores, show, units};
+use shoal::torrent::{Format, MAX_PIECE_LENGTH, Magnet, Torrent, all_cores, show, units};
 
-/// Make, show and check torrents.
+/// Make, show, check, download and serve torrents.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -29,6 +34,8 @@ enum Command {
     Show(ShowArgs),
     Verify(VerifyArgs),
     Magnet(MagnetArgs),
+    Download(DownloadArgs),
+    Seed(SeedArgs),
 }
 
 /// Make a torrent of a file or a folder
@@ -82,6 +89,70 @@ struct MagnetArgs {
     file: PathBuf,
 }
 
+/// Download torrents, going on where an earlier run stopped
+#[derive(Args)]
+struct DownloadArgs {
+    /// The torrents
+    #[arg(required = true, value_name = "FILE|MAGNET")]
+    torrents: Vec<String>,
+    /// Where to put what they hold
+    #[arg(short, long, default_value = ".")]
+    dir: PathBuf,
+    /// Go on serving when everything is here
+    #[arg(long)]
+    seed: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// Serve content that is already here
+#[derive(Args)]
+struct SeedArgs {
+    /// The torrent
+    file: PathBuf,
+    /// The folder that holds the torrent's file or folder
+    dir: PathBuf,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// How to meet other peers
+#[derive(Args)]
+struct NetworkArgs {
+    /// A peer to connect to; may be given several times
+    #[arg(long = "peer", value_name = "IP:PORT")]
+    peers: Vec<SocketAddr>,
+    /// Where others may connect to; the first free port of 6881 to 6889 unless told
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// The most to send, in bytes a second, such as 5MB or 512KiB
+    #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
+    up: Option<u64>,
+    /// The most to receive
+    #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
+    down: Option<u64>,
+    /// How many peers are served at once
+    #[arg(long, value_name = "N", default_value_t = Config::default().slots)]
+    slots: usize,
+    /// How many connections there may be
+    #[arg(long, value_name = "N", default_value_t = Config::default().max_connections)]
+    max_connections: usize,
+}
+
+impl NetworkArgs {
+    fn config(&self, state: Option<PathBuf>) -> Config {
+        Config {
+            listen: self.listen,
+            state,
+            slots: self.slots,
+            workers: None,
+            max_connections: self.max_connections,
+            up: self.up,
+            down: self.down,
+        }
+    }
+}
+
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 fn main() -> ExitCode {
@@ -92,6 +163,8 @@ fn main() -> ExitCode {
         Command::Show(args) => show_torrent(&args),
         Command::Verify(args) => verify_files(&args),
         Command::Magnet(args) => magnet(&args),
+        Command::Download(args) => download(&args),
+        Command::Seed(args) => seed(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("torrent: {error}");
@@ -143,6 +216,42 @@ fn verify_files(args: &VerifyArgs) -> Outcome {
     bar.finish_and_clear();
     print(&report_text(&torrent, &report, &args.dir))?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn download(args: &DownloadArgs) -> Outcome {
+    let torrents = args.torrents.iter().map(|name| open_torrent(name)).collect::<Result<_, _>>()?;
+    let order = Order {
+        torrents,
+        dir: args.dir.clone(),
+        peers: args.network.peers.clone(),
+        config: args.network.config(Some(args.dir.join(".shoal"))),
+        stay: args.seed,
+    };
+    plain::download(&order, &interrupt::channel()?, |line| {
+        let _ = print(&format!("{line}\n")); // who closed our output still wants the files
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_torrent(name: &str) -> Result<Arc<Torrent>, Box<dyn Error>> {
+    if name.starts_with("magnet:") {
+        let magnet: Magnet = name.parse()?;
+        let name = magnet.name.clone().unwrap_or_else(|| magnet.info_hash().to_string());
+        return Err(format!("{name}: a magnet link alone is not enough yet, give the .torrent file").into());
+    }
+    Ok(Arc::new(Torrent::read(Path::new(name))?))
+}
+
+fn seed(args: &SeedArgs) -> Outcome {
+    let order = Order {
+        torrents: vec![Arc::new(Torrent::read(&args.file)?)],
+        dir: args.dir.clone(),
+        peers: args.network.peers.clone(),
+        config: args.network.config(None),
+        stay: true,
+    };
+    plain::seed(&order, &interrupt::channel()?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A line for each file that is not good, and a line that sums up.

@@ -10,6 +10,7 @@ use super::handle::Mail;
 use super::session::ConnId;
 use super::swarm::{Swarm, Swarms};
 use crate::mailbox::{Inbox, Interest, Mailbox};
+use crate::threads;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -145,7 +146,7 @@ impl Door {
             connection::run(id, origin, own, reply_to, inbox);
             let _ = door.post(Knock::Ended(id)); // the door is closed: it joins everybody anyway
         };
-        let thread = thread::Builder::new().name(id.to_string()).stack_size(STACK).spawn(work)?;
+        let thread = threads::spawn_with_stack(id.to_string(), STACK, work)?;
         self.guests.insert(id, Guest { thread, letters, ip });
         Ok(())
     }

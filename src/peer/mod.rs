@@ -17,21 +17,26 @@ pub mod fetch;
 pub mod handle;
 pub mod handshake;
 pub mod ledger;
+pub mod news;
 pub mod outbox;
 pub mod partial;
 pub mod picker;
+pub mod plain;
 pub mod pool;
+pub mod progress;
 pub mod rate;
 pub mod resume;
 pub mod session;
 pub mod storage;
 pub mod swarm;
 pub mod uploads;
+
 pub mod window;
 pub mod wire;
 
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Mailbox, mailbox};
+use crate::threads;
 use crate::torrent::verify::verify;
 use crate::torrent::{Piece, Torrent};
 use accept::{Door, Knock};
@@ -141,7 +146,7 @@ impl Peer {
             let stopped = || stop.load(Ordering::Acquire);
             for_choke.uploads.run(&nudges, choker, &for_choke.ledger, stopped);
         };
-        let choke = thread::Builder::new().name("choke".into()).spawn(choke)?;
+        let choke = threads::spawn("choke", choke)?;
 
         let (door, inbox) = mailbox(accept::MAILBOX)?;
         let at_the_door = Door {
@@ -153,7 +158,7 @@ impl Peer {
             max_connections: config.max_connections,
             guests: Default::default(),
         };
-        let accept = thread::Builder::new().name("accept".into()).spawn(move || at_the_door.run())?;
+        let accept = threads::spawn("accept", move || at_the_door.run())?;
         let threads = Mutex::new(Some(Threads { accept, choke, workers }));
         Ok(Peer { commons, swarms, pool, state: config.state.clone(), addr, door, stopping, threads })
     }
@@ -354,13 +359,4 @@ fn raise_file_limit() {
     if limit.current < limit.maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
-}
-
-/// Has a panic on any thread end the process with its message: a thread that is gone would be a hang. For binaries.
-pub fn end_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::exit(101);
-    }));
 }

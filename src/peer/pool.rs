@@ -12,12 +12,13 @@
 //! **Bound.** The queues hold what was pushed: the callers bound it (one fetch job a connection, and finished pieces
 //! within the memory budget).
 
+use crate::threads;
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 /// Where jobs are pushed. Cloned freely.
 pub struct Pool<J> {
@@ -86,7 +87,7 @@ where
                 run(number, job);
             }
         };
-        workers.threads.push(thread::Builder::new().name(format!("{name}-{number}")).spawn(work)?);
+        workers.threads.push(threads::spawn(format!("{name}-{number}"), work)?);
     }
     Ok((pool, workers))
 }
@@ -174,8 +175,7 @@ impl<J> Drop for Workers<J> {
             self.pool.shared.wake.notify_all();
         }
         for thread in self.threads.drain(..) {
-            // A worker's panic has ended the process already, see `peer::end_on_panic`.
-            let _ = thread.join();
+            let _ = thread.join(); // a panic has ended the process already
         }
     }
 }
@@ -184,6 +184,7 @@ impl<J> Drop for Workers<J> {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+    use std::thread;
 
     #[test]
     fn every_job_is_done_once_by_some_named_worker() {
