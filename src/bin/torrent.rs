@@ -145,10 +145,10 @@ impl NetworkArgs {
             listen: self.listen,
             state,
             slots: self.slots,
-            workers: None,
             max_connections: self.max_connections,
             up: self.up,
             down: self.down,
+            ..Config::default()
         }
     }
 }

@@ -20,6 +20,15 @@ const MEMORY: usize = 32 << 20;
 /// So many peers may be banned; beyond that the bans are forgotten and have to be earned again.
 const MOST_BANS: usize = 10_000;
 
+/// What is better left alone, but for tests of the extremes.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Tuning {
+    /// Send and receive buffers of each socket, bytes; the system's choice by default.
+    pub socket_buffer: Option<usize>,
+    /// Blocks asked for at once before anything is measured.
+    pub first_window: Option<u32>,
+}
+
 /// Shared by all torrents and connections of a peer.
 pub struct Commons {
     pub peer_id: PeerId,
@@ -29,6 +38,7 @@ pub struct Commons {
     /// How fast content may go out, and come in.
     pub up: Limit,
     pub down: Limit,
+    pub tuning: Tuning,
     bans: Mutex<Bans>,
     port: AtomicU16,
     next_conn: AtomicU64,
@@ -41,13 +51,13 @@ struct Bans {
 }
 
 impl Commons {
-    /// Rates in bytes per second; `None` is no limit.
+    /// Rates up and down in bytes per second; `None` is no limit.
     pub fn new(
         peer_id: PeerId,
         uploads: Uploads,
         ledger: Ledger,
-        up: Option<u64>,
-        down: Option<u64>,
+        (up, down): (Option<u64>, Option<u64>),
+        tuning: Tuning,
     ) -> Self {
         Commons {
             peer_id,
@@ -56,6 +66,7 @@ impl Commons {
             ledger,
             up: Limit::new(up),
             down: Limit::new(down),
+            tuning,
             bans: Mutex::default(),
             port: AtomicU16::new(0),
             next_conn: AtomicU64::new(1),

@@ -16,6 +16,7 @@ use super::swarm::{Job, Swarm, Swarms};
 use super::wire;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
 use crate::torrent::{Block, Piece};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -221,6 +222,10 @@ impl Connection {
     ) -> Result<Self, End> {
         let Opened { socket, swarm, agreement } = opened;
         socket.set_nodelay(true)?;
+        if let Some(bytes) = swarm.commons.tuning.socket_buffer {
+            set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;
+            set_socket_send_buffer_size(&socket, bytes).map_err(io::Error::from)?;
+        }
         let source = Arc::new(Source { addr: addr.ip(), peer_id: agreement.peer_id });
         if swarm.commons.is_banned(&source) {
             return Err(End::Banned);
@@ -232,7 +237,10 @@ impl Connection {
         let (have, told) = swarm.have();
         let port = outgoing.then(|| swarm.commons.port());
         let now = Instant::now();
-        let session = Session::new(Arc::clone(&swarm.torrent), agreement, source, &have, port, now);
+        let mut session = Session::new(Arc::clone(&swarm.torrent), agreement, source, &have, port, now);
+        if let Some(blocks) = swarm.commons.tuning.first_window {
+            session.set_window(blocks);
+        }
         log::debug!("{addr}: connected for {} ({:?})", swarm.torrent.name(), agreement.proof);
         Ok(Connection {
             input: Input::new(session.max_message_len()),

@@ -41,7 +41,7 @@ use crate::torrent::verify::verify;
 use crate::torrent::{Piece, Torrent};
 use accept::{Door, Knock};
 use choker::Choker;
-use commons::Commons;
+use commons::{Commons, Tuning};
 use handshake::PeerId;
 use ledger::Ledger;
 use parking_lot::Mutex;
@@ -76,6 +76,7 @@ pub struct Config {
     /// Content out and in, bytes per second; `None` is no limit.
     pub up: Option<u64>,
     pub down: Option<u64>,
+    pub tuning: Tuning,
 }
 
 impl Default for Config {
@@ -88,6 +89,7 @@ impl Default for Config {
             max_connections: 500,
             up: None,
             down: None,
+            tuning: Tuning::default(),
         }
     }
 }
@@ -134,7 +136,8 @@ impl Peer {
         let peer_id = own_name(config.state.as_deref())?;
         let ledger = Ledger::open(config.state.as_deref().map(|state| state.join("ledger.json")).as_deref());
         let (uploads, nudges) = Uploads::new();
-        let commons = Arc::new(Commons::new(peer_id, uploads, ledger, config.up, config.down));
+        let commons =
+            Arc::new(Commons::new(peer_id, uploads, ledger, (config.up, config.down), config.tuning));
         commons.set_port(addr.port());
         let (pool, workers) = pool::start("fetch", config.workers.unwrap_or(cores().max(2)), fetch::run)?;
         let swarms = Arc::new(Swarms::default());

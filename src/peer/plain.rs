@@ -48,7 +48,7 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     for torrent in &order.torrents {
         swarms.push(peer.download(Arc::clone(torrent), &order.dir, watch.clone())?);
     }
-    let _announcers = announce(&peer, &swarms, &order.peers);
+    announce(&peer, &swarms, &order.peers);
     let mut reported = vec![false; swarms.len()];
     let mut bars = Bars::new(&swarms);
     loop {
@@ -102,7 +102,7 @@ pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
         return Err(OrderError::Incomplete(broken.torrent.name().to_owned()));
     }
     eprintln!("listening on {}", peer.addr());
-    let _announcers = announce(&peer, &swarms, &order.peers);
+    announce(&peer, &swarms, &order.peers);
     loop {
         select! {
             recv(news) -> news => if let Ok(News::Paused(_, why)) = news {

@@ -137,11 +137,11 @@ impl<J> Shared<J> {
     }
 
     fn find(&self, number: usize, own: &Worker<J>) -> Option<J> {
-        own.pop().or_else(|| self.from_injector(own)).or_else(|| self.steal(number))
+        own.pop().or_else(|| self.take_batch(own)).or_else(|| self.steal(number))
     }
 
     /// Takes a batch, so that the injector is not fought over for every job; the rest can be stolen.
-    fn from_injector(&self, own: &Worker<J>) -> Option<J> {
+    fn take_batch(&self, own: &Worker<J>) -> Option<J> {
         let job = retry(|| self.injector.steal_batch_and_pop(own))?;
         if !own.is_empty() {
             self.wake_one();

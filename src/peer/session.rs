@@ -388,6 +388,11 @@ impl Session {
         self.interested && self.fetching.wants_work()
     }
 
+    /// Starts with a request window of so many blocks, as far as the other side keeps that many.
+    pub fn set_window(&mut self, blocks: u32) {
+        self.fetching.set_window(blocks);
+    }
+
     /// All pieces in flight come back, as events: the connection ends, or the torrent pauses.
     pub fn abandon(&mut self) {
         let given_back = self.fetching.choked();

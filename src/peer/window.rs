@@ -20,6 +20,7 @@ const MOST: u32 = 512;
 pub struct Window {
     blocks: u32,
     limit: u32,
+    first: u32,
     shortest: Duration,
 }
 
@@ -27,13 +28,19 @@ impl Window {
     /// `queue` is how many requests the other side says it keeps (`reqq`, BEP 10).
     pub fn new(queue: u32) -> Self {
         let limit = queue.clamp(1, MOST);
-        Window { blocks: FIRST.min(limit), limit, shortest: Duration::MAX }
+        Window { blocks: FIRST.min(limit), limit, first: FIRST, shortest: Duration::MAX }
     }
 
     /// The other side said how many requests it keeps.
     pub fn set_limit(&mut self, queue: u32) {
         self.limit = queue.clamp(1, MOST);
-        self.blocks = self.blocks.min(self.limit);
+        self.blocks = self.blocks.max(self.first).min(self.limit);
+    }
+
+    /// Begins with so many blocks instead of [`FIRST`].
+    pub fn start_with(&mut self, blocks: u32) {
+        self.first = blocks;
+        self.blocks = blocks.clamp(1, self.limit);
     }
 
     /// Blocks that may be under way.

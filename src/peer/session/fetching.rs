@@ -88,6 +88,10 @@ impl Fetching {
         self.window.set_limit(requests);
     }
 
+    pub fn set_window(&mut self, blocks: u32) {
+        self.window.start_with(blocks);
+    }
+
     pub fn unchoked(&mut self, now: Instant) {
         self.choked = false;
         self.progress_at = now;
