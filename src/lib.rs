@@ -14,5 +14,6 @@ pub mod bitfield;
 pub mod hash;
 pub mod mailbox;
 pub mod peer;
+pub mod threads;
 pub mod torrent;
 pub mod tracker;
