@@ -18,9 +18,10 @@ pub use write::{DictWriter, ListWriter, dict};
 /// tree needs some 70.
 pub const MAX_DEPTH: usize = 100;
 
-/// How many values one input may hold (keys and ends count too): room for the largest torrent we take, and it keeps the
-/// table of keys of the open dictionaries under 64 MiB.
-pub const MAX_VALUES: usize = 4 << 20;
+/// How many values one input may hold (keys and ends count too): a hybrid torrent of
+/// [`crate::torrent::MAX_FILES`] files, five folders deep, has some 8 million. It keeps the table of keys of the open
+/// dictionaries under 64 MiB.
+pub const MAX_VALUES: usize = 8 << 20;
 
 /// Why some bytes are not bencoded data, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +103,17 @@ impl<'a> Dict<'a> {
     /// The value of `key`, found by looking through the dictionary from its start.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
         self.iter().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// The values of several keys, found in one pass over the dictionary.
+    pub fn pick<const N: usize>(self, keys: [&str; N]) -> [Option<Value<'a>>; N] {
+        let mut found = [None; N];
+        for (name, value) in self.iter() {
+            if let Some(at) = keys.iter().position(|key| key.as_bytes() == name) {
+                found[at] = Some(value);
+            }
+        }
+        found
     }
 
     /// The value of `key` if it is a number.

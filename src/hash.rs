@@ -102,3 +102,6 @@ fn node(left: &Hash256, right: &Hash256) -> Hash256 {
     hasher.update(right);
     hasher.finalize().into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,21 @@
 //! | `geometry.rs` | [`Geometry`]: [`Piece`], [`Block`], [`Span`] |
 //! | `paths.rs` | which names are safe |
 //! | `infohash.rs` | [`InfoHash`], [`Format`], [`Proof`] |
+//! | `magnet.rs` | [`Magnet`] links |
+//! | `create.rs`, `verify.rs` | [`create`] and [`verify`], on the threads of `readers.rs` |
+//! | `show.rs`, `units.rs` | a torrent in words and in JSON; numbers in words |
+
+pub mod create;
+pub mod show;
+pub mod units;
+pub mod verify;
 
 mod geometry;
 mod infohash;
+mod magnet;
 mod metainfo;
 mod paths;
+mod readers;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,8 +33,10 @@ use data_encoding::HEXLOWER;
 
 pub use geometry::{BLOCK_LEN, Block, Geometry, MAX_REQUEST_LEN, Piece, Span};
 pub use infohash::{Format, InfoHash, NotAnInfoHash, Proof};
+pub use magnet::{Magnet, MagnetError};
 pub use metainfo::{MAX_FILES, MAX_METAINFO_LEN, MAX_PIECE_LENGTH, MAX_PIECES};
 pub use paths::{MAX_PATH_DEPTH, unsafe_name};
+pub use readers::all_cores;
 
 use crate::bencode;
 use crate::hash::{self, Hash256, LEAF_LEN};

@@ -5,11 +5,15 @@
 //! the hashes; every v2 piece layer is under the root of its file; a hybrid torrent says the same in both its parts.
 //! Symbolic links (BEP 47, attr `l`) are dropped like pad files: they have no bytes, and we make no links.
 
+mod listed;
+
 use std::collections::HashMap;
 use std::ops::Range;
 
+use listed::{Kind, Listed};
+
 use super::geometry::{Geometry, Layout};
-use super::paths::{MAX_PATH_DEPTH, collision, unsafe_name};
+use super::paths::{collision, unsafe_name};
 use super::{FileEntry, InfoHash, Torrent, TorrentError, V1, V2};
 use crate::bencode::{self, Dict, List, Value};
 use crate::hash::{self, Hash256, LEAF_LEN};
@@ -44,10 +48,19 @@ pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
         });
     }
     let root = bencode::parse(&bytes)?.as_dict().ok_or(TorrentError::NotATorrent)?;
-    let info = root.get("info").and_then(Value::as_dict).ok_or(TorrentError::NotATorrent)?;
+    let [info, layers, announce, tiers, comment, created_by, date] = root.pick([
+        "info",
+        "piece layers",
+        "announce",
+        "announce-list",
+        "comment",
+        "created by",
+        "creation date",
+    ]);
+    let info = info.and_then(Value::as_dict).ok_or(TorrentError::NotATorrent)?;
     let fields = Fields::read(info);
     let name = fields.name()?;
-    let content = fields.content(root, &name)?;
+    let content = fields.content(layers, &name)?;
     Ok(Torrent {
         name,
         info: range_of(info.raw(), &bytes),
@@ -58,11 +71,11 @@ pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
         single_file: content.single_file,
         geometry: content.geometry,
         files: content.files,
-        trackers: trackers(root),
-        private: info.int("private") == Some(1),
-        comment: text(root, "comment"),
-        created_by: text(root, "created by"),
-        creation_date: root.int("creation date"),
+        trackers: trackers(tiers, announce),
+        private: fields.private == Some(Value::Int(1)),
+        comment: text(comment),
+        created_by: text(created_by),
+        creation_date: date.and_then(Value::as_int),
         bytes: bytes.into_boxed_slice(),
     })
 }
@@ -73,18 +86,18 @@ fn range_of(part: &[u8], whole: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-/// What the info dictionary says that is of use to us, as it stands there. Gathered in one pass, because the file lists
-/// can be long.
-#[derive(Default)]
+/// What the info dictionary says that is of use to us, as it stands there.
 struct Fields<'a> {
     name: Option<Value<'a>>,
-    name_utf8: Option<Value<'a>>,
     piece_length: Option<Value<'a>>,
     meta_version: Option<Value<'a>>,
     pieces: Option<Value<'a>>,
     length: Option<Value<'a>>,
+    /// Attributes of the only file, if there is no list.
+    attr: Option<Value<'a>>,
     files: Option<Value<'a>>,
     file_tree: Option<Value<'a>>,
+    private: Option<Value<'a>>,
 }
 
 /// What the torrent holds, checked.
@@ -98,30 +111,20 @@ struct Content<'a> {
 
 impl<'a> Fields<'a> {
     fn read(info: Dict<'a>) -> Self {
-        let mut fields = Fields::default();
-        for (key, value) in info.iter() {
-            let field = match key {
-                b"name" => &mut fields.name,
-                b"name.utf-8" => &mut fields.name_utf8,
-                b"piece length" => &mut fields.piece_length,
-                b"meta version" => &mut fields.meta_version,
-                b"pieces" => &mut fields.pieces,
-                b"length" => &mut fields.length,
-                b"files" => &mut fields.files,
-                b"file tree" => &mut fields.file_tree,
-                _ => continue,
-            };
-            *field = Some(value);
-        }
-        fields
+        let [name, name_utf8, piece_length, meta_version, pieces] =
+            info.pick(["name", "name.utf-8", "piece length", "meta version", "pieces"]);
+        let [length, attr, files, file_tree, private] =
+            info.pick(["length", "attr", "files", "file tree", "private"]);
+        let name = name_utf8.or(name);
+        Fields { name, piece_length, meta_version, pieces, length, attr, files, file_tree, private }
     }
 
     fn name(&self) -> Result<String> {
-        let value = self.name_utf8.or(self.name).ok_or(TorrentError::Missing("name"))?;
-        component(value.as_bytes().ok_or(wrong("name", "a string"))?, "")
+        let value = self.name.ok_or(TorrentError::Missing("name"))?;
+        component(value.as_bytes().ok_or(wrong("name", "a string"))?, &[])
     }
 
-    fn content(&self, root: Dict<'a>, name: &str) -> Result<Content<'a>> {
+    fn content(&self, layers: Option<Value<'a>>, name: &str) -> Result<Content<'a>> {
         let has_v2 = match self.meta_version.map(Value::as_int) {
             None | Some(Some(1)) => false,
             Some(Some(2)) => true,
@@ -138,12 +141,15 @@ impl<'a> Fields<'a> {
         };
         let pieces = if has_v1 { Some(self.pieces(geometry.piece_count())?) } else { None };
         let roots = match &v2 {
-            Some(files) => Some(piece_roots(files, &geometry, &layers(root)?)?),
+            Some(files) => Some(piece_roots(files, &geometry, &by_root(layers)?)?),
             None => None,
         };
         // The v2 list of a hybrid torrent has the roots.
         let mut files = v2.or(v1).unwrap_or_default();
         files.retain(|file| file.kind == Kind::File);
+        if files.len() > MAX_FILES {
+            return Err(listed::too_many());
+        }
         if let Some(path) = collision(files.iter().map(|file| file.path.as_slice())) {
             return Err(TorrentError::Collision { path: shown(&path.join("/")) });
         }
@@ -183,14 +189,18 @@ impl<'a> Fields<'a> {
 
     fn v1_files(&self, name: &str) -> Result<Vec<Listed>> {
         match (self.length, self.files) {
-            (Some(length), None) => Ok(vec![Listed {
-                path: vec![name.to_owned()],
-                len: file_len(Some(length))?,
-                ..Listed::default()
-            }]),
+            (Some(length), None) => {
+                let (path, len) = (vec![name.to_owned()], listed::file_len(Some(length))?);
+                Ok(vec![Listed {
+                    path,
+                    len,
+                    executable: listed::attributes(self.attr).1,
+                    ..Listed::default()
+                }])
+            }
             (None, Some(files)) => {
                 let files = files.as_list().ok_or(wrong("files", "a list"))?;
-                files.iter().enumerate().map(|(count, file)| limited(count, v1_file(file)?)).collect()
+                listed::v1_files(files)
             }
             (Some(_), Some(_)) => Err(TorrentError::Contradiction("it has both `length` and `files`")),
             (None, None) => Err(TorrentError::Missing("length` or `files")),
@@ -199,111 +209,8 @@ impl<'a> Fields<'a> {
 
     fn v2_files(&self) -> Result<Vec<Listed>> {
         let tree = self.file_tree.ok_or(TorrentError::Missing("file tree"))?;
-        let mut files = Vec::new();
-        walk(tree.as_dict().ok_or(wrong("file tree", "a dictionary"))?, &mut Vec::new(), &mut files)?;
-        Ok(files)
+        listed::v2_files(tree.as_dict().ok_or(wrong("file tree", "a dictionary"))?)
     }
-}
-
-/// A file as one of the two lists has it.
-#[derive(Default)]
-struct Listed {
-    path: Vec<String>,
-    len: u64,
-    kind: Kind,
-    executable: bool,
-    root: Option<Hash256>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Kind {
-    #[default]
-    File,
-    Pad,
-    Link,
-}
-
-impl Listed {
-    fn into_entry(self) -> FileEntry {
-        FileEntry { path: self.path, len: self.len, executable: self.executable, pieces_root: self.root }
-    }
-}
-
-/// One entry of `files` (BEP 3), with its attributes (BEP 47).
-fn v1_file(value: Value) -> Result<Listed> {
-    let file = value.as_dict().ok_or(wrong("files", "a list of dictionaries"))?;
-    let (kind, executable) = attributes(file);
-    let len = file_len(file.get("length"))?;
-    check_link(kind, len)?;
-    let path = file.get("path.utf-8").or(file.get("path")).ok_or(TorrentError::Missing("path"))?;
-    let path = match kind {
-        // Never created, so it does not matter what it is called.
-        Kind::Pad => Vec::new(),
-        _ => v1_path(path.as_list().ok_or(wrong("path", "a list"))?)?,
-    };
-    Ok(Listed { path, len, kind, executable, root: None })
-}
-
-fn v1_path(names: List) -> Result<Vec<String>> {
-    let mut path = Vec::new();
-    for name in names.iter() {
-        if path.len() == MAX_PATH_DEPTH {
-            return Err(too_deep(&path));
-        }
-        let name = component(name.as_bytes().ok_or(wrong("path", "a list of strings"))?, &path.join("/"))?;
-        path.push(name);
-    }
-    if path.is_empty() { Err(wrong("path", "a list with a name in it")) } else { Ok(path) }
-}
-
-/// Gathers the files below one folder of a v2 `file tree`. A file is a dictionary with the one key "".
-fn walk(folder: Dict, path: &mut Vec<String>, files: &mut Vec<Listed>) -> Result<()> {
-    if path.len() == MAX_PATH_DEPTH {
-        return Err(too_deep(path));
-    }
-    let mut last: Option<&[u8]> = None;
-    for (name, value) in folder.iter() {
-        // The order of the tree is the order of the pieces, so here it counts.
-        if last.is_some_and(|last| last > name) {
-            return Err(wrong("file tree", "sorted"));
-        }
-        last = Some(name);
-        if std::str::from_utf8(name).is_err() {
-            return Err(wrong("file tree", "UTF-8"));
-        }
-        path.push(component(name, &path.join("/"))?);
-        let node = value.as_dict().ok_or(wrong("file tree", "made of dictionaries"))?;
-        match node.iter().next() {
-            Some((b"", file)) if node.iter().count() == 1 => {
-                let file = file.as_dict().ok_or(wrong("file tree", "made of dictionaries"))?;
-                files.push(limited(files.len(), v2_file(file, path)?)?);
-            }
-            Some((b"", _)) => return Err(TorrentError::Collision { path: shown(&path.join("/")) }),
-            Some(_) => walk(node, path, files)?,
-            None => return Err(wrong("file tree", "without empty folders")),
-        }
-        path.pop();
-    }
-    Ok(())
-}
-
-/// One file of a v2 `file tree`.
-fn v2_file(file: Dict, path: &[String]) -> Result<Listed> {
-    let (kind, executable) = attributes(file);
-    let len = file_len(file.get("length"))?;
-    check_link(kind, len)?;
-    let root = match file.get("pieces root").map(Value::as_bytes) {
-        Some(root) => {
-            Some(root.and_then(|root| root.try_into().ok()).ok_or(wrong("pieces root", "32 bytes"))?)
-        }
-        None if len > 0 => return Err(TorrentError::Missing("pieces root")),
-        None => None,
-    };
-    // BEP 52: padding is implied here, never listed.
-    if kind == Kind::Pad {
-        return Err(wrong("file tree", "without pad files"));
-    }
-    Ok(Listed { path: path.to_vec(), len, kind, executable, root })
 }
 
 /// v1: everything stands in the stream as it is listed.
@@ -354,8 +261,8 @@ fn finish(layout: Layout, aligned: bool) -> Result<Geometry> {
 }
 
 /// The `piece layers` dictionary by root. A torrent of small files needs none.
-fn layers(root: Dict<'_>) -> Result<HashMap<&[u8], &[u8]>> {
-    match root.get("piece layers") {
+fn by_root(layers: Option<Value<'_>>) -> Result<HashMap<&[u8], &[u8]>> {
+    match layers {
         Some(layers) => {
             let layers = layers.as_dict().ok_or(wrong("piece layers", "a dictionary"))?;
             Ok(layers.iter().filter_map(|(root, layer)| Some((root, layer.as_bytes()?))).collect())
@@ -379,7 +286,7 @@ fn piece_roots(
             continue;
         }
         let bad = |why| TorrentError::Layer { path: shown(&file.path.join("/")), why };
-        let layer = layers.get(root.as_slice()).ok_or(bad("is missing"))?;
+        let layer = layers.get(root.as_slice()).ok_or_else(|| bad("is missing"))?;
         let (layer, rest) = layer.as_chunks::<32>();
         if !rest.is_empty() || layer.len() as u64 != file.len.div_ceil(geometry.piece_length().into()) {
             return Err(bad("has the wrong length"));
@@ -393,10 +300,11 @@ fn piece_roots(
 }
 
 /// Announce URLs in tiers (BEP 12); `announce` alone is one tier. What is not text, or empty, is passed over.
-fn trackers(root: Dict) -> Vec<Vec<String>> {
+fn trackers(tiers: Option<Value>, announce: Option<Value>) -> Vec<Vec<String>> {
+    let listed = tiers.and_then(Value::as_list).into_iter().flat_map(List::iter);
     let mut room = MAX_TRACKERS;
     let mut tiers = Vec::new();
-    for tier in root.get("announce-list").and_then(Value::as_list).into_iter().flat_map(List::iter) {
+    for tier in listed {
         let urls = tier.as_list().into_iter().flat_map(List::iter).filter_map(url);
         let urls: Vec<String> = urls.take(room).collect();
         room -= urls.len();
@@ -405,7 +313,7 @@ fn trackers(root: Dict) -> Vec<Vec<String>> {
         }
     }
     if tiers.is_empty() {
-        tiers.extend(root.get("announce").and_then(url).map(|url| vec![url]));
+        tiers.extend(announce.and_then(url).map(|url| vec![url]));
     }
     tiers
 }
@@ -417,51 +325,20 @@ fn url(value: Value) -> Option<String> {
 }
 
 /// A text beside the content. It is for people, so what is no UTF-8 is replaced rather than refused.
-fn text(root: Dict, key: &str) -> Option<String> {
-    let bytes = root.bytes(key).filter(|bytes| bytes.len() <= MAX_TEXT_LEN)?;
+fn text(value: Option<Value>) -> Option<String> {
+    let bytes = value?.as_bytes().filter(|bytes| bytes.len() <= MAX_TEXT_LEN)?;
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// BEP 47: `p` a pad file, `l` a symbolic link, `x` executable.
-fn attributes(file: Dict) -> (Kind, bool) {
-    let attr = file.bytes("attr").unwrap_or_default();
-    let kind = match attr {
-        _ if attr.contains(&b'p') => Kind::Pad,
-        _ if attr.contains(&b'l') => Kind::Link,
-        _ => Kind::File,
-    };
-    (kind, attr.contains(&b'x'))
-}
-
-fn check_link(kind: Kind, len: u64) -> Result<()> {
-    if kind == Kind::Link && len > 0 { Err(wrong("length", "0 for a symbolic link")) } else { Ok(()) }
-}
-
-fn file_len(value: Option<Value>) -> Result<u64> {
-    let len = value.ok_or(TorrentError::Missing("length"))?.as_int();
-    len.and_then(|len| u64::try_from(len).ok()).ok_or(wrong("length", "a number that is not negative"))
-}
-
-/// Passes `file` on if it may be number `count` of a torrent's files, counted from 0.
-fn limited(count: usize, file: Listed) -> Result<Listed> {
-    // A hybrid torrent lists up to one pad file for each file.
-    if count >= 2 * MAX_FILES || (count >= MAX_FILES && file.kind == Kind::File) {
-        return Err(TorrentError::TooLarge { what: "the list", limit: MAX_FILES as u64, unit: "files" });
-    }
-    Ok(file)
-}
-
 /// One name in a path below `folder`. Old v1 torrents are not always in UTF-8; what is not is replaced.
-fn component(bytes: &[u8], folder: &str) -> Result<String> {
+fn component(bytes: &[u8], folder: &[String]) -> Result<String> {
     let name = String::from_utf8_lossy(bytes);
     match unsafe_name(&name) {
         None => Ok(name.into_owned()),
-        Some(why) => Err(TorrentError::UnsafeName { name: shown(&name), folder: shown(folder), why }),
+        Some(why) => {
+            Err(TorrentError::UnsafeName { name: shown(&name), folder: shown(&folder.join("/")), why })
+        }
     }
-}
-
-fn too_deep(path: &[String]) -> TorrentError {
-    TorrentError::TooDeep { path: shown(&path.join("/")) }
 }
 
 fn wrong(key: &'static str, must: &'static str) -> TorrentError {
