@@ -12,7 +12,7 @@ fn transfer(path: &Path, format: Format, piece_length: Option<u32>) {
     let to = tempfile::tempdir().unwrap();
     let torrent = torrent_of(path, format, piece_length);
     let (seed, leecher) = (peer(), peer());
-    seed.seed_known(torrent.clone(), path.parent().unwrap(), nobody()).unwrap();
+    seed.share(torrent.clone(), path.parent().unwrap(), nobody()).unwrap();
     let swarm = leecher.download(torrent.clone(), to.path(), nobody()).unwrap();
     swarm.add_candidates([seed.addr()], true);
     leecher.look_for_peers();

@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod handle;
 pub mod handshake;
 pub mod ledger;
+pub mod library;
 pub mod news;
 pub mod outbox;
 pub mod partial;
@@ -27,6 +28,7 @@ pub mod progress;
 pub mod rate;
 pub mod resume;
 pub mod session;
+pub mod state_dir;
 pub mod storage;
 pub mod swarm;
 pub mod uploads;
@@ -47,6 +49,7 @@ use ledger::Ledger;
 use parking_lot::Mutex;
 use pool::{Pool, Workers};
 use resume::{Resume, ResumeFile, Stamp};
+use state_dir::{StateDir, StateError};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -99,8 +102,8 @@ impl Default for Config {
 pub enum StartError {
     #[error("cannot listen on {addr}: {why}")]
     Listen { addr: SocketAddr, why: io::Error },
-    #[error("cannot use the state folder {}: {why}", path.display())]
-    State { path: PathBuf, why: io::Error },
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
     #[error(transparent)]
@@ -114,7 +117,7 @@ pub struct Peer {
     pub commons: Arc<Commons>,
     pub swarms: Arc<Swarms>,
     pool: Pool<Job>,
-    state: Option<PathBuf>,
+    state: Option<Arc<StateDir>>,
     addr: SocketAddr,
     door: Mailbox<Knock>,
     stopping: Arc<AtomicBool>,
@@ -133,8 +136,9 @@ impl Peer {
         raise_file_limit();
         let listener = listen(config.listen)?;
         let addr = listener.local_addr()?;
-        let peer_id = own_name(config.state.as_deref())?;
-        let ledger = Ledger::open(config.state.as_deref().map(|state| state.join("ledger.json")).as_deref());
+        let state = config.state.as_deref().map(StateDir::open).transpose()?.map(Arc::new);
+        let peer_id = state.as_ref().map_or_else(|| Ok(PeerId::random()), |state| state.peer_id())?;
+        let ledger = Ledger::open(state.as_ref().map(|state| state.ledger()).as_deref());
         let (uploads, nudges) = Uploads::new();
         let commons =
             Arc::new(Commons::new(peer_id, uploads, ledger, (config.up, config.down), config.tuning));
@@ -163,7 +167,12 @@ impl Peer {
         };
         let accept = threads::spawn("accept", move || at_the_door.run())?;
         let threads = Mutex::new(Some(Threads { accept, choke, workers }));
-        Ok(Peer { commons, swarms, pool, state: config.state.clone(), addr, door, stopping, threads })
+        Ok(Peer { commons, swarms, pool, state, addr, door, stopping, threads })
+    }
+
+    /// What the peer keeps of itself, if it keeps anything.
+    pub fn state(&self) -> Option<&Arc<StateDir>> {
+        self.state.as_ref()
     }
 
     /// Where the peer listens.
@@ -182,8 +191,9 @@ impl Peer {
         self.add(torrent, storage, watch)
     }
 
-    /// Shares content that was hashed a moment ago: nothing is read again.
-    pub fn seed_known(
+    /// Shares content that was hashed a moment ago, or is known by other means: nothing is read again, and nothing
+    /// kept for the next start.
+    pub fn share(
         &self,
         torrent: Arc<Torrent>,
         dir: &Path,
@@ -191,7 +201,21 @@ impl Peer {
     ) -> Result<Arc<Swarm>, StartError> {
         let storage = Storage::shared(Arc::clone(&torrent), dir);
         let all = Bitfield::full(torrent.geometry().piece_count());
-        self.add_with(torrent, storage, all, Vec::new(), watch)
+        self.add_with(None, storage, all, Vec::new(), watch)
+    }
+
+    /// The same, and the next start knows it too.
+    pub fn share_and_keep(
+        &self,
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let storage = Storage::shared(Arc::clone(&torrent), dir);
+        let all = Bitfield::full(torrent.geometry().piece_count());
+        let swarm = self.add_with(self.resume_file(&torrent), storage, all, Vec::new(), watch)?;
+        swarm.save()?;
+        Ok(swarm)
     }
 
     /// Downloads into `dir`, going on where an earlier run stopped. Content that is complete under `dir/NAME` is
@@ -206,7 +230,7 @@ impl Peer {
             Ok(storage) => self.add(torrent, storage, watch),
             Err(StorageError::InTheWay(path)) if self.is_whole(&torrent, dir) => {
                 log::info!("{} is complete already", path.display());
-                self.seed_known(torrent, dir, watch)
+                self.share_and_keep(torrent, dir, watch)
             }
             Err(why) => Err(why.into()),
         }
@@ -228,18 +252,18 @@ impl Peer {
         let have = self.vouched(&torrent, &storage);
         let doubtful = |piece: &Piece| !have.has(piece.index());
         let doubtful = torrent.geometry().pieces().filter(doubtful).collect();
-        self.add_with(torrent, storage, have, doubtful, watch)
+        self.add_with(self.resume_file(&torrent), storage, have, doubtful, watch)
     }
 
     fn add_with(
         &self,
-        torrent: Arc<Torrent>,
+        resume: Option<ResumeFile>,
         storage: Storage,
         have: Bitfield,
         doubtful: Vec<Piece>,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        let resume = self.resume_file(&torrent);
+        let torrent = Arc::clone(storage.torrent());
         let (commons, pool) = (Arc::clone(&self.commons), self.pool.clone());
         let swarm = Swarm::new(Arc::clone(&torrent), storage, resume, have, commons, pool, watch);
         if !self.swarms.insert(&swarm) {
@@ -264,7 +288,7 @@ impl Peer {
     }
 
     fn resume_file(&self, torrent: &Torrent) -> Option<ResumeFile> {
-        self.state.as_deref().map(|state| ResumeFile::new(state, &torrent.key()))
+        self.state.as_ref().map(|state| state.resume(&torrent.key()))
     }
 
     /// Tells that there are new addresses to try.
@@ -337,22 +361,6 @@ fn listen(addr: Option<SocketAddr>) -> Result<TcpListener, StartError> {
         }
     }
     Err(failed)
-}
-
-/// The peer's name in all swarms, kept from one start to the next, so that others' ledgers know it again.
-fn own_name(state: Option<&Path>) -> Result<PeerId, StartError> {
-    let Some(state) = state else { return Ok(PeerId::random()) };
-    let failed = |why| StartError::State { path: state.to_owned(), why };
-    std::fs::create_dir_all(state).map_err(failed)?;
-    let path = state.join("peer_id");
-    match std::fs::read(&path).ok().and_then(|bytes| <[u8; 20]>::try_from(bytes).ok()).map(PeerId) {
-        Some(name) if name.is_shoal() => Ok(name),
-        _ => {
-            let name = PeerId::random();
-            crate::atomic::write(&path, &name.0).map_err(failed)?;
-            Ok(name)
-        }
-    }
 }
 
 /// Each connection needs two file descriptors, and the usual limit of 1024 is for programs that have few.

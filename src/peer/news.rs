@@ -1,42 +1,55 @@
-//! What happens to torrents, as news for whoever waits for it: the command line or the shell.
+//! What happens, as news for whoever waits for it: the command line or the shell.
 //!
-//! Workers post, the one who waits reads. The channel has a bound; what does not fit is dropped, because the
-//! reader looks at the torrents' progress anyway and is only woken earlier by the news.
+//! Workers and the tracker's thread post, one thread reads. The channel has a bound; what does not fit is dropped,
+//! because the reader looks how things stand anyway and is only woken earlier by the news.
 
 use super::swarm::{Observer, Swarm};
 use crate::torrent::InfoHash;
+use crate::tracker::protocol::Event;
 use crossbeam_channel::{Receiver, Sender};
 
 /// More news than anybody waits for at once.
-const ROOM: usize = 1024;
+const ROOM: usize = 4096;
 
-/// Something that ended a torrent's download, for now or for good.
+/// Something worth telling.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum News {
+    /// A download is complete.
     Completed(InfoHash),
+    /// A torrent stopped, with the reason.
     Paused(InfoHash, String),
+    /// The tracker's catalogue changed.
+    Catalogue(Event),
+    /// The connection to the tracker came or went.
+    Tracker { up: bool, why: String },
 }
 
-/// Passes the news on into a channel.
-pub struct Watch {
+/// The end to post into.
+#[derive(Clone)]
+pub struct Reporter {
     news: Sender<News>,
 }
 
-impl Watch {
-    pub fn new() -> (Self, Receiver<News>) {
-        let (news, reader) = crossbeam_channel::bounded(ROOM);
-        (Watch { news }, reader)
+/// A channel for news.
+pub fn channel() -> (Reporter, Receiver<News>) {
+    let (news, reader) = crossbeam_channel::bounded(ROOM);
+    (Reporter { news }, reader)
+}
+
+impl Reporter {
+    pub fn tell(&self, news: News) {
+        let _ = self.news.try_send(news);
     }
 }
 
-impl Observer for Watch {
+impl Observer for Reporter {
     fn progressed(&self, _: &Swarm) {}
 
     fn completed(&self, swarm: &Swarm) {
-        let _ = self.news.try_send(News::Completed(swarm.torrent.info_hash()));
+        self.tell(News::Completed(swarm.torrent.info_hash()));
     }
 
     fn paused(&self, swarm: &Swarm, why: &str) {
-        let _ = self.news.try_send(News::Paused(swarm.torrent.info_hash(), why.to_owned()));
+        self.tell(News::Paused(swarm.torrent.info_hash(), why.to_owned()));
     }
 }

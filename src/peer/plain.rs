@@ -1,7 +1,7 @@
 //! `torrent download` and `torrent seed`: plain torrents, without our tracker's catalogue. Runs on `main`, which
 //! only waits: for news of the torrents, for the user to end it, and for the next look at the bars.
 
-use super::news::{News, Watch};
+use super::news::{self, News};
 use super::progress::{Bars, TICK};
 use super::swarm::{State, Swarm};
 use super::{Config, Peer, StartError};
@@ -40,13 +40,13 @@ pub enum OrderError {
 /// Downloads all torrents, and stays if told to, until something comes from `stop`. `report` is called with a line
 /// for each torrent that is complete.
 pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)) -> Result<(), OrderError> {
-    let (watch, news) = Watch::new();
-    let watch = Arc::new(watch);
+    let (reporter, news) = news::channel();
+    let reporter = Arc::new(reporter);
     let peer = Peer::start(&order.config)?;
     eprintln!("listening on {}", peer.addr());
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
-        swarms.push(peer.download(Arc::clone(torrent), &order.dir, watch.clone())?);
+        swarms.push(peer.download(Arc::clone(torrent), &order.dir, reporter.clone())?);
     }
     announce(&peer, &swarms, &order.peers);
     let mut reported = vec![false; swarms.len()];
@@ -83,12 +83,12 @@ fn outcome(swarms: &[Arc<Swarm>]) -> Result<(), OrderError> {
 
 /// Serves all torrents until something comes from `stop`.
 pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
-    let (watch, news) = Watch::new();
-    let watch = Arc::new(watch);
+    let (reporter, news) = news::channel();
+    let reporter = Arc::new(reporter);
     let peer = Peer::start(&order.config)?;
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
-        swarms.push(peer.seed(Arc::clone(torrent), &order.dir, watch.clone())?);
+        swarms.push(peer.seed(Arc::clone(torrent), &order.dir, reporter.clone())?);
     }
     let mut bars = Bars::new(&swarms);
     while swarms.iter().any(|swarm| swarm.progress().checking > 0) {

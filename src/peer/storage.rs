@@ -105,6 +105,10 @@ impl Storage {
         self.root.read().clone()
     }
 
+    pub fn torrent(&self) -> &Arc<Torrent> {
+        &self.torrent
+    }
+
     /// The folder that holds the torrent's files.
     pub fn dir(&self) -> &Path {
         &self.dir
