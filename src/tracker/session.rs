@@ -350,7 +350,10 @@ impl Session<'_> {
             Over::Silent => Departure::Silent,
             Over::TurnedAway(_) | Over::Behind | Over::Dropped => Departure::Dropped,
         };
-        if let Some((id, _)) = self.member.take() {
+        // A tracker that stops has no news: the peers are there still.
+        if let Some((id, _)) = self.member.take()
+            && !self.shared.is_stopping()
+        {
             self.shared.registry(|registry| registry.leave(id, departure));
         }
         let metrics = &self.shared.metrics;
