@@ -13,6 +13,7 @@ pub mod bencode;
 pub mod bitfield;
 pub mod hash;
 pub mod mailbox;
+pub mod net;
 pub mod peer;
 pub mod threads;
 pub mod torrent;
