@@ -15,6 +15,7 @@ pub mod bitfield;
 pub mod hash;
 pub mod interrupt;
 pub mod mailbox;
+pub mod net;
 pub mod peer;
 pub mod threads;
 pub mod torrent;

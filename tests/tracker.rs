@@ -132,7 +132,7 @@ fn a_line_without_end_is_cut_off() {
 fn whoever_leaves_drops_or_goes_silent_is_noticed_with_that_reason() {
     let tracker = start(Limits { silence: Duration::from_secs(2), ..Limits::default() });
     let mut watcher = Session::hello(tracker.addr(), 9);
-    // It must not go silent itself.
+    let _alive = watcher.keep_alive();
     let mut reasons = Vec::new();
     for (id, name) in [(1, "left"), (2, "dropped"), (3, "silent")] {
         let mut holder = Session::hello(tracker.addr(), id);
@@ -141,21 +141,14 @@ fn whoever_leaves_drops_or_goes_silent_is_noticed_with_that_reason() {
         match name {
             "left" => drop(holder.ask(json!({"request": "leave"}))),
             "dropped" => holder.socket.shutdown(Shutdown::Both).unwrap(),
-            _ => loop {
-                // Say nothing until the tracker closes the connection, while the watcher stays alive.
-                watcher.ask(json!({"request": "list"}));
-                holder.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-                match holder.socket.read(&mut [0; 4096]) {
-                    Ok(0) => break,
-                    Ok(_) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(_) => break,
-                }
-            },
+            _ => {} // it says nothing more, and stays connected
         }
         let removed = watcher.event_named("removed");
         assert_eq!(removed["name"], name);
         reasons.push(removed["reason"].as_str().unwrap().to_owned());
+        if name == "silent" {
+            until("it is cut off", || holder.line().is_none());
+        }
     }
     assert_eq!(
         reasons,
@@ -316,10 +309,8 @@ fn an_announcer_that_goes_silent_is_forgotten() {
     let torrent = torrent("x", 10);
     let mut session = Session::hello(tracker.addr(), 1);
     session.publish(&torrent, json!([]));
-    session.event();
     get(tracker.addr(), &announce_query(&torrent.info_hash().0, 9001, "&left=0"));
-    assert_eq!(session.event()["event"], "added");
-    assert_eq!(session.event()["reason"], "the last holder of all 10 pieces went silent");
+    assert_eq!(session.event_named("removed")["reason"], "the last holder of all 10 pieces went silent");
 }
 
 #[test]
@@ -384,39 +375,52 @@ fn http_connections_are_kept_and_requests_may_come_together() {
     assert_eq!(answers.matches("HTTP/1.1 200").count(), 1);
 }
 
-#[test]
-fn slow_and_silent_clients_are_cut_off() {
-    let tracker = start(impatient());
-    let read_all = |mut socket: TcpStream| {
-        socket.set_read_timeout(Some(GENEROUS)).unwrap();
-        let mut answer = Vec::new();
-        let _ = socket.read_to_end(&mut answer); // a reset is an end as well
-        String::from_utf8(answer).unwrap()
-    };
-    // Nothing at all.
-    assert_eq!(read_all(TcpStream::connect(tracker.addr()).unwrap()), "");
-    // A head that never ends, a byte now and then.
-    let slow = TcpStream::connect(tracker.addr()).unwrap();
-    let mut writer = slow.try_clone().unwrap();
-    let drip = std::thread::spawn(move || {
-        let _ = writer.write_all(b"GET /");
-        while writer.write_all(b"x").is_ok() {
+/// All that comes until the end of the connection.
+fn read_all(mut socket: TcpStream) -> String {
+    socket.set_read_timeout(Some(GENEROUS)).unwrap();
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer); // a reset is an end as well
+    String::from_utf8(answer).unwrap()
+}
+
+/// Sends a byte now and then until the connection ends.
+fn drip(mut socket: TcpStream) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        while socket.write_all(b"x").is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
-    });
+    })
+}
+
+#[test]
+fn a_client_that_says_nothing_is_cut_off() {
+    let tracker = start(impatient());
+    assert_eq!(read_all(TcpStream::connect(tracker.addr()).unwrap()), "");
+}
+
+#[test]
+fn a_head_that_never_ends_is_cut_off() {
+    let tracker = start(impatient());
+    let mut slow = TcpStream::connect(tracker.addr()).unwrap();
+    slow.write_all(b"GET /").unwrap();
+    let drip = drip(slow.try_clone().unwrap());
     assert!(read_all(slow).starts_with("HTTP/1.1 408"));
     drip.join().unwrap();
-    // A session that never says hello, and a line that never ends.
+}
+
+#[test]
+fn a_session_that_never_says_hello_is_cut_off() {
+    let tracker = start(impatient());
     let mut mute = TcpStream::connect(tracker.addr()).unwrap();
     mute.write_all(b"{").unwrap();
     assert!(read_all(mute).contains("hello"));
+}
+
+#[test]
+fn a_line_that_never_ends_is_cut_off() {
+    let tracker = start(impatient());
     let mut session = Session::hello(tracker.addr(), 1);
-    let mut writer = session.socket.try_clone().unwrap();
-    let drip = std::thread::spawn(move || {
-        while writer.write_all(b"{").is_ok() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    });
+    let drip = drip(session.socket.try_clone().unwrap());
     assert!(session.line().unwrap().contains("line took too long"));
     assert_eq!(session.line(), None);
     drip.join().unwrap();

@@ -246,8 +246,10 @@ impl Session<'_> {
             return Err(Refusal::new("`have` names pieces that the torrent does not have"));
         }
         self.shared.keep(&torrent)?;
-        let hash = torrent.info_hash();
-        self.shared.registry(|registry| registry.publish(id, hash, &publish.have, publish.offer))?;
+        self.shared.registry(|registry| {
+            registry.catalogue(&torrent);
+            registry.publish(id, torrent.info_hash(), &publish.have, publish.offer)
+        })?;
         Ok(Reply::Publish { key: torrent.key() })
     }
 
@@ -260,7 +262,13 @@ impl Session<'_> {
             log::error!("cannot read the torrent {key}: {error}");
             Refusal::new(format!("the tracker cannot read the torrent {key}: {error}"))
         })?;
-        match self.make_room(bytes.len().div_ceil(3) * 4) {
+        let length = bytes.len().div_ceil(3) * 4;
+        if length > MAX_LINE {
+            return Err(Refusal::new(format!(
+                "the torrent is too large for a line, fetch /torrents/{key}.torrent"
+            )));
+        }
+        match self.make_room(length) {
             true => Ok(Reply::Torrent { key, torrent: Metainfo(bytes) }),
             false => Err(short_of_memory()),
         }

@@ -80,7 +80,7 @@ impl Shared {
         result
     }
 
-    /// Stores a torrent that is new, and puts it into the catalogue. When this returns it is on disk.
+    /// Stores a torrent that is not in the catalogue. When this returns it is on disk.
     ///
     /// # Errors
     /// When the catalogue is full or the disk fails.
@@ -96,9 +96,7 @@ impl Shared {
         self.store.put(torrent).map_err(|error| {
             log::error!("cannot keep {}: {error}", torrent.key());
             Refusal::new(format!("the tracker cannot keep the torrent: {error}"))
-        })?;
-        self.registry(|registry| registry.catalogue(torrent));
-        Ok(())
+        })
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -4,6 +4,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -18,13 +21,12 @@ pub fn start(limits: Limits) -> Tracker {
     Tracker::start(Config { listen: "127.0.0.1:0".parse().unwrap(), data: None, limits }).unwrap()
 }
 
-/// Limits under which whoever is silent is noticed soon.
+/// Limits under which whoever is silent is noticed soon, though not because a machine is slow.
 pub fn impatient() -> Limits {
     Limits {
-        greeting: Duration::from_millis(300),
-        silence: Duration::from_millis(300),
-        line: Duration::from_millis(600),
-        stall: Duration::from_millis(300),
+        greeting: Duration::from_secs(2),
+        silence: Duration::from_secs(3),
+        line: Duration::from_secs(2),
         registry: RegistryLimits { interval: Duration::from_millis(200), ..RegistryLimits::default() },
         ..Limits::default()
     }
@@ -105,8 +107,24 @@ impl Session {
     }
 
     fn value(&mut self) -> Value {
-        let line = self.line().expect("the tracker closed the connection");
+        let mut line = String::new();
+        while line.is_empty() {
+            line = self.line().expect("the tracker closed the connection"); // an empty one says that it is alive
+        }
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// Sends an empty line now and then, until what this returns is dropped.
+    pub fn keep_alive(&self) -> KeepAlive {
+        let mut socket = self.socket.try_clone().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::SeqCst) && socket.write_all(b"\n").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        KeepAlive { stop, thread: Some(thread) }
     }
 
     /// Sends a request and gives its answer, whatever it is.
@@ -168,6 +186,18 @@ impl Session {
                 return event;
             }
         }
+    }
+}
+
+pub struct KeepAlive {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for KeepAlive {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap();
     }
 }
 
