@@ -5,7 +5,6 @@
 //! waits for three things at once: the socket readable, the socket writable (only while something is left to
 //! write), and mail. It takes no lock for a block: those of the picker are taken once a piece.
 
-use super::dial;
 use super::extended::Extended;
 use super::handle::{Handle, MAILBOX, Mail};
 use super::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
@@ -15,6 +14,7 @@ use super::session::{ConnId, Event, Session, Violation};
 use super::swarm::{Job, Swarm, Swarms};
 use super::wire;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
+use crate::net;
 use crate::torrent::{Block, Piece};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::io::{self, Read};
@@ -122,7 +122,7 @@ fn open(origin: Origin, own: handshake::PeerId, inbox: &mut Inbox<Mail>) -> Resu
             Ok(Opened { socket, swarm, agreement })
         }
         Origin::Dialled(addr, swarm) => {
-            let socket = dial::connect(addr)?;
+            let socket = net::begin_connect(addr)?;
             wait_for(inbox, &socket, Interest::WRITE, until)?;
             if let Some(why) = socket.take_error()? {
                 return Err(why.into());

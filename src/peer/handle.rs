@@ -104,6 +104,11 @@ impl Handle {
         self.client.lock().listens_on.map(|port| SocketAddr::new(self.addr.ip(), port))
     }
 
+    /// Whether the peer has an upload slot.
+    pub fn is_admitted(&self) -> bool {
+        self.numbers.admitted.load(Ordering::Relaxed)
+    }
+
     /// Content received so far, bytes.
     pub fn received(&self) -> u64 {
         self.numbers.received.load(Ordering::Relaxed)

@@ -4,45 +4,13 @@
 //! The order is in the types: an [`Initiator`] has sent and can only [`accept`](Initiator::accept) a reply; a reply
 //! can only be made from a [`Hello`] that was read; and only these two give an [`Agreement`], which a session needs.
 
+pub use crate::peer_id::PeerId;
 use crate::torrent::{InfoHash, Proof, Torrent};
-use std::fmt;
 use thiserror::Error;
 
 /// Bytes of a handshake.
 pub const HANDSHAKE_LEN: usize = 68;
 const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
-const CLIENT: &[u8; 8] = b"-SH0100-";
-
-/// The 20 bytes by which a peer names itself in a swarm (BEP 20).
-#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId(pub [u8; 20]);
-
-impl PeerId {
-    /// A new name for a shoal peer: our prefix and twelve random letters or digits.
-    pub fn random() -> Self {
-        let mut id = [0; 20];
-        id[..8].copy_from_slice(CLIENT);
-        id[8..].fill_with(|| fastrand::alphanumeric() as u8);
-        PeerId(id)
-    }
-
-    /// Whether this is the name of a shoal peer, which keeps it from one start to the next.
-    pub fn is_shoal(&self) -> bool {
-        self.0.starts_with(b"-SH")
-    }
-}
-
-impl fmt::Display for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.escape_ascii())
-    }
-}
 
 /// Why a handshake ends the connection.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -5,13 +5,15 @@
 
 pub mod accept;
 pub mod admission;
+pub mod announce;
 pub mod blame;
 pub mod budget;
 pub mod candidates;
 pub mod choker;
+pub mod command;
 pub mod commons;
 pub mod connection;
-mod dial;
+
 pub mod extended;
 pub mod fetch;
 pub mod handle;
@@ -26,13 +28,18 @@ pub mod plain;
 pub mod pool;
 pub mod progress;
 pub mod rate;
+pub mod report;
 pub mod resume;
+pub mod room;
 pub mod session;
+pub mod settings;
+pub mod shell;
 pub mod state_dir;
 pub mod storage;
 pub mod swarm;
 pub mod uploads;
 
+pub mod watch;
 pub mod window;
 pub mod wire;
 

@@ -1,12 +1,14 @@
 //! `torrent download` and `torrent seed`: plain torrents, without our tracker's catalogue. Runs on `main`, which
 //! only waits: for news of the torrents, for the user to end it, and for the next look at the bars.
 
+use super::announce::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
 use super::news::{self, News};
 use super::progress::{Bars, TICK};
 use super::swarm::{State, Swarm};
 use super::{Config, Peer, StartError};
-use crate::torrent::Torrent;
+use crate::torrent::{InfoHash, Torrent};
 use crossbeam_channel::{Receiver, select};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +31,8 @@ pub struct Order {
 pub enum OrderError {
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
     #[error("{0}")]
     Paused(String),
     #[error("stopped before everything was there; the same command goes on from here")]
@@ -42,18 +46,22 @@ pub enum OrderError {
 pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)) -> Result<(), OrderError> {
     let (reporter, news) = news::channel();
     let reporter = Arc::new(reporter);
-    let peer = Peer::start(&order.config)?;
+    let peer = Arc::new(Peer::start(&order.config)?);
     eprintln!("listening on {}", peer.addr());
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
         swarms.push(peer.download(Arc::clone(torrent), &order.dir, reporter.clone())?);
     }
-    announce(&peer, &swarms, &order.peers);
+    let announcers = announce(&peer, &swarms, &order.peers)?;
     let mut reported = vec![false; swarms.len()];
     let mut bars = Bars::new(&swarms);
     loop {
         for (swarm, reported) in swarms.iter().zip(&mut reported) {
             if swarm.is_complete() && !std::mem::replace(reported, true) {
+                announcers
+                    .iter()
+                    .filter(|(hash, _)| *hash == swarm.torrent.info_hash())
+                    .for_each(|(_, announcer)| announcer.nudge(Nudge::Completed));
                 report(&format!("{}: complete", swarm.storage.root().display()));
             }
         }
@@ -69,6 +77,8 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
         }
     }
     bars.clear();
+    drop(announcers);
+    peer.stop();
     outcome(&swarms)
 }
 
@@ -85,7 +95,7 @@ fn outcome(swarms: &[Arc<Swarm>]) -> Result<(), OrderError> {
 pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
     let (reporter, news) = news::channel();
     let reporter = Arc::new(reporter);
-    let peer = Peer::start(&order.config)?;
+    let peer = Arc::new(Peer::start(&order.config)?);
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
         swarms.push(peer.seed(Arc::clone(torrent), &order.dir, reporter.clone())?);
@@ -102,21 +112,69 @@ pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
         return Err(OrderError::Incomplete(broken.torrent.name().to_owned()));
     }
     eprintln!("listening on {}", peer.addr());
-    announce(&peer, &swarms, &order.peers);
-    loop {
+    let announcers = announce(&peer, &swarms, &order.peers)?;
+    let outcome = loop {
         select! {
             recv(news) -> news => if let Ok(News::Paused(_, why)) = news {
-                return Err(OrderError::Paused(why));
+                break Err(OrderError::Paused(why));
             },
-            recv(stop) -> _ => return Ok(()),
+            recv(stop) -> _ => break Ok(()),
         }
-    }
+    };
+    drop(announcers);
+    peer.stop();
+    outcome
 }
 
-/// Makes the torrents known to their trackers, and tries the peers the user named.
-fn announce(peer: &Peer, swarms: &[Arc<Swarm>], peers: &[SocketAddr]) {
+/// Tries the peers the user named, and makes the torrents known to their trackers while the result lives.
+fn announce(
+    peer: &Arc<Peer>,
+    swarms: &[Arc<Swarm>],
+    peers: &[SocketAddr],
+) -> io::Result<Vec<(InfoHash, Announcer)>> {
+    let mut announcers = Vec::new();
     for swarm in swarms {
         swarm.add_candidates(peers.iter().copied(), true);
+        let config = AnnounceConfig {
+            torrent: Arc::clone(&swarm.torrent),
+            peer_id: peer.commons.peer_id.0,
+            port: peer.addr().port(),
+            host: Arc::new(Announced { peer: Arc::clone(peer), swarm: Arc::clone(swarm) }),
+        };
+        let announcer = Announcer::start(config)?;
+        if announcer.is_none() && peers.is_empty() {
+            log::warn!("{} names no HTTP tracker: waiting for others to connect", swarm.torrent.name());
+        }
+        announcers.extend(announcer.map(|announcer| (swarm.torrent.info_hash(), announcer)));
     }
     peer.look_for_peers();
+    Ok(announcers)
+}
+
+/// A torrent as its announcer knows it.
+struct Announced {
+    peer: Arc<Peer>,
+    swarm: Arc<Swarm>,
+}
+
+impl AnnounceHost for Announced {
+    fn progress(&self) -> Progress {
+        let progress = self.swarm.progress();
+        let left = progress.total - progress.bytes;
+        Progress { uploaded: progress.uploaded, downloaded: progress.downloaded, left }
+    }
+
+    fn found(&self, peers: &[SocketAddr]) {
+        self.swarm.add_candidates(peers.iter().copied(), false);
+        self.peer.look_for_peers();
+    }
+
+    fn announced(&self, outcome: Result<(u32, u32), &str>) {
+        match outcome {
+            Ok((seeds, others)) => {
+                log::info!("{}: {seeds} seeds, {others} others", self.swarm.torrent.name())
+            }
+            Err(why) => log::warn!("{}: no tracker answers: {why}", self.swarm.torrent.name()),
+        }
+    }
 }

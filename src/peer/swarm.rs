@@ -134,6 +134,13 @@ pub struct Counts {
     bytes_have: AtomicU64,
 }
 
+impl Counts {
+    /// Bytes of content that came in, and that went out.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.downloaded.load(Ordering::Relaxed), self.uploaded.load(Ordering::Relaxed))
+    }
+}
+
 impl Swarm {
     /// A torrent of which `have` is on the disk for sure.
     pub fn new(

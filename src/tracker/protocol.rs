@@ -11,10 +11,12 @@ pub mod announce;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
+use data_encoding::BASE64;
 use serde::de::{self, Deserializer};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
+
+pub use crate::peer_id::PeerId;
 
 use crate::bitfield::Bitfield;
 
@@ -29,39 +31,6 @@ pub const MAX_LISTED: usize = 1000;
 
 /// How many peers an answer holds when the question does not say.
 pub const DEFAULT_WANT: usize = 50;
-
-/// The 20 bytes by which a peer calls itself (BEP 3, BEP 20); 40 hexadecimal digits in JSON.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId(pub [u8; 20]);
-
-impl fmt::Display for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for PeerId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for PeerId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
-        bytes
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(PeerId)
-            .ok_or_else(|| de::Error::custom("a peer id is 40 hexadecimal digits"))
-    }
-}
 
 /// A metainfo file; base64 in JSON.
 #[derive(Clone, PartialEq, Eq)]
