@@ -4,15 +4,21 @@
 //!
 //! The modules in layers, each knowing only those above it in this list:
 //!
-//! 0. [`bencode`], [`bitfield`], [`hash`], [`mailbox`]
+//! 0. [`atomic`], [`bencode`], [`bitfield`], [`hash`], [`mailbox`]
 //! 1. [`torrent`]: metainfo and geometry
 //! 2. [`peer`]'s and [`tracker`]'s pure parts: messages, sessions, picker, admission
 //! 3. [`peer`] and [`tracker`]: the threads
 
+pub mod atomic;
 pub mod bencode;
 pub mod bitfield;
 pub mod hash;
+pub mod interrupt;
+pub mod logging;
 pub mod mailbox;
+pub mod net;
 pub mod peer;
+pub mod peer_id;
+pub mod threads;
 pub mod torrent;
 pub mod tracker;

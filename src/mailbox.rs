@@ -1,1 +1,462 @@
+//! A mailbox for a thread that owns a non-blocking socket: a bounded channel plus a wake-up, so that one call,
+//! [`Inbox::wait`], sleeps until the socket is ready *or* mail has come. Any thread may hold a [`Mailbox`]; the
+//! [`Inbox`] belongs to the one thread that reads it. There is no lock.
+//!
+//! Nobody ever waits for room. A mailbox that is full is marked as overflowed, and its owner is woken so that it
+//! can end itself: it is stuck, or it serves somebody hostile.
+//!
+//! # Why no wake-up is lost, and why most cost nothing
+//!
+//! The owner sleeps in `poll(2)` on its socket and on a *bell*, a file descriptor that becomes readable when
+//! rung. Whether the bell must be rung is decided by one atomic, `state`, with three values:
+//!
+//! | state | meaning | who sets it |
+//! |---|---|---|
+//! | `AWAKE` | the owner runs, nobody has called since it last looked | the owner, leaving `wait` |
+//! | `ASLEEP` | the owner is in `poll` or about to enter it | the owner, if it finds `AWAKE` |
+//! | `CALLED` | somebody called since the owner last looked | whoever posts or wakes |
+//!
+//! A caller puts its mail into the channel *first*, and then swaps `state` to `CALLED`. All changes of one atomic
+//! have one order, so that swap comes either before or after the owner's change from `AWAKE` to `ASLEEP`:
+//!
+//! - *Before*: the owner's change fails, since it finds `CALLED`. It does not sleep, and `wait` returns at once.
+//! - *After*: the swap returns `ASLEEP`, and that caller rings the bell. The bell stays readable until it is read,
+//!   so it does not matter whether the owner had entered `poll` already.
+//! - A swap that returns `CALLED` came after another caller's, to which one of the two cases applies.
+//!
+//! Leaving `wait`, the owner swaps `state` back to `AWAKE`. That swap reads what the callers' swaps wrote, so all
+//! that a caller did before its call, its mail included, is visible to the owner after that `wait`. While the
+//! owner is awake its callers pay for one atomic swap, and while it sleeps only the first of them pays for a
+//! system call.
+//!
+//! A caller may be paused between its swap and its ring, while the socket wakes the owner. The late ring then
+//! makes one later `wait` return without cause. That is allowed: `wait` may return early, never late.
 
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
+const CALLED: u8 = 2;
+
+/// Makes a mailbox that holds at most `capacity` pieces of mail.
+///
+/// # Errors
+/// When the process may not open another file descriptor.
+pub fn mailbox<T: Send>(capacity: usize) -> io::Result<(Mailbox<T>, Inbox<T>)> {
+    let (sender, receiver) = crossbeam_channel::bounded(capacity);
+    let shared = Arc::new(Shared {
+        state: AtomicU8::new(AWAKE),
+        overflowed: AtomicBool::new(false),
+        bell: Bell::new()?,
+    });
+    Ok((Mailbox { sender, shared: shared.clone() }, Inbox { receiver, shared }))
+}
+
+/// What both ends know.
+struct Shared {
+    state: AtomicU8,
+    overflowed: AtomicBool,
+    bell: Bell,
+}
+
+/// The end to post into. Cheap to clone; the last one may outlive the inbox.
+pub struct Mailbox<T> {
+    sender: Sender<T>,
+    shared: Arc<Shared>,
+}
+
+impl<T> Mailbox<T> {
+    /// Puts `mail` into the box and wakes the owner. Never waits.
+    ///
+    /// # Errors
+    /// The mail comes back if the box is full (its owner is told, see [`Inbox::overflowed`]) or its owner is gone.
+    pub fn post(&self, mail: T) -> Result<(), Undelivered<T>> {
+        match self.sender.try_send(mail) {
+            Ok(()) => {
+                self.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(mail)) => {
+                self.shared.overflowed.store(true, Ordering::Release);
+                self.wake();
+                Err(Undelivered::Full(mail))
+            }
+            Err(TrySendError::Disconnected(mail)) => Err(Undelivered::Closed(mail)),
+        }
+    }
+
+    /// Makes the owner's present or next [`Inbox::wait`] return, without mail.
+    pub fn wake(&self) {
+        if self.shared.state.swap(CALLED, Ordering::AcqRel) == ASLEEP {
+            self.shared.bell.ring();
+        }
+    }
+}
+
+impl<T> Clone for Mailbox<T> {
+    fn clone(&self) -> Self {
+        Mailbox { sender: self.sender.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Mailbox<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mailbox({} waiting)", self.sender.len())
+    }
+}
+
+/// Mail that was not delivered, given back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undelivered<T> {
+    #[error("the mailbox is full")]
+    Full(T),
+    #[error("the owner of the mailbox is gone")]
+    Closed(T),
+}
+
+/// The end to read from, for the one thread that also owns the socket.
+pub struct Inbox<T> {
+    receiver: Receiver<T>,
+    shared: Arc<Shared>,
+}
+
+/// What of a socket to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interest {
+    pub readable: bool,
+    pub writable: bool,
+}
+
+impl Interest {
+    pub const READ: Interest = Interest { readable: true, writable: false };
+    pub const WRITE: Interest = Interest { readable: false, writable: true };
+    pub const BOTH: Interest = Interest { readable: true, writable: true };
+}
+
+/// What a socket is ready for. Both are false when mail, a wake-up or the time-out ended the wait; both are true
+/// when the socket failed or the other side hung up, since reading or writing then tells which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ready {
+    pub readable: bool,
+    pub writable: bool,
+}
+
+impl<T> Inbox<T> {
+    /// The next mail, if there is any. Never waits.
+    pub fn take(&mut self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Whether mail was ever refused because the box was full. The owner should then end itself.
+    pub fn overflowed(&self) -> bool {
+        self.shared.overflowed.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until `socket` is ready for something of `interest`, mail comes, somebody wakes this inbox, or
+    /// `timeout` is over (`None`: no limit). Returns at once while mail is left. May return without cause.
+    ///
+    /// # Errors
+    /// Only when the system refuses to wait at all, for want of memory.
+    pub fn wait(
+        &mut self,
+        socket: &impl AsFd,
+        interest: Interest,
+        timeout: Option<Duration>,
+    ) -> io::Result<Ready> {
+        self.sleep(Some((socket.as_fd(), interest)), timeout)
+    }
+
+    /// The same without a socket: sleeps until mail, a wake-up or the end of `timeout`.
+    ///
+    /// # Errors
+    /// As for [`Inbox::wait`].
+    pub fn wait_for_mail(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.sleep(None, timeout).map(|_| ())
+    }
+
+    fn sleep(
+        &mut self,
+        socket: Option<(BorrowedFd<'_>, Interest)>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Ready> {
+        let shared = &*self.shared;
+        let may_sleep = self.receiver.is_empty()
+            && shared.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let timeout = if may_sleep { timeout } else { Some(Duration::ZERO) };
+        let ready = poll_both(&shared.bell, socket, timeout);
+        shared.state.swap(AWAKE, Ordering::AcqRel);
+        ready
+    }
+}
+
+/// One `poll(2)` on the bell and the socket. An interrupted one counts as a wake-up without cause.
+fn poll_both(
+    bell: &Bell,
+    socket: Option<(BorrowedFd<'_>, Interest)>,
+    timeout: Option<Duration>,
+) -> io::Result<Ready> {
+    // A time-out too long to express is as good as none.
+    let timeout = timeout.and_then(|limit| Timespec::try_from(limit).ok());
+    let (socket, wanted) = match socket {
+        Some((socket, interest)) => (socket, flags(interest)),
+        None => (bell.as_fd(), PollFlags::empty()),
+    };
+    let mut fds =
+        [PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN), PollFd::from_borrowed_fd(socket, wanted)];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let [rung, happened] = fds.map(|fd| fd.revents());
+    if !rung.is_empty() {
+        bell.hush();
+    }
+    let failed = happened.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
+    Ok(Ready {
+        readable: failed || happened.contains(PollFlags::IN),
+        writable: failed || happened.contains(PollFlags::OUT),
+    })
+}
+
+fn flags(interest: Interest) -> PollFlags {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, interest.readable);
+    flags.set(PollFlags::OUT, interest.writable);
+    flags
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use eventfd::Bell;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use pipe::Bell;
+
+/// The bell as a Linux eventfd: one descriptor, and any number of rings is one event.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod eventfd {
+    use std::io;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    pub(super) struct Bell(OwnedFd);
+
+    impl Bell {
+        pub(super) fn new() -> io::Result<Bell> {
+            Ok(Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        }
+
+        pub(super) fn ring(&self) {
+            // Fails only when 2^64 - 2 rings are unheard, and then the bell is readable anyway.
+            let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        }
+
+        pub(super) fn hush(&self) {
+            let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+        }
+    }
+
+    impl AsFd for Bell {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+}
+
+/// The bell as a pipe, for every other Unix.
+#[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
+mod pipe {
+    use std::io::{self, PipeReader, PipeWriter, Read, Write};
+    use std::os::fd::{AsFd, BorrowedFd};
+
+    pub(super) struct Bell {
+        reader: PipeReader,
+        writer: PipeWriter,
+    }
+
+    impl Bell {
+        pub(super) fn new() -> io::Result<Bell> {
+            let (reader, writer) = io::pipe()?;
+            rustix::io::ioctl_fionbio(&reader, true)?;
+            rustix::io::ioctl_fionbio(&writer, true)?;
+            Ok(Bell { reader, writer })
+        }
+
+        pub(super) fn ring(&self) {
+            // A full pipe is readable, which is all that a ring is for.
+            let _ = (&self.writer).write(&[1]);
+        }
+
+        pub(super) fn hush(&self) {
+            // A ring for every sleep at most, so a few bytes are all that there can be; what is left after 64
+            // costs another early return.
+            let _ = (&self.reader).read(&mut [0u8; 64]);
+        }
+    }
+
+    impl AsFd for Bell {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.reader.as_fd()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(60));
+
+    fn socket_pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn mail_left_in_the_box_ends_the_wait() {
+        let (mailbox, mut inbox) = mailbox(4).unwrap();
+        let (socket, _far) = socket_pair();
+        mailbox.post(1).unwrap();
+        mailbox.post(2).unwrap();
+        for expected in [1, 2] {
+            let started = Instant::now();
+            assert_eq!(inbox.wait(&socket, Interest::READ, LONG).unwrap(), Ready::default());
+            assert!(started.elapsed() < LONG.unwrap());
+            assert_eq!(inbox.take(), Some(expected));
+        }
+        assert_eq!(inbox.take(), None);
+    }
+
+    #[test]
+    fn the_socket_ends_the_wait() {
+        let (_mailbox, mut inbox) = mailbox::<()>(1).unwrap();
+        let (socket, mut far) = socket_pair();
+        assert!(inbox.wait(&socket, Interest::WRITE, LONG).unwrap().writable);
+        let timed_out = inbox.wait(&socket, Interest::READ, Some(Duration::from_millis(1))).unwrap();
+        assert_eq!(timed_out, Ready::default());
+        far.write_all(b"x").unwrap();
+        assert_eq!(
+            inbox.wait(&socket, Interest::READ, LONG).unwrap(),
+            Ready { readable: true, writable: false }
+        );
+    }
+
+    #[test]
+    fn a_socket_that_hung_up_is_reported_even_without_interest() {
+        let (_mailbox, mut inbox) = mailbox::<()>(1).unwrap();
+        let (socket, far) = socket_pair();
+        socket.shutdown(std::net::Shutdown::Both).unwrap();
+        drop(far);
+        assert!(inbox.wait(&socket, Interest::default(), LONG).unwrap().readable);
+    }
+
+    #[test]
+    fn a_full_box_gives_the_mail_back_and_tells_its_owner() {
+        let (mailbox, mut inbox) = mailbox(1).unwrap();
+        mailbox.post("first").unwrap();
+        assert!(!inbox.overflowed());
+        assert_eq!(mailbox.post("second"), Err(Undelivered::Full("second")));
+        assert!(inbox.overflowed());
+        inbox.wait_for_mail(LONG).unwrap();
+        assert_eq!(inbox.take(), Some("first"));
+        drop(inbox);
+        assert_eq!(mailbox.post("third"), Err(Undelivered::Closed("third")));
+    }
+
+    #[test]
+    fn a_wake_before_the_wait_is_not_lost() {
+        let (mailbox, mut inbox) = mailbox::<()>(1).unwrap();
+        for _ in 0..100 {
+            mailbox.wake();
+            inbox.wait_for_mail(None).unwrap();
+        }
+    }
+
+    /// Were one wake-up lost, the owner, which has no time-out, would sleep for good.
+    #[test]
+    fn stress_no_wake_up_is_lost() {
+        const POSTERS: usize = 4;
+        const EACH: usize = 20_000;
+        let (mailbox, mut inbox) = mailbox(64).unwrap();
+        let (socket, _far) = socket_pair();
+        let posters: Vec<_> = (0..POSTERS)
+            .map(|_| {
+                let mailbox = mailbox.clone();
+                thread::spawn(move || {
+                    for nth in 0..EACH {
+                        let mut mail = nth;
+                        while let Err(Undelivered::Full(back)) = mailbox.post(mail) {
+                            mail = back;
+                            thread::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut taken = 0;
+        while taken < POSTERS * EACH {
+            inbox.wait(&socket, Interest::READ, None).unwrap();
+            while inbox.take().is_some() {
+                taken += 1;
+            }
+        }
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
+        assert_eq!(inbox.take(), None);
+    }
+
+    /// Two owners that answer each other: every single wake-up is needed, and each comes while the other is
+    /// falling asleep.
+    #[test]
+    fn stress_ping_pong() {
+        const ROUNDS: usize = 20_000;
+        let (to_far, mut far) = mailbox(1).unwrap();
+        let (to_near, mut near) = mailbox(1).unwrap();
+        let echo = thread::spawn(move || {
+            for _ in 0..ROUNDS {
+                to_near.post(next(&mut far)).unwrap();
+            }
+        });
+        for round in 0..ROUNDS {
+            to_far.post(round).unwrap();
+            assert_eq!(next(&mut near), round);
+        }
+        echo.join().unwrap();
+    }
+
+    fn next(inbox: &mut Inbox<usize>) -> usize {
+        loop {
+            if let Some(mail) = inbox.take() {
+                return mail;
+            }
+            inbox.wait_for_mail(None).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_pipe_of_other_systems_rings_too() {
+        let bell = pipe::Bell::new().unwrap();
+        for _ in 0..100_000 {
+            bell.ring(); // more than a pipe holds: never blocks
+        }
+        let mut fds = [PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
+        assert_eq!(poll(&mut fds, None).unwrap(), 1);
+        let quiet = pipe::Bell::new().unwrap();
+        quiet.ring();
+        quiet.hush();
+        let mut fds = [PollFd::from_borrowed_fd(quiet.as_fd(), PollFlags::IN)];
+        assert_eq!(poll(&mut fds, Some(&Timespec::default())).unwrap(), 0);
+    }
+}

@@ -1,1 +1,94 @@
-fn main() {}
+//! `peer IP PORT [COMMAND ...]`: joins the tracker at that address and opens a shell, or carries out one command. Results
+//! go to standard output, logs and progress to standard error; the status is 0 for success, 1 for failure, 2 for
+//! wrong usage.
+
+use clap::Parser;
+use shoal::interrupt;
+use shoal::logging;
+use shoal::peer::command::Command;
+use shoal::peer::library::Library;
+use shoal::peer::news;
+use shoal::peer::room::Room;
+use shoal::peer::settings::{Resolved, Settings};
+use shoal::peer::shell::{self, Shell};
+use shoal::peer::watch::Watch;
+use shoal::peer::{Config, Peer};
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Share files with everybody at a tracker, and fetch theirs.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// The tracker's address, or name
+    ip: String,
+    /// The tracker's port
+    port: u16,
+    #[command(flatten)]
+    settings: Settings,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+    /// A command of the shell, to be carried out alone; `help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = false)]
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let command = match cli.command.is_empty() {
+        true => None,
+        false => match Command::from_words(&cli.command) {
+            Ok(command) => Some(command),
+            Err(why) => return fail(&why, 2),
+        },
+    };
+    let interactive = command.is_none() && shell::is_interactive();
+    logging::start(if interactive { "warn" } else { "info" });
+    match run(cli, command, interactive) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => fail(&*why, 1),
+    }
+}
+
+fn fail(why: &(impl std::fmt::Display + ?Sized), status: u8) -> ExitCode {
+    eprintln!("peer: {why}");
+    ExitCode::from(status)
+}
+
+fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Box<dyn Error>> {
+    let stop = interrupt::channel()?;
+    if let Some(Command::Help) = command {
+        print!("{}", shoal::peer::command::HELP);
+        return Ok(true);
+    }
+    let Resolved { uploads, downloads, mirror, config } = cli.settings.resolve()?;
+    // A question to the tracker needs neither our files nor our name, which another peer here may be using.
+    let question = matches!(command, Some(Command::Search(_) | Command::List | Command::Peers));
+    let config = if question { Config { state: None, ..config } } else { config };
+
+    let peer = Arc::new(Peer::start(&config)?);
+    let (reporter, news) = news::channel();
+    let tracker = format!("{}:{}", cli.ip, cli.port);
+    let room = Arc::new(Room::join(Arc::clone(&peer), &tracker, &downloads, mirror, reporter)?);
+    let watch = match peer.state() {
+        Some(state) => {
+            eprintln!("listening on {}", peer.addr());
+            room.resume();
+            Some(Watch::start(Library::open(&uploads, Arc::clone(state)), Arc::clone(&room))?)
+        }
+        None => None,
+    };
+    let lines = if command.is_none() { shell::read_lines()? } else { crossbeam_channel::never() };
+    let shell = Shell { room: Arc::clone(&room), news, stop, lines, interactive, json: cli.json };
+    let well = match command {
+        Some(command) => shell.carry_out(&command).map(|_| true).map_err(Into::into),
+        None => Ok(shell.run()),
+    };
+    drop(watch);
+    room.leave();
+    peer.stop();
+    well
+}

@@ -1,1 +1,335 @@
-fn main() {}
+//! `torrent`: makes, shows, checks, downloads and serves torrents. Results go to standard output, errors (one line) and progress to standard
+//! error; the status is 0 for success, 1 for failure, 2 for wrong usage.
+
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use shoal::interrupt;
+use shoal::peer::Config;
+use shoal::peer::plain::{self, Order};
+use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
+use shoal::torrent::verify::{FileState, Report, verify};
+use shoal::torrent::{Format, MAX_PIECE_LENGTH, Magnet, Torrent, all_cores, show, units};
+
+/// Make, show, check, download and serve torrents.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Create(CreateArgs),
+    Show(ShowArgs),
+    Verify(VerifyArgs),
+    Magnet(MagnetArgs),
+    Download(DownloadArgs),
+    Seed(SeedArgs),
+}
+
+/// Make a torrent of a file or a folder
+#[derive(Args)]
+struct CreateArgs {
+    /// The file or folder. Symbolic links in a folder are left out.
+    path: PathBuf,
+    /// Where to write the torrent; NAME.torrent in this folder unless told. An existing file is not overwritten.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Announce URL; may be given several times, the first is asked first
+    #[arg(long, value_name = "URL", value_parser = tracker_url)]
+    tracker: Vec<String>,
+    /// hybrid (for every client), v2 or v1
+    #[arg(long, default_value_t = Format::Hybrid)]
+    format: Format,
+    /// Bytes in a piece, such as 262144 or 256KiB: a power of two from 16 KiB to 64 MiB; chosen by size unless told
+    #[arg(long, value_name = "N", value_parser = piece_length)]
+    piece_length: Option<u32>,
+    /// Let peers come from the trackers only
+    #[arg(long)]
+    private: bool,
+    /// A remark for those who look at the torrent
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+}
+
+/// Show what a torrent says
+#[derive(Args)]
+struct ShowArgs {
+    /// The torrent
+    file: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Check files against a torrent; the status is 1 if anything is missing or wrong
+#[derive(Args)]
+struct VerifyArgs {
+    /// The torrent
+    file: PathBuf,
+    /// The folder that holds the torrent's file or folder
+    dir: PathBuf,
+}
+
+/// Print a torrent's magnet link
+#[derive(Args)]
+struct MagnetArgs {
+    /// The torrent
+    file: PathBuf,
+}
+
+/// Download torrents, going on where an earlier run stopped
+#[derive(Args)]
+struct DownloadArgs {
+    /// The torrents
+    #[arg(required = true, value_name = "FILE|MAGNET")]
+    torrents: Vec<String>,
+    /// Where to put what they hold
+    #[arg(short, long, default_value = ".")]
+    dir: PathBuf,
+    /// Go on serving when everything is here
+    #[arg(long)]
+    seed: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// Serve content that is already here
+#[derive(Args)]
+struct SeedArgs {
+    /// The torrent
+    file: PathBuf,
+    /// The folder that holds the torrent's file or folder
+    dir: PathBuf,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// How to meet other peers
+#[derive(Args)]
+struct NetworkArgs {
+    /// A peer to connect to; may be given several times
+    #[arg(long = "peer", value_name = "IP:PORT")]
+    peers: Vec<SocketAddr>,
+    /// Where others may connect to; the first free port of 6881 to 6889 unless told
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// The most to send, in bytes a second, such as 5MB or 512KiB
+    #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
+    up: Option<u64>,
+    /// The most to receive
+    #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
+    down: Option<u64>,
+    /// How many peers are served at once
+    #[arg(long, value_name = "N", default_value_t = Config::default().slots)]
+    slots: usize,
+    /// How many connections there may be
+    #[arg(long, value_name = "N", default_value_t = Config::default().max_connections)]
+    max_connections: usize,
+}
+
+impl NetworkArgs {
+    fn config(&self, state: Option<PathBuf>) -> Config {
+        Config {
+            listen: self.listen,
+            state,
+            slots: self.slots,
+            max_connections: self.max_connections,
+            up: self.up,
+            down: self.down,
+            ..Config::default()
+        }
+    }
+}
+
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let warnings = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(warnings).format_timestamp(None).format_target(false).init();
+    let outcome = match Cli::parse().command {
+        Command::Create(args) => create(&args),
+        Command::Show(args) => show_torrent(&args),
+        Command::Verify(args) => verify_files(&args),
+        Command::Magnet(args) => magnet(&args),
+        Command::Download(args) => download(&args),
+        Command::Seed(args) => seed(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("torrent: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn create(args: &CreateArgs) -> Outcome {
+    let source = Source::scan(&args.path)?;
+    let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.torrent", source.name())));
+    if fs::symlink_metadata(&output).is_ok() {
+        // Found out again when it is written; here it saves the work.
+        return Err(in_the_way(&output).into());
+    }
+    let options = Options {
+        format: args.format,
+        piece_length: args.piece_length,
+        trackers: args.tracker.iter().map(|url| vec![url.clone()]).collect(),
+        private: args.private,
+        comment: args.comment.clone(),
+        creation_date: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|now| now.as_secs() as i64),
+        ..Options::default()
+    };
+    let bar = progress_bar(source.total_len(), "hashing");
+    let metainfo = source.create(&options, &|bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    let metainfo = metainfo?;
+    let torrent = Torrent::parse(&metainfo)?;
+    write_new(&output, &metainfo)?;
+    print(&format!("{}torrent : {}\n", show::headline(&torrent), output.display()))
+}
+
+fn show_torrent(args: &ShowArgs) -> Outcome {
+    let torrent = Torrent::read(&args.file)?;
+    print(&if args.json { show::json(&torrent) + "\n" } else { show::describe(&torrent) })
+}
+
+fn magnet(args: &MagnetArgs) -> Outcome {
+    print(&(Torrent::read(&args.file)?.magnet() + "\n"))
+}
+
+fn verify_files(args: &VerifyArgs) -> Outcome {
+    let torrent = Torrent::read(&args.file)?;
+    if !args.dir.is_dir() {
+        return Err(format!("{} is not a folder", args.dir.display()).into());
+    }
+    let bar = progress_bar(torrent.geometry().total_len(), "checking");
+    let report = verify(&torrent, &args.dir, all_cores(), &|bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    print(&report_text(&torrent, &report, &args.dir))?;
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn download(args: &DownloadArgs) -> Outcome {
+    let torrents = args.torrents.iter().map(|name| open_torrent(name)).collect::<Result<_, _>>()?;
+    let order = Order {
+        torrents,
+        dir: args.dir.clone(),
+        peers: args.network.peers.clone(),
+        config: args.network.config(Some(args.dir.join(".shoal"))),
+        stay: args.seed,
+    };
+    plain::download(&order, &interrupt::channel()?, |line| {
+        let _ = print(&format!("{line}\n")); // who closed our output still wants the files
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_torrent(name: &str) -> Result<Arc<Torrent>, Box<dyn Error>> {
+    if name.starts_with("magnet:") {
+        let magnet: Magnet = name.parse()?;
+        let name = magnet.name.clone().unwrap_or_else(|| magnet.info_hash().to_string());
+        return Err(format!("{name}: a magnet link alone is not enough yet, give the .torrent file").into());
+    }
+    Ok(Arc::new(Torrent::read(Path::new(name))?))
+}
+
+fn seed(args: &SeedArgs) -> Outcome {
+    let order = Order {
+        torrents: vec![Arc::new(Torrent::read(&args.file)?)],
+        dir: args.dir.clone(),
+        peers: args.network.peers.clone(),
+        config: args.network.config(None),
+        stay: true,
+    };
+    plain::seed(&order, &interrupt::channel()?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A line for each file that is not good, and a line that sums up.
+fn report_text(torrent: &Torrent, report: &Report, dir: &Path) -> String {
+    let mut text = String::new();
+    for (file, state) in torrent.files().iter().zip(&report.files) {
+        let what = match state {
+            FileState::Good => continue,
+            FileState::Missing => "missing".to_owned(),
+            FileState::NotAFile => "not a regular file".to_owned(),
+            FileState::WrongLength { found } => format!("{found} bytes long instead of {}", file.len),
+            FileState::Damaged { pieces } => format!("damaged, {pieces} of its pieces do not match"),
+            FileState::Unproven { pieces } => {
+                format!(
+                    "not to be told, {pieces} of its pieces lie partly in a file that is missing or wrong"
+                )
+            }
+            FileState::Unreadable(why) => format!("cannot be read: {why}"),
+        };
+        text += &format!("{}: {what}\n", torrent.path_in(dir, file).display());
+    }
+    let good = report.files.iter().filter(|state| **state == FileState::Good).count();
+    let (have, all) = (report.have.count(), report.have.len());
+    text + &format!(
+        "{}: {good} of {} files good, {have} of {all} pieces\n",
+        torrent.name(),
+        report.files.len()
+    )
+}
+
+/// Writes to standard output. A reader that has seen enough, such as `head`, is no failure.
+fn print(text: &str) -> Outcome {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write the answer: {error}").into())
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Writes a file that must not be there yet; what could not be written whole is taken away again.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => in_the_way(path),
+        _ => format!("cannot write {}: {error}", path.display()),
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+    if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+        let _ = fs::remove_file(path);
+        return Err(failed(error).into());
+    }
+    Ok(())
+}
+
+fn in_the_way(path: &Path) -> String {
+    format!("{} exists already and is not overwritten; choose another name with -o", path.display())
+}
+
+/// A bar on standard error, if somebody is there to see it.
+fn progress_bar(total: u64, doing: &'static str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}");
+    let bar = ProgressBar::new(total).with_message(doing);
+    if let Ok(style) = style { bar.with_style(style) } else { bar }
+}
+
+fn tracker_url(text: &str) -> Result<String, &'static str> {
+    let known = ["http://", "https://", "udp://"].iter().any(|scheme| text.starts_with(scheme));
+    let plain = !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    if known && plain { Ok(text.to_owned()) } else { Err("expected a URL with http://, https:// or udp://") }
+}
+
+fn piece_length(text: &str) -> Result<u32, String> {
+    let bytes = units::parse_bytes(text)?;
+    let length = u32::try_from(bytes).ok().filter(|length| length.is_power_of_two());
+    let length = length.filter(|length| (MIN_PIECE_LENGTH..=MAX_PIECE_LENGTH).contains(length));
+    length.ok_or_else(|| "expected a power of two from 16KiB to 64MiB".to_owned())
+}

@@ -1,1 +1,380 @@
+//! The peer: starting and stopping its threads, and the torrents it has.
+//!
+//! [`Peer`] is what the command line and the shell hold. It starts the pool (`fetch-N`), `choke` and `accept`; the last
+//! starts a thread for each connection. Stopping goes the other way round, and joins every one of them.
 
+pub mod accept;
+pub mod admission;
+pub mod announce;
+pub mod blame;
+pub mod budget;
+pub mod candidates;
+pub mod choker;
+pub mod command;
+pub mod commons;
+pub mod connection;
+
+pub mod extended;
+pub mod fetch;
+pub mod handle;
+pub mod handshake;
+pub mod ledger;
+pub mod library;
+pub mod news;
+pub mod outbox;
+pub mod partial;
+pub mod picker;
+pub mod plain;
+pub mod pool;
+pub mod progress;
+pub mod rate;
+pub mod report;
+pub mod resume;
+pub mod room;
+pub mod session;
+pub mod settings;
+pub mod shell;
+pub mod state_dir;
+pub mod storage;
+pub mod swarm;
+pub mod uploads;
+
+pub mod watch;
+pub mod window;
+pub mod wire;
+
+use crate::bitfield::Bitfield;
+use crate::mailbox::{Mailbox, mailbox};
+use crate::threads;
+use crate::torrent::verify::verify;
+use crate::torrent::{Piece, Torrent};
+use accept::{Door, Knock};
+use choker::Choker;
+use commons::{Commons, Tuning};
+use handshake::PeerId;
+use ledger::Ledger;
+use parking_lot::Mutex;
+use pool::{Pool, Workers};
+use resume::{Resume, ResumeFile, Stamp};
+use state_dir::{StateDir, StateError};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use storage::{Storage, StorageError};
+use swarm::{Job, Observer, Swarm, Swarms};
+use thiserror::Error;
+use uploads::Uploads;
+
+/// The ports tried in turn where the user names none.
+const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
+
+/// How a peer is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; by default the first free port of 6881 to 6889, then any.
+    pub listen: Option<SocketAddr>,
+    /// Where resume states, the ledger and the peer's name are kept; nothing is kept without.
+    pub state: Option<PathBuf>,
+    /// How many peers are served at once.
+    pub slots: usize,
+    /// Workers of the pool; by default one for each core, at least two.
+    pub workers: Option<usize>,
+    pub max_connections: usize,
+    /// Content out and in, bytes per second; `None` is no limit.
+    pub up: Option<u64>,
+    pub down: Option<u64>,
+    pub tuning: Tuning,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: None,
+            state: None,
+            slots: 8,
+            workers: None,
+            max_connections: 500,
+            up: None,
+            down: None,
+            tuning: Tuning::default(),
+        }
+    }
+}
+
+/// Why a peer or a torrent does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("cannot listen on {addr}: {why}")]
+    Listen { addr: SocketAddr, why: io::Error },
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("{0} is here already")]
+    Known(String),
+}
+
+/// A running peer. Dropping it stops it.
+pub struct Peer {
+    pub commons: Arc<Commons>,
+    pub swarms: Arc<Swarms>,
+    pool: Pool<Job>,
+    state: Option<Arc<StateDir>>,
+    addr: SocketAddr,
+    door: Mailbox<Knock>,
+    stopping: Arc<AtomicBool>,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    accept: JoinHandle<()>,
+    choke: JoinHandle<()>,
+    workers: Workers<Job>,
+}
+
+impl Peer {
+    /// Starts all threads; connections are taken from now on.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        raise_file_limit();
+        let listener = listen(config.listen)?;
+        let addr = listener.local_addr()?;
+        let state = config.state.as_deref().map(StateDir::open).transpose()?.map(Arc::new);
+        let peer_id = state.as_ref().map_or_else(|| Ok(PeerId::random()), |state| state.peer_id())?;
+        let ledger = Ledger::open(state.as_ref().map(|state| state.ledger()).as_deref());
+        let (uploads, nudges) = Uploads::new();
+        let commons =
+            Arc::new(Commons::new(peer_id, uploads, ledger, (config.up, config.down), config.tuning));
+        commons.set_port(addr.port());
+        let (pool, workers) = pool::start("fetch", config.workers.unwrap_or(cores().max(2)), fetch::run)?;
+        let swarms = Arc::new(Swarms::default());
+        let stopping = Arc::new(AtomicBool::new(false));
+
+        let choker = Choker::new(config.slots, fastrand::u64(..));
+        let (for_choke, stop) = (Arc::clone(&commons), Arc::clone(&stopping));
+        let choke = move || {
+            let stopped = || stop.load(Ordering::Acquire);
+            for_choke.uploads.run(&nudges, choker, &for_choke.ledger, stopped);
+        };
+        let choke = threads::spawn("choke", choke)?;
+
+        let (door, inbox) = mailbox(accept::MAILBOX)?;
+        let at_the_door = Door {
+            listener,
+            inbox,
+            mailbox: door.clone(),
+            swarms: Arc::clone(&swarms),
+            commons: Arc::clone(&commons),
+            max_connections: config.max_connections,
+            guests: Default::default(),
+        };
+        let accept = threads::spawn("accept", move || at_the_door.run())?;
+        let threads = Mutex::new(Some(Threads { accept, choke, workers }));
+        Ok(Peer { commons, swarms, pool, state, addr, door, stopping, threads })
+    }
+
+    /// What the peer keeps of itself, if it keeps anything.
+    pub fn state(&self) -> Option<&Arc<StateDir>> {
+        self.state.as_ref()
+    }
+
+    /// Where the peer listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Shares content that lies under `dir/NAME`. What its resume state does not vouch for is checked first.
+    pub fn seed(
+        &self,
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let storage = Storage::shared(Arc::clone(&torrent), dir);
+        self.add(torrent, storage, watch)
+    }
+
+    /// Shares content that was hashed a moment ago, or is known by other means: nothing is read again, and nothing
+    /// kept for the next start.
+    pub fn share(
+        &self,
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let storage = Storage::shared(Arc::clone(&torrent), dir);
+        let all = Bitfield::full(torrent.geometry().piece_count());
+        self.add_with(None, storage, all, Vec::new(), watch)
+    }
+
+    /// The same, and the next start knows it too.
+    pub fn share_and_keep(
+        &self,
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let storage = Storage::shared(Arc::clone(&torrent), dir);
+        let all = Bitfield::full(torrent.geometry().piece_count());
+        let swarm = self.add_with(self.resume_file(&torrent), storage, all, Vec::new(), watch)?;
+        swarm.save()?;
+        Ok(swarm)
+    }
+
+    /// Downloads into `dir`, going on where an earlier run stopped. Content that is complete under `dir/NAME` is
+    /// shared; anything else of that name is in the way.
+    pub fn download(
+        &self,
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
+        match Storage::download(Arc::clone(&torrent), dir) {
+            Ok(storage) => self.add(torrent, storage, watch),
+            Err(StorageError::InTheWay(path)) if self.is_whole(&torrent, dir) => {
+                log::info!("{} is complete already", path.display());
+                self.share_and_keep(torrent, dir, watch)
+            }
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    /// Whether all of the torrent's content lies under `dir/NAME`; reads it unless the resume state vouches for it.
+    fn is_whole(&self, torrent: &Arc<Torrent>, dir: &Path) -> bool {
+        let storage = Storage::shared(Arc::clone(torrent), dir);
+        let vouched = self.vouched(torrent, &storage);
+        vouched.is_full() || verify(torrent, dir, cores(), &|_| ()).is_good()
+    }
+
+    fn add(
+        &self,
+        torrent: Arc<Torrent>,
+        storage: Storage,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let have = self.vouched(&torrent, &storage);
+        let doubtful = |piece: &Piece| !have.has(piece.index());
+        let doubtful = torrent.geometry().pieces().filter(doubtful).collect();
+        self.add_with(self.resume_file(&torrent), storage, have, doubtful, watch)
+    }
+
+    fn add_with(
+        &self,
+        resume: Option<ResumeFile>,
+        storage: Storage,
+        have: Bitfield,
+        doubtful: Vec<Piece>,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let torrent = Arc::clone(storage.torrent());
+        let (commons, pool) = (Arc::clone(&self.commons), self.pool.clone());
+        let swarm = Swarm::new(Arc::clone(&torrent), storage, resume, have, commons, pool, watch);
+        if !self.swarms.insert(&swarm) {
+            return Err(StartError::Known(torrent.name().to_owned()));
+        }
+        if swarm.storage.has_content() {
+            swarm.check(doubtful.into_iter());
+        }
+        if torrent.geometry().piece_count() == 0 && !swarm.storage.is_shared() {
+            swarm.complete()?; // nothing but empty files
+        }
+        Ok(swarm)
+    }
+
+    /// The pieces that an earlier run vouched for, as far as the files are still what they were.
+    fn vouched(&self, torrent: &Torrent, storage: &Storage) -> Bitfield {
+        let pieces = torrent.geometry().piece_count();
+        let none = Bitfield::new(pieces);
+        let Some(resume) = self.resume_file(torrent).and_then(|file| file.load()) else { return none };
+        let Some(have) = resume.pieces(pieces).filter(|_| resume.dir == storage.dir()) else { return none };
+        if storage.has_content() && unchanged(&resume, torrent, storage) { have } else { none }
+    }
+
+    fn resume_file(&self, torrent: &Torrent) -> Option<ResumeFile> {
+        self.state.as_ref().map(|state| state.resume(&torrent.key()))
+    }
+
+    /// Tells that there are new addresses to try.
+    pub fn look_for_peers(&self) {
+        let _ = self.door.post(Knock::Look); // it stops
+    }
+
+    /// Workers' counts, in the order of their numbers.
+    pub fn worker_stats(&self) -> Vec<pool::WorkerStats> {
+        self.pool.stats()
+    }
+
+    /// Ends all connections, joins every thread, and saves what is to survive. A second call does nothing.
+    pub fn stop(&self) {
+        let Some(threads) = self.threads.lock().take() else { return };
+        self.stopping.store(true, Ordering::Release);
+        while let Err(crate::mailbox::Undelivered::Full(_)) = self.door.post(Knock::Stop) {
+            thread::yield_now(); // it reads its mail all the time
+        }
+        let _ = threads.accept.join();
+        self.commons.uploads.nudge();
+        let _ = threads.choke.join();
+        drop(threads.workers);
+        for swarm in self.swarms.all() {
+            if let Err(why) = swarm.save() {
+                log::error!("{why}");
+            }
+        }
+        if let Err(why) = self.commons.ledger.save() {
+            log::error!("cannot save the ledger: {why}");
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// Whether the files are as the resume state knew them. Those of an unfinished download change all the time, but
+/// what is vouched for of them was on the disk before.
+fn unchanged(resume: &Resume, torrent: &Torrent, storage: &Storage) -> bool {
+    if resume.files.is_empty() {
+        return !storage.is_shared();
+    }
+    let same =
+        |(index, stamp): (usize, &Stamp)| Stamp::of(&storage.path(index)).is_ok_and(|now| now == *stamp);
+    resume.files.len() == torrent.files().len() && resume.files.iter().enumerate().all(same)
+}
+
+fn listen(addr: Option<SocketAddr>) -> Result<TcpListener, StartError> {
+    let any = SocketAddr::from(([0, 0, 0, 0], 0));
+    let choices = match addr {
+        Some(addr) => vec![addr],
+        None => PORTS.map(|port| SocketAddr::from(([0, 0, 0, 0], port))).chain([any]).collect(),
+    };
+    let mut failed = StartError::Listen { addr: any, why: io::ErrorKind::AddrInUse.into() };
+    for addr in choices {
+        match TcpListener::bind(addr) {
+            Ok(listener) => {
+                listener.set_nonblocking(true)?;
+                return Ok(listener);
+            }
+            Err(why) => failed = StartError::Listen { addr, why },
+        }
+    }
+    Err(failed)
+}
+
+/// Each connection needs two file descriptors, and the usual limit of 1024 is for programs that have few.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}

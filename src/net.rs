@@ -1,0 +1,48 @@
+//! What the standard library's sockets lack. Layer 0.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType};
+
+/// Begins a TCP connection and does not wait for it. The socket is non-blocking; once it is writable,
+/// [`TcpStream::take_error`] tells whether the connection came about.
+///
+/// # Errors
+/// When the system knows at once that it cannot be.
+pub fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mailbox::{Interest, mailbox};
+
+    fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = begin_connect(address)?;
+        let (_mailbox, mut inbox) = mailbox::<()>(1)?;
+        assert!(inbox.wait(&socket, Interest::WRITE, Some(Duration::from_secs(60)))?.writable);
+        socket.take_error()?.map_or(Ok(socket), Err)
+    }
+
+    #[test]
+    fn a_connection_that_comes_about_and_one_that_does_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(connect(address).unwrap().peer_addr().unwrap(), address);
+        drop(listener);
+        assert_eq!(connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,0 +1,101 @@
+//! Whom to connect to: the addresses a torrent's peers are said to be at, and when to try each again. Pure.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// So many addresses are remembered for one torrent. Trackers give 50 to 200 at a time.
+const MOST: usize = 1000;
+/// The wait after a first failure; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// An address that a tracker named is given up after so many failures, until it is named again.
+const MOST_FAILURES: u32 = 6;
+
+struct Address {
+    /// The user named it: never given up.
+    given: bool,
+    busy: bool,
+    failures: u32,
+    try_at: Instant,
+}
+
+/// Addresses of one torrent's peers.
+#[derive(Default)]
+pub struct Candidates {
+    addresses: BTreeMap<SocketAddr, Address>,
+}
+
+impl Candidates {
+    /// Learns an address; `given` if the user named it.
+    pub fn add(&mut self, addr: SocketAddr, given: bool, now: Instant) {
+        if addr.port() == 0 || (self.addresses.len() >= MOST && !given) {
+            return;
+        }
+        let new = Address { given, busy: false, failures: 0, try_at: now };
+        self.addresses.entry(addr).or_insert(new).given |= given;
+    }
+
+    /// An address to connect to now; it is busy until [`ended`](Self::ended). Only those the user named if
+    /// `only_given`.
+    pub fn next(&mut self, only_given: bool, now: Instant) -> Option<SocketAddr> {
+        let due = |a: &Address| !a.busy && a.try_at <= now && (a.given || !only_given);
+        let (addr, address) =
+            self.addresses.iter_mut().filter(|(_, a)| due(a)).min_by_key(|(_, a)| a.try_at)?;
+        address.busy = true;
+        Some(*addr)
+    }
+
+    /// The connection to `addr` ended; `worked` if it had come to a session.
+    pub fn ended(&mut self, addr: SocketAddr, worked: bool, now: Instant) {
+        let Some(address) = self.addresses.get_mut(&addr) else { return };
+        address.busy = false;
+        address.failures = if worked { 0 } else { address.failures + 1 };
+        let wait = FIRST_WAIT.saturating_mul(1 << address.failures.min(6)).min(LONGEST_WAIT);
+        address.try_at = now + wait;
+        if !address.given && address.failures >= MOST_FAILURES {
+            self.addresses.remove(&addr);
+        }
+    }
+
+    /// Never try this address again: it is ourselves, or banned.
+    pub fn forget(&mut self, addr: SocketAddr) {
+        if let Some(address) = self.addresses.get_mut(&addr) {
+            address.busy = true; // remembered, so that it is not learnt anew
+        }
+    }
+
+    /// When the next address is due, if any is left.
+    pub fn due_at(&self, only_given: bool) -> Option<Instant> {
+        let free = self.addresses.values().filter(|a| !a.busy && (a.given || !only_given));
+        free.map(|a| a.try_at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_wait_longer_and_are_given_up_unless_named_by_the_user() {
+        let start = Instant::now();
+        let (found, given) = ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
+        let mut candidates = Candidates::default();
+        candidates.add(found, false, start);
+        candidates.add(given, true, start);
+        let mut now = start;
+        for _ in 0..50 {
+            for _ in 0..2 {
+                if let Some(addr) = candidates.next(false, now) {
+                    candidates.ended(addr, false, now);
+                }
+            }
+            now += LONGEST_WAIT;
+        }
+        assert_eq!(candidates.next(false, now), Some(given));
+        assert_eq!(candidates.next(false, now), None, "busy, and the other given up");
+        candidates.ended(given, true, now);
+        assert_eq!(candidates.next(false, now), None, "not at once");
+        assert_eq!(candidates.due_at(true), Some(now + FIRST_WAIT));
+    }
+}

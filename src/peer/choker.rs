@@ -1,0 +1,181 @@
+//! Who is served: how the upload slots are given and taken. Pure: time and randomness are parameters.
+//!
+//! All slots but one go in the order of [`admission`](super::admission). The last is optimistic: every 30 s it
+//! passes to anyone who waits, newcomers three times as likely, since nobody can send us anything before
+//! somebody has given him a first piece. With one slot in all, it is that one which rotates.
+//!
+//! Invariant: never more admitted than there are slots.
+
+use super::admission::{AdmissionQueue, Candidate, Reason};
+use super::session::ConnId;
+use std::time::{Duration, Instant};
+
+/// How often everybody's place is weighed anew.
+pub const ROUND: Duration = Duration::from_secs(10);
+/// How long somebody keeps the optimistic slot.
+const OPTIMISTIC: Duration = Duration::from_secs(30);
+/// For so long a peer counts as a newcomer.
+const NEWCOMER: Duration = Duration::from_secs(60);
+const NEWCOMER_WEIGHT: usize = 3;
+
+/// A peer that wants to be served.
+#[derive(Copy, Clone, Debug)]
+pub struct Waiting {
+    pub candidate: Candidate,
+    pub since: Instant,
+    pub admitted: bool,
+}
+
+/// What is to change.
+#[derive(Default, Debug)]
+pub struct Decision {
+    pub admit: Vec<(ConnId, Reason)>,
+    pub evict: Vec<ConnId>,
+}
+
+/// Gives the upload slots.
+pub struct Choker {
+    slots: usize,
+    optimistic: Option<(ConnId, Instant)>,
+    random: fastrand::Rng,
+}
+
+impl Choker {
+    /// `slots` peers at most are served at once.
+    pub fn new(slots: usize, seed: u64) -> Self {
+        Choker { slots: slots.max(1), optimistic: None, random: fastrand::Rng::with_seed(seed) }
+    }
+
+    /// Every [`ROUND`]: weighs all anew and takes slots from those who are no longer preferred.
+    pub fn round(&mut self, waiting: &[Waiting], now: Instant) -> Decision {
+        let optimistic = self.optimistic(waiting, now);
+        let regular = self.slots - usize::from(optimistic.is_some());
+        let others = waiting.iter().filter(|peer| Some(peer.candidate.id) != optimistic);
+        let mut queue = AdmissionQueue::new(others.map(|peer| peer.candidate));
+        let mut chosen: Vec<(ConnId, Reason)> =
+            optimistic.map(|id| (id, Reason::Optimistic)).into_iter().collect();
+        for _ in 0..regular {
+            chosen.extend(queue.admit().map(|candidate| (candidate.id, candidate.reason())));
+        }
+        let is_chosen = |id| chosen.iter().any(|(chosen, _)| *chosen == id);
+        let evict = waiting.iter().filter(|peer| peer.admitted && !is_chosen(peer.candidate.id));
+        let evict = evict.map(|peer| peer.candidate.id).collect();
+        let served = |id| waiting.iter().any(|peer| peer.admitted && peer.candidate.id == id);
+        Decision { admit: chosen.into_iter().filter(|(id, _)| !served(*id)).collect(), evict }
+    }
+
+    /// Between rounds: fills slots that became free, and takes none away.
+    pub fn fill(&mut self, waiting: &[Waiting]) -> Decision {
+        let admitted = waiting.iter().filter(|peer| peer.admitted).count();
+        let outside = waiting.iter().filter(|peer| !peer.admitted).map(|peer| peer.candidate);
+        let mut queue = AdmissionQueue::new(outside);
+        let free = self.slots.saturating_sub(admitted);
+        let admit = (0..free).map_while(|_| queue.admit()).map(|peer| (peer.id, peer.reason())).collect();
+        Decision { admit, evict: Vec::new() }
+    }
+
+    /// Who has the optimistic slot now; nobody while there is room for all.
+    fn optimistic(&mut self, waiting: &[Waiting], now: Instant) -> Option<ConnId> {
+        if waiting.len() <= self.slots {
+            self.optimistic = None;
+            return None;
+        }
+        if let Some((id, since)) = self.optimistic {
+            let still = waiting.iter().any(|peer| peer.candidate.id == id);
+            if still && now.saturating_duration_since(since) < OPTIMISTIC {
+                return Some(id);
+            }
+        }
+        let mut tickets = Vec::new();
+        for peer in waiting.iter().filter(|peer| !peer.admitted) {
+            let new = now.saturating_duration_since(peer.since) < NEWCOMER;
+            tickets.extend(std::iter::repeat_n(peer.candidate.id, if new { NEWCOMER_WEIGHT } else { 1 }));
+        }
+        let winner = self.random.choice(tickets)?;
+        self.optimistic = Some((winner, now));
+        Some(winner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn waiting(id: u64, rate: u64, admitted: bool, since: Instant) -> Waiting {
+        let candidate = Candidate { id: ConnId(id), rate, credit: 0, arrival: id };
+        Waiting { candidate, since, admitted }
+    }
+
+    /// Plays a decision out on those who wait.
+    fn apply(waiting: &mut [Waiting], decision: &Decision) {
+        for peer in waiting {
+            let id = peer.candidate.id;
+            peer.admitted &= !decision.evict.contains(&id);
+            peer.admitted |= decision.admit.iter().any(|(admitted, _)| *admitted == id);
+        }
+    }
+
+    #[test]
+    fn everybody_is_served_while_there_is_room() {
+        let now = Instant::now();
+        let peers: Vec<Waiting> = (0..4).map(|id| waiting(id, 0, false, now)).collect();
+        assert_eq!(Choker::new(4, 1).round(&peers, now).admit.len(), 4);
+        assert_eq!(Choker::new(4, 1).fill(&peers).admit.len(), 4);
+    }
+
+    #[test]
+    fn the_fastest_keep_their_slots_and_one_rotates_through_all() {
+        let start = Instant::now();
+        let mut peers: Vec<Waiting> = (0..20).map(|id| waiting(id, id * 100, false, start)).collect();
+        let mut choker = Choker::new(4, 7);
+        let mut served = std::collections::HashSet::new();
+        for round in 0..600 {
+            let decision = choker.round(&peers, start + ROUND * round);
+            apply(&mut peers, &decision);
+            let admitted: Vec<u64> = peers.iter().filter(|p| p.admitted).map(|p| p.candidate.id.0).collect();
+            assert_eq!(admitted.len(), 4);
+            served.extend(admitted.iter().copied());
+            let regular = admitted.iter().filter(|id| **id >= 16).count();
+            assert!(regular >= 3, "the fastest three are always in: {admitted:?}");
+        }
+        assert_eq!(served.len(), 20, "nobody starves");
+    }
+
+    #[test]
+    fn newcomers_are_three_times_as_likely() {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(600);
+        let mut wins = [0; 2];
+        for seed in 0..2000 {
+            let mut peers: Vec<Waiting> = vec![waiting(9, 1, true, start), waiting(0, 0, false, start)];
+            peers.push(waiting(1, 0, false, now));
+            let decision = Choker::new(1, seed).round(&peers, now);
+            wins[decision.admit[0].0.0 as usize] += 1;
+        }
+        assert!(wins[1] > wins[0] * 2 && wins[1] < wins[0] * 4, "{wins:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_slots(
+            slots in 1usize..6,
+            steps in prop::collection::vec((0u64..12, 0u64..5, any::<bool>(), any::<bool>()), 1..80),
+        ) {
+            let start = Instant::now();
+            let mut choker = Choker::new(slots, 3);
+            let mut peers: Vec<Waiting> = Vec::new();
+            for (step, (id, rate, leave, round)) in steps.into_iter().enumerate() {
+                let now = start + Duration::from_secs(step as u64 * 4);
+                peers.retain(|peer| !leave || peer.candidate.id != ConnId(id));
+                if !leave && !peers.iter().any(|peer| peer.candidate.id == ConnId(id)) {
+                    peers.push(waiting(id, rate, false, now));
+                }
+                let decision = if round { choker.round(&peers, now) } else { choker.fill(&peers) };
+                apply(&mut peers, &decision);
+                let admitted = peers.iter().filter(|peer| peer.admitted).count();
+                prop_assert_eq!(admitted, slots.min(peers.len()), "no slot idle, none too many");
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What all torrents of a peer share: its name, memory, upload slots, ledger, rate limits and bans. Any thread; every
+//! lock in here is a leaf: nothing else is locked, sent or written while it is held.
+
+use super::budget::Budget;
+use super::handshake::PeerId;
+use super::ledger::Ledger;
+use super::partial::Source;
+use super::rate::Bucket;
+use super::session::ConnId;
+use super::uploads::Uploads;
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Memory for pieces in flight, bytes: four windows of the fastest connection, or one of each of many slow ones.
+const MEMORY: usize = 32 << 20;
+/// So many peers may be banned; beyond that the bans are forgotten and have to be earned again.
+const MOST_BANS: usize = 10_000;
+
+/// What is better left alone, but for tests of the extremes.
+#[derive(Copy, Clone, Default, Debug)]
+pub struct Tuning {
+    /// Send and receive buffers of each socket, bytes; the system's choice by default.
+    pub socket_buffer: Option<usize>,
+    /// Blocks asked for at once before anything is measured.
+    pub first_window: Option<u32>,
+}
+
+/// Shared by all torrents and connections of a peer.
+pub struct Commons {
+    pub peer_id: PeerId,
+    pub budget: Arc<Budget>,
+    pub uploads: Uploads,
+    pub ledger: Ledger,
+    /// How fast content may go out, and come in.
+    pub up: Limit,
+    pub down: Limit,
+    pub tuning: Tuning,
+    bans: Mutex<Bans>,
+    port: AtomicU16,
+    next_conn: AtomicU64,
+}
+
+#[derive(Default)]
+struct Bans {
+    addrs: HashSet<IpAddr>,
+    ids: HashSet<PeerId>,
+}
+
+impl Commons {
+    /// Rates up and down in bytes per second; `None` is no limit.
+    pub fn new(
+        peer_id: PeerId,
+        uploads: Uploads,
+        ledger: Ledger,
+        (up, down): (Option<u64>, Option<u64>),
+        tuning: Tuning,
+    ) -> Self {
+        Commons {
+            peer_id,
+            budget: Budget::new(MEMORY),
+            uploads,
+            ledger,
+            up: Limit::new(up),
+            down: Limit::new(down),
+            tuning,
+            bans: Mutex::default(),
+            port: AtomicU16::new(0),
+            next_conn: AtomicU64::new(1),
+        }
+    }
+
+    /// The port we listen on; 0 before we do.
+    pub fn port(&self) -> u16 {
+        self.port.load(Ordering::Relaxed)
+    }
+
+    pub fn set_port(&self, port: u16) {
+        self.port.store(port, Ordering::Relaxed);
+    }
+
+    /// A name for a new connection.
+    pub fn next_conn(&self) -> ConnId {
+        ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Bans a peer by its id, and by its address unless that is loopback, which all peers of one machine share.
+    pub fn ban(&self, source: &Source) {
+        let mut bans = self.bans.lock();
+        if bans.addrs.len() + bans.ids.len() >= MOST_BANS {
+            *bans = Bans::default();
+        }
+        bans.ids.insert(source.peer_id);
+        if !source.addr.is_loopback() {
+            bans.addrs.insert(source.addr);
+        }
+    }
+
+    pub fn is_banned(&self, source: &Source) -> bool {
+        let bans = self.bans.lock();
+        bans.ids.contains(&source.peer_id) || bans.addrs.contains(&source.addr)
+    }
+}
+
+/// A limit on how fast bytes pass, or none. Without one no lock is taken.
+pub struct Limit {
+    bucket: Option<Mutex<Bucket>>,
+}
+
+impl Limit {
+    fn new(rate: Option<u64>) -> Self {
+        Limit { bucket: rate.map(|rate| Mutex::new(Bucket::new(rate, Instant::now()))) }
+    }
+
+    /// Whether something may pass now, or how long to wait.
+    pub fn ready(&self, now: Instant) -> Result<(), Duration> {
+        self.bucket.as_ref().map_or(Ok(()), |bucket| bucket.lock().ready(now))
+    }
+
+    /// So many bytes passed.
+    pub fn spend(&self, bytes: usize) {
+        if let Some(bucket) = &self.bucket {
+            bucket.lock().spend(bytes as u64);
+        }
+    }
+
+    /// The most that should pass at a time, bytes; at most `most`.
+    pub fn portion(&self, most: u32) -> u32 {
+        self.bucket.as_ref().map_or(most, |bucket| bucket.lock().portion().min(most))
+    }
+}

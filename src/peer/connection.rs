@@ -1,0 +1,552 @@
+//! The thread that owns a socket: `conn-N`, one for each connection, and the only one that ever reads or writes it.
+//!
+//! It never blocks in a write: two peers that both did, each with the other's requests unread in its buffers, would
+//! wait for each other for ever. The socket is non-blocking, and the one place that sleeps ([`Connection::wait`])
+//! waits for three things at once: the socket readable, the socket writable (only while something is left to
+//! write), and mail. It takes no lock for a block: those of the picker are taken once a piece.
+
+use super::extended::Extended;
+use super::handle::{Handle, MAILBOX, Mail};
+use super::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
+use super::outbox::Outbox;
+use super::partial::Source;
+use super::session::{ConnId, Event, Session, Violation};
+use super::swarm::{Job, Swarm, Swarms};
+use super::wire;
+use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
+use crate::net;
+use crate::torrent::{Block, Piece};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// The other side has so long to connect and to send its handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// The receive buffer starts so small, for a connection that stays idle ...
+const SMALL_BUFFER: usize = 4 * 1024;
+/// ... and grows up to this, which is what a fast one fills between two turns.
+const LARGE_BUFFER: usize = 256 * 1024;
+/// Neighbouring blocks are read from the file in one go up to so many bytes.
+const READ_AHEAD: u32 = 256 * 1024;
+/// A connection that found nothing to fetch looks again after so long at the latest.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub enum End {
+    #[error("it closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    #[error("{0}")]
+    Violation(#[from] Violation),
+    #[error("no handshake came within {} s", HANDSHAKE_TIME.as_secs())]
+    NoHandshake,
+    #[error("both sides have everything")]
+    BothComplete,
+    #[error("it asks without reading the answers")]
+    Clogged,
+    #[error("it is banned")]
+    Banned,
+    #[error("this thread fell behind its mail")]
+    Overflowed,
+    #[error("{0}")]
+    Told(&'static str),
+}
+
+/// How a connection comes about.
+pub enum Origin {
+    /// Somebody connected to us; which torrent it is about, its handshake tells.
+    Accepted(TcpStream, SocketAddr, Arc<Swarms>),
+    /// We are to connect, for this torrent.
+    Dialled(SocketAddr, Arc<Swarm>),
+}
+
+/// What the thread that starts connections keeps of one.
+pub fn mailbox_for_connection() -> io::Result<(Mailbox<Mail>, Inbox<Mail>)> {
+    mailbox(MAILBOX)
+}
+
+/// The whole life of connection `id`, on its own thread.
+pub fn run(
+    id: ConnId,
+    origin: Origin,
+    own: handshake::PeerId,
+    letters: Mailbox<Mail>,
+    mut inbox: Inbox<Mail>,
+) {
+    let (addr, dialled) = match &origin {
+        Origin::Accepted(_, addr, _) => (*addr, None),
+        Origin::Dialled(addr, swarm) => (*addr, Some(Arc::clone(swarm))),
+    };
+    let opened = open(origin, own, &mut inbox);
+    let worked = opened.is_ok();
+    let end =
+        opened.and_then(|opened| Connection::start(id, addr, dialled.is_some(), opened, letters, inbox));
+    let end = match end {
+        Ok(connection) => connection.live(),
+        Err(end) => end,
+    };
+    log::debug!("{addr}: connection ended: {end}");
+    if let Some(swarm) = dialled {
+        swarm.dialled(addr, worked);
+        if matches!(end, End::Handshake(HandshakeError::Ourselves) | End::Banned) {
+            swarm.forget(addr);
+        }
+    }
+}
+
+/// A socket after both handshakes.
+struct Opened {
+    socket: TcpStream,
+    swarm: Arc<Swarm>,
+    agreement: Agreement,
+}
+
+fn open(origin: Origin, own: handshake::PeerId, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
+    let until = Instant::now() + HANDSHAKE_TIME;
+    match origin {
+        Origin::Accepted(socket, _, swarms) => {
+            socket.set_nonblocking(true)?;
+            let theirs = Hello::decode(&read_handshake(&socket, inbox, until)?)?;
+            let swarm = swarms.get(theirs.info_hash).filter(|swarm| swarm.is_running());
+            let swarm = swarm.ok_or(HandshakeError::NoSuchTorrent(theirs.info_hash))?;
+            let (agreement, reply) = handshake::reply(&theirs, &swarm.torrent, own)?;
+            write_handshake(&socket, &reply)?;
+            Ok(Opened { socket, swarm, agreement })
+        }
+        Origin::Dialled(addr, swarm) => {
+            let socket = net::begin_connect(addr)?;
+            wait_for(inbox, &socket, Interest::WRITE, until)?;
+            if let Some(why) = socket.take_error()? {
+                return Err(why.into());
+            }
+            let (initiator, hello) = Initiator::new(&swarm.torrent, own);
+            write_handshake(&socket, &hello)?;
+            let agreement = initiator.accept(&read_handshake(&socket, inbox, until)?)?;
+            Ok(Opened { socket, swarm, agreement })
+        }
+    }
+}
+
+/// 68 bytes fit into the empty buffer of a new socket, or something is wrong with it.
+fn write_handshake(socket: &TcpStream, bytes: &[u8; HANDSHAKE_LEN]) -> Result<(), End> {
+    let mut outbox = Outbox::default();
+    outbox.push(bytes);
+    outbox.flush(socket)?;
+    if outbox.is_empty() { Ok(()) } else { Err(End::Clogged) }
+}
+
+fn read_handshake(
+    mut socket: &TcpStream,
+    inbox: &mut Inbox<Mail>,
+    until: Instant,
+) -> Result<[u8; HANDSHAKE_LEN], End> {
+    let mut bytes = [0; HANDSHAKE_LEN];
+    let mut filled = 0;
+    while filled < HANDSHAKE_LEN {
+        match socket.read(&mut bytes[filled..]) {
+            Ok(0) => return Err(End::Closed),
+            Ok(read) => filled += read,
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
+                wait_for(inbox, socket, Interest::READ, until)?
+            }
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why.into()),
+        }
+        handshake::check_start(&bytes[..filled])?;
+    }
+    Ok(bytes)
+}
+
+/// Waits for the socket alone; the only mail that counts before the session is the one that ends it.
+fn wait_for(
+    inbox: &mut Inbox<Mail>,
+    socket: &TcpStream,
+    interest: Interest,
+    until: Instant,
+) -> Result<(), End> {
+    loop {
+        while let Some(mail) = inbox.take() {
+            if let Mail::Close(why) = mail {
+                return Err(End::Told(why));
+            }
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(End::NoHandshake);
+        }
+        let ready = inbox.wait(socket, interest, Some(left))?;
+        if ready.readable || ready.writable {
+            return Ok(());
+        }
+    }
+}
+
+/// One connection after its handshake.
+struct Connection {
+    socket: TcpStream,
+    inbox: Inbox<Mail>,
+    session: Session,
+    swarm: Arc<Swarm>,
+    handle: Arc<Handle>,
+    input: Input,
+    outbox: Outbox,
+    /// How many of the swarm's finished pieces we told.
+    told: usize,
+    /// Whether a worker is looking for something to fetch.
+    looking: bool,
+    look_again_at: Option<Instant>,
+    /// Until when a rate limit has us neither read nor serve.
+    read_at: Option<Instant>,
+    serve_at: Option<Instant>,
+    /// Blocks being served, kept for its memory.
+    run: Vec<Block>,
+    now: Instant,
+}
+
+impl Connection {
+    fn start(
+        id: ConnId,
+        addr: SocketAddr,
+        outgoing: bool,
+        opened: Opened,
+        letters: Mailbox<Mail>,
+        inbox: Inbox<Mail>,
+    ) -> Result<Self, End> {
+        let Opened { socket, swarm, agreement } = opened;
+        socket.set_nodelay(true)?;
+        if let Some(bytes) = swarm.commons.tuning.socket_buffer {
+            set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;
+            set_socket_send_buffer_size(&socket, bytes).map_err(io::Error::from)?;
+        }
+        let source = Arc::new(Source { addr: addr.ip(), peer_id: agreement.peer_id });
+        if swarm.commons.is_banned(&source) {
+            return Err(End::Banned);
+        }
+        let handle = Arc::new(Handle::new(id, addr, outgoing, Arc::clone(&source), agreement.proof, letters));
+        if !swarm.join(&handle) {
+            return Err(End::Told("there is another connection to the same peer"));
+        }
+        let (have, told) = swarm.have();
+        let port = outgoing.then(|| swarm.commons.port());
+        let now = Instant::now();
+        let mut session = Session::new(Arc::clone(&swarm.torrent), agreement, source, &have, port, now);
+        if let Some(blocks) = swarm.commons.tuning.first_window {
+            session.set_window(blocks);
+        }
+        log::debug!("{addr}: connected for {} ({:?})", swarm.torrent.name(), agreement.proof);
+        Ok(Connection {
+            input: Input::new(session.max_message_len()),
+            socket,
+            inbox,
+            session,
+            swarm,
+            handle,
+            outbox: Outbox::default(),
+            told,
+            looking: false,
+            look_again_at: None,
+            read_at: None,
+            serve_at: None,
+            run: Vec::new(),
+            now,
+        })
+    }
+
+    /// From the first message to the last.
+    fn live(mut self) -> End {
+        let end = loop {
+            if let Err(end) = self.turn() {
+                break end;
+            }
+        };
+        self.session.abandon();
+        self.on_events();
+        self.swarm.leave(&self.handle);
+        end
+    }
+
+    fn turn(&mut self) -> Result<(), End> {
+        self.take_mail()?;
+        self.receive()?;
+        self.tell_news()?;
+        self.look_for_work();
+        self.serve();
+        self.flush()?;
+        self.wait()
+    }
+
+    // ---- what the rest of the peer asks of this connection --------------------------------------------------
+
+    fn take_mail(&mut self) -> Result<(), End> {
+        self.now = Instant::now();
+        if self.inbox.overflowed() {
+            return Err(End::Overflowed);
+        }
+        while let Some(mail) = self.inbox.take() {
+            self.on_mail(mail)?;
+        }
+        Ok(())
+    }
+
+    fn on_mail(&mut self, mail: Mail) -> Result<(), End> {
+        match mail {
+            Mail::Fetch(partial) => {
+                self.looking = false;
+                self.session.fetch(partial, self.now);
+            }
+            Mail::Help { owner, blocks } => {
+                self.looking = false;
+                self.session.help(owner, &blocks, self.now);
+            }
+            Mail::NoWork { interesting } => {
+                self.looking = false;
+                self.look_again_at = Some(self.now + LOOK_AGAIN);
+                self.session.set_interested(interesting);
+            }
+            Mail::Lend { piece, helper } => self.lend(piece, &helper),
+            Mail::Helped { block, data, from } => self.session.helped(block, &data, &from),
+            Mail::HelpNotNeeded(block) => self.session.help_not_needed(block),
+            Mail::Admit => self.session.unchoke(),
+            Mail::Evict => self.session.choke(),
+            Mail::Close(why) => return Err(End::Told(why)),
+        }
+        self.on_events();
+        Ok(())
+    }
+
+    fn lend(&mut self, piece: Piece, helper: &Handle) {
+        let blocks = self.session.lend(piece, helper.id);
+        let answer = match blocks.is_empty() {
+            true => Mail::NoWork { interesting: true },
+            false => Mail::Help { owner: self.handle.id, blocks },
+        };
+        let _ = helper.mailbox.post(answer); // it ended: what was lent is still in our own queue
+    }
+
+    // ---- what the other side says ---------------------------------------------------------------------------
+
+    fn receive(&mut self) -> Result<(), End> {
+        if self.is_held(self.read_at) {
+            return Ok(());
+        }
+        self.read_at = None;
+        if let Err(wait) = self.swarm.commons.down.ready(self.now) {
+            self.read_at = Some(self.now + wait);
+            return Ok(());
+        }
+        let read = self.input.fill(&self.socket)?;
+        self.swarm.commons.down.spend(read);
+        while let Some((message, len)) = self.input.next()? {
+            self.session.on_message(message, self.now)?;
+            if let wire::Message::Piece { data, .. } = message {
+                count(&self.handle.numbers.received, &self.swarm.counts.downloaded, data.len());
+            }
+            self.input.consume(len);
+            self.on_events();
+        }
+        self.session.ask(self.now);
+        Ok(())
+    }
+
+    fn on_events(&mut self) {
+        while let Some(event) = self.session.next_event() {
+            self.on_event(event);
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::HasPieces(bits) => {
+                let lacking = self.swarm.peer_has_pieces(self.handle.id, bits);
+                self.on_offer(lacking);
+            }
+            Event::Has(piece) => {
+                let lacking = self.swarm.peer_has(self.handle.id, piece);
+                self.on_offer(lacking);
+            }
+            Event::Interested(interested) => {
+                self.handle.numbers.wants_us.store(interested, Ordering::Relaxed);
+                self.swarm.commons.uploads.set_waiting(self.handle.id, interested);
+            }
+            Event::Unchoked => self.look_again_at = None,
+            Event::Complete(partial) => self.swarm.arrived(partial, &self.handle),
+            Event::GaveBack(partials) => self.swarm.gave_back(partials, self.handle.id),
+            Event::Helped { owner, block, data } => self.send_help(owner, block, data),
+            Event::HelpNotNeeded { helper, block } => {
+                if let Some(helper) = self.swarm.member(helper) {
+                    let _ = helper.mailbox.post(Mail::HelpNotNeeded(block)); // it ended: nothing to cancel
+                }
+            }
+            Event::Introduced(Extended { client, port, .. }) => self.handle.introduce(client, port),
+        }
+    }
+
+    /// The peer told of something it has.
+    fn on_offer(&mut self, lacking: bool) {
+        let count = self.session.peer_has().count();
+        self.handle.numbers.peer_pieces.store(count, Ordering::Relaxed);
+        if lacking && !self.swarm.is_complete() {
+            self.session.set_interested(true);
+            self.look_again_at = None;
+        }
+    }
+
+    fn send_help(&mut self, owner: ConnId, block: Block, data: Vec<u8>) {
+        if let Some(owner) = self.swarm.member(owner) {
+            let from = Arc::clone(&self.handle.source);
+            let _ = owner.mailbox.post(Mail::Helped { block, data, from }); // it ended: the block came in vain
+        }
+    }
+
+    // ---- what we have to say --------------------------------------------------------------------------------
+
+    /// Says `Have` for what was finished since the last turn, and parts when neither side needs the other.
+    fn tell_news(&mut self) -> Result<(), End> {
+        let news = self.swarm.finished_since(&mut self.told);
+        self.session.announce(&news);
+        if self.swarm.is_complete() {
+            self.session.set_interested(false);
+            if self.session.peer_has().is_full() {
+                return Err(End::BothComplete);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a worker find the next piece once the request window is half empty.
+    fn look_for_work(&mut self) {
+        if !self.looking && !self.is_held(self.look_again_at) && self.session.wants_work() {
+            self.looking = true;
+            self.look_again_at = None;
+            self.swarm.pool.push(Job::Fetch(Arc::clone(&self.swarm), Arc::clone(&self.handle)));
+        }
+    }
+
+    /// Reads the blocks the other side asked for, just in time: as many as there is room for.
+    fn serve(&mut self) {
+        while self.session.has_uploads() && self.outbox.room() > 0 && !self.is_held(self.serve_at) {
+            let commons = &self.swarm.commons;
+            self.serve_at = commons.up.ready(self.now).err().map(|wait| self.now + wait);
+            if self.serve_at.is_some() {
+                return;
+            }
+            // What the session has to say was said before these blocks.
+            self.outbox.push(self.session.output(self.now));
+            self.session.output(self.now).clear();
+            self.session.next_uploads(commons.up.portion(READ_AHEAD), &mut self.run);
+            let storage = &self.swarm.storage;
+            match self.outbox.push_blocks(&self.run, |piece, begin, into| storage.read(piece, begin, into)) {
+                Ok(bytes) => {
+                    commons.up.spend(bytes);
+                    count(&self.handle.numbers.sent, &self.swarm.counts.uploaded, bytes);
+                    self.session.uploaded(self.now);
+                }
+                Err(why) => {
+                    self.run.iter().for_each(|block| self.session.refuse(*block));
+                    self.swarm.fail(&why.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), End> {
+        self.outbox.push(self.session.output(self.now));
+        self.session.output(self.now).clear();
+        self.outbox.flush(&self.socket)?;
+        if self.outbox.is_clogged() { Err(End::Clogged) } else { Ok(()) }
+    }
+
+    // ---- waiting --------------------------------------------------------------------------------------------
+
+    /// The only place that sleeps: until the socket is readable, or writable while something is left to write, or
+    /// mail has come, or time has something to say.
+    fn wait(&mut self) -> Result<(), End> {
+        self.now = Instant::now();
+        self.handle.numbers.serves_us.store(!self.session.is_choked(), Ordering::Relaxed);
+        let wants_work = self.session.wants_work() && !self.looking;
+        let timers = [
+            Some(self.session.deadline()),
+            self.read_at,
+            self.serve_at.filter(|_| self.session.has_uploads()),
+            self.look_again_at.filter(|_| wants_work),
+        ];
+        let next = timers.into_iter().flatten().min().unwrap_or(self.now);
+        let to_serve = self.session.has_uploads() && !self.is_held(self.serve_at);
+        let writable = to_serve || !self.outbox.is_empty();
+        let interest = Interest { readable: !self.is_held(self.read_at), writable };
+        self.inbox.wait(&self.socket, interest, Some(next.saturating_duration_since(self.now)))?;
+        self.now = Instant::now();
+        self.session.tick(self.now)?;
+        self.on_events();
+        Ok(())
+    }
+
+    fn is_held(&self, until: Option<Instant>) -> bool {
+        until.is_some_and(|until| self.now < until)
+    }
+}
+
+fn count(own: &std::sync::atomic::AtomicU64, all: &std::sync::atomic::AtomicU64, bytes: usize) {
+    own.fetch_add(bytes as u64, Ordering::Relaxed);
+    all.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+/// Bytes that came and were not understood yet. Its bound is the longest message, or [`LARGE_BUFFER`].
+struct Input {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    limit: usize,
+    max_message_len: u32,
+}
+
+impl Input {
+    fn new(max_message_len: u32) -> Self {
+        let limit = LARGE_BUFFER.max(4 + max_message_len as usize);
+        Input { bytes: vec![0; SMALL_BUFFER], start: 0, end: 0, limit, max_message_len }
+    }
+
+    /// Reads once from the socket; 0 if there is nothing now.
+    fn fill(&mut self, mut socket: &TcpStream) -> Result<usize, End> {
+        self.bytes.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        if self.end == self.bytes.len() {
+            self.grow();
+        }
+        match socket.read(&mut self.bytes[self.end..]) {
+            Ok(0) => Err(End::Closed),
+            Ok(read) => {
+                self.end += read;
+                if self.end == self.bytes.len() {
+                    self.grow(); // there is more than we thought: next time in one go
+                }
+                Ok(read)
+            }
+            Err(why) if matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    fn grow(&mut self) {
+        let len = (self.bytes.len() * 4).min(self.limit);
+        self.bytes.resize(len, 0);
+    }
+
+    /// The next message and its length, if it is all there. Stays until [`consume`](Self::consume).
+    fn next(&self) -> Result<Option<(wire::Message<'_>, usize)>, Violation> {
+        Ok(wire::decode(&self.bytes[self.start..self.end], self.max_message_len)?)
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.start += len;
+    }
+}

@@ -1,0 +1,97 @@
+//! What the pool's workers do: choose the next piece for a connection, and see a finished piece through. Runs on the
+//! `fetch-N` threads, which own nothing but their deque; the picker's lock is taken once for each step.
+//!
+//! An error of the disk pauses its torrent and leaves the others running.
+
+use super::handle::{Handle, Mail};
+use super::partial::Partial;
+use super::picker::Pick;
+use super::session::ConnId;
+use super::swarm::{Job, Swarm};
+use crate::mailbox::Undelivered;
+use crate::torrent::{Piece, Proof};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Runs one job on worker `number`.
+pub fn run(_number: usize, job: Job) {
+    match job {
+        Job::Fetch(swarm, handle) => fetch(&swarm, &handle),
+        Job::Finish(swarm, partial, proof) => finish(&swarm, partial, proof),
+        Job::Check(swarm, pieces) => check(&swarm, pieces),
+        Job::Save(swarm) => save(&swarm),
+    }
+}
+
+/// Takes the next missing piece that the connection's peer has, and mails it to the connection.
+fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>) {
+    match swarm.pick(handle) {
+        Pick::Fetch(partial) => {
+            log::trace!("piece {} from {handle}", partial.piece().index());
+            let posted = handle.mailbox.post(Mail::Fetch(partial));
+            if let Err(Undelivered::Full(Mail::Fetch(partial)) | Undelivered::Closed(Mail::Fetch(partial))) =
+                posted
+            {
+                swarm.gave_back(vec![partial], handle.id);
+            }
+        }
+        Pick::Help(piece, owner) => ask_for_help(swarm, piece, owner, handle),
+        Pick::Nothing { interesting } => {
+            let _ = handle.mailbox.post(Mail::NoWork { interesting }); // it ended: nobody to tell
+        }
+    }
+}
+
+fn ask_for_help(swarm: &Swarm, piece: Piece, owner: ConnId, helper: &Arc<Handle>) {
+    let lend = Mail::Lend { piece, helper: Arc::clone(helper) };
+    let asked = swarm.member(owner).is_some_and(|owner| owner.mailbox.post(lend).is_ok());
+    if !asked {
+        let _ = helper.mailbox.post(Mail::NoWork { interesting: true }); // it ended: nobody to tell
+    }
+}
+
+/// Verifies, writes and marks a piece of which all blocks came.
+fn finish(swarm: &Arc<Swarm>, partial: Partial, proof: Proof) {
+    let piece = partial.piece();
+    if !swarm.torrent.verify(piece, partial.data(), proof) {
+        log::warn!("{}: piece {} came broken", swarm.torrent.name(), piece.index());
+        swarm.accuse(&partial);
+        return swarm.bad(piece);
+    }
+    if let Err(why) = swarm.storage.write(piece, partial.data()) {
+        swarm.bad(piece);
+        return swarm.fail(&why.to_string());
+    }
+    swarm.acquit(piece, partial.data());
+    drop(partial); // its memory is free for the next piece before anybody hears the news
+    good(swarm, piece);
+}
+
+fn good(swarm: &Arc<Swarm>, piece: Piece) {
+    let last = swarm.good(piece);
+    swarm.spread_news();
+    if last && let Err(why) = swarm.complete() {
+        swarm.fail(&why.to_string());
+    }
+}
+
+/// Looks which pieces are on the disk.
+fn check(swarm: &Arc<Swarm>, pieces: Range<u32>) {
+    let geometry = swarm.torrent.geometry();
+    let mut data = Vec::new();
+    for piece in pieces.filter_map(|index| geometry.piece(index)) {
+        data.resize(geometry.piece_len(piece) as usize, 0);
+        let there = swarm.storage.read(piece, 0, &mut data).is_ok(); // a file cut short lacks the piece, no more
+        if there && swarm.torrent.verify(piece, &data, Proof::V2) {
+            good(swarm, piece);
+        } else {
+            swarm.bad(piece);
+        }
+    }
+}
+
+fn save(swarm: &Swarm) {
+    if let Err(why) = swarm.save() {
+        swarm.fail(&why.to_string());
+    }
+}

@@ -1,0 +1,127 @@
+//! A connection as everybody else sees it: its mailbox, and numbers that it keeps up to date. The connection's own
+//! thread is the only one that knows more. Any thread; the one lock is a leaf, taken when the peer is introduced.
+
+use super::partial::{Partial, Source};
+use super::session::ConnId;
+use crate::mailbox::Mailbox;
+use crate::torrent::{Block, Piece, Proof};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Room in a connection's mailbox. One answer to its one request for work, and in the endgame a few letters for
+/// each block of the pieces it owns or helps with; more means that its thread is stuck.
+pub const MAILBOX: usize = 4096;
+
+/// What others ask of a connection.
+pub enum Mail {
+    /// Fetch what is missing of this piece.
+    Fetch(Partial),
+    /// There is nothing to fetch from your peer now. `interesting`: it has something that we lack.
+    NoWork { interesting: bool },
+    /// Let `helper` fetch some of what your peer still owes of this piece.
+    Lend { piece: Piece, helper: Arc<Handle> },
+    /// Fetch these blocks for `owner`.
+    Help { owner: ConnId, blocks: Vec<Block> },
+    /// A block of your piece, fetched from `from`.
+    Helped { block: Block, data: Vec<u8>, from: Arc<Source> },
+    /// The owner has this block by now.
+    HelpNotNeeded(Block),
+    /// Your peer has an upload slot.
+    Admit,
+    /// Your peer has lost its upload slot.
+    Evict,
+    /// End, for this reason.
+    Close(&'static str),
+}
+
+/// The others' view of one connection.
+pub struct Handle {
+    pub id: ConnId,
+    pub addr: SocketAddr,
+    /// Whether we connected.
+    pub outgoing: bool,
+    pub source: Arc<Source>,
+    pub proof: Proof,
+    pub mailbox: Mailbox<Mail>,
+    pub numbers: Numbers,
+    client: Mutex<Introduced>,
+}
+
+#[derive(Clone, Default)]
+struct Introduced {
+    client: Option<String>,
+    listens_on: Option<u16>,
+}
+
+/// What a connection counts. Written by its thread, read by anybody.
+#[derive(Default)]
+pub struct Numbers {
+    /// Bytes of content that came in.
+    pub received: AtomicU64,
+    /// Bytes of content that went out.
+    pub sent: AtomicU64,
+    /// Pieces that the peer has.
+    pub peer_pieces: AtomicU32,
+    /// Whether the peer serves us.
+    pub serves_us: AtomicBool,
+    /// Whether the peer wants to be served.
+    pub wants_us: AtomicBool,
+    /// Whether the peer has an upload slot.
+    pub admitted: AtomicBool,
+}
+
+impl Handle {
+    pub fn new(
+        id: ConnId,
+        addr: SocketAddr,
+        outgoing: bool,
+        source: Arc<Source>,
+        proof: Proof,
+        mailbox: Mailbox<Mail>,
+    ) -> Self {
+        let (numbers, client) = (Numbers::default(), Mutex::default());
+        Handle { id, addr, outgoing, source, proof, mailbox, numbers, client }
+    }
+
+    /// The peer told its name and where it listens.
+    pub fn introduce(&self, client: Option<String>, listens_on: Option<u16>) {
+        *self.client.lock() = Introduced { client, listens_on };
+    }
+
+    /// The peer's name and version; the start of its id while it has not told.
+    pub fn client(&self) -> String {
+        let told = self.client.lock().client.clone();
+        told.unwrap_or_else(|| self.source.peer_id.0[..8].escape_ascii().to_string())
+    }
+
+    /// Where the peer can be connected to, as far as we know.
+    pub fn listens_on(&self) -> Option<SocketAddr> {
+        if self.outgoing {
+            return Some(self.addr);
+        }
+        self.client.lock().listens_on.map(|port| SocketAddr::new(self.addr.ip(), port))
+    }
+
+    /// Whether the peer has an upload slot.
+    pub fn is_admitted(&self) -> bool {
+        self.numbers.admitted.load(Ordering::Relaxed)
+    }
+
+    /// Content received so far, bytes.
+    pub fn received(&self) -> u64 {
+        self.numbers.received.load(Ordering::Relaxed)
+    }
+
+    /// Content sent so far, bytes.
+    pub fn sent(&self) -> u64 {
+        self.numbers.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Display for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.addr, self.client())
+    }
+}

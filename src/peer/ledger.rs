@@ -1,0 +1,126 @@
+//! Who gave us how much, kept across restarts: the second word in who is served first. Any thread; one leaf lock,
+//! taken at the end of a connection and once a round, never per block.
+//!
+//! A shoal peer is known by its id, which it keeps; any other by its address, since other clients take a new id for
+//! every run or even every connection.
+
+use super::partial::Source;
+use crate::atomic;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// So many peers are remembered; those not seen for longest are forgotten first.
+const MOST: usize = 10_000;
+
+/// What passed between us and one peer.
+#[derive(Copy, Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Account {
+    /// Bytes of content it sent us.
+    pub received: u64,
+    /// Bytes of content we sent it.
+    pub sent: u64,
+    /// When the account last changed, seconds since 1970.
+    pub seen: u64,
+}
+
+/// All accounts.
+pub struct Ledger {
+    path: Option<PathBuf>,
+    accounts: Mutex<BTreeMap<String, Account>>,
+}
+
+impl Ledger {
+    /// Reads the ledger at `path`; an empty one if there is none or it is broken. Without a path nothing is kept.
+    pub fn open(path: Option<&Path>) -> Self {
+        let accounts = path.and_then(|path| match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .inspect_err(|why| log::warn!("{} is broken ({why}): starting a new ledger", path.display()))
+                .ok(),
+            Err(_) => None,
+        });
+        Ledger { path: path.map(Path::to_owned), accounts: Mutex::new(accounts.unwrap_or_default()) }
+    }
+
+    /// Adds what passed since the last call.
+    pub fn add(&self, source: &Source, received: u64, sent: u64) {
+        if received == 0 && sent == 0 {
+            return;
+        }
+        let mut accounts = self.accounts.lock();
+        let account = accounts.entry(name(source)).or_default();
+        account.received = account.received.saturating_add(received);
+        account.sent = account.sent.saturating_add(sent);
+        account.seen = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if accounts.len() > MOST {
+            let oldest =
+                accounts.iter().min_by_key(|(_, account)| account.seen).map(|(name, _)| name.clone());
+            oldest.and_then(|name| accounts.remove(&name));
+        }
+    }
+
+    /// Bytes of content that the peer ever sent us.
+    pub fn credit(&self, source: &Source) -> u64 {
+        self.accounts.lock().get(&name(source)).map_or(0, |account| account.received)
+    }
+
+    /// All accounts, the most generous first.
+    pub fn accounts(&self) -> Vec<(String, Account)> {
+        let mut all: Vec<_> =
+            self.accounts.lock().iter().map(|(name, account)| (name.clone(), *account)).collect();
+        all.sort_by_key(|(_, account)| std::cmp::Reverse(account.received));
+        all
+    }
+
+    /// Writes the ledger to its file, atomically.
+    pub fn save(&self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let json = serde_json::to_vec_pretty(&*self.accounts.lock())?;
+        atomic::write(path, &json)
+    }
+}
+
+fn name(source: &Source) -> String {
+    if source.peer_id.is_shoal() {
+        source.peer_id.0.escape_ascii().to_string()
+    } else {
+        source.addr.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::handshake::PeerId;
+
+    fn source(id: &[u8; 20], addr: &str) -> Source {
+        Source { addr: addr.parse().unwrap(), peer_id: PeerId(*id) }
+    }
+
+    #[test]
+    fn credit_outlives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.json");
+        let shoal = source(b"-SH0100-abcdefghijkl", "10.0.0.1");
+        let other = source(b"-LT2100-abcdefghijkl", "10.0.0.2");
+        let ledger = Ledger::open(Some(&path));
+        ledger.add(&shoal, 100, 1);
+        ledger.add(&other, 200, 0);
+        ledger.save().unwrap();
+        let again = Ledger::open(Some(&path));
+        assert_eq!(again.credit(&source(b"-SH0100-abcdefghijkl", "10.9.9.9")), 100, "known by its id");
+        assert_eq!(again.credit(&source(b"-LT2100-zzzzzzzzzzzz", "10.0.0.2")), 200, "known by its address");
+        assert_eq!(again.accounts()[0].1.received, 200);
+    }
+
+    #[test]
+    fn a_broken_ledger_is_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.json");
+        std::fs::write(&path, b"{ not json").unwrap();
+        assert!(Ledger::open(Some(&path)).accounts().is_empty());
+    }
+}

@@ -1,0 +1,185 @@
+//! What a connection has to send and the socket has not taken yet. Pure but for the one write.
+//!
+//! One arena holds the bytes: messages as they come, and blocks as they were read from the file, neighbours in one
+//! piece of memory. The order in which they go out is kept apart, so that a block read in one go with its
+//! neighbours gets its header in front without being moved. The arena is refilled only when all of it has gone
+//! out, or has room: its bound is [`ROOM`] for blocks, and messages come on top.
+
+use super::wire::{PIECE_HEADER_LEN, piece_header};
+use crate::torrent::{Block, Piece};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::ops::Range;
+
+/// Blocks may wait up to so many bytes. The socket's own buffer is what keeps the line busy.
+pub const ROOM: usize = 512 * 1024;
+/// More than this waiting means that the other side asks without ever reading.
+const CLOGGED: usize = 4 << 20;
+/// Slices handed to one write; the system takes up to 1024.
+const SLICES: usize = 64;
+
+/// Bytes on their way to one socket.
+#[derive(Default)]
+pub struct Outbox {
+    arena: Vec<u8>,
+    /// What to send next, in order: ranges of `arena`.
+    order: VecDeque<Range<usize>>,
+    waiting: usize,
+}
+
+impl Outbox {
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Whether the other side does not read what it asks for.
+    pub fn is_clogged(&self) -> bool {
+        self.waiting > CLOGGED
+    }
+
+    /// How many bytes of blocks may be added.
+    pub fn room(&self) -> usize {
+        ROOM.saturating_sub(self.arena.len())
+    }
+
+    /// Adds messages.
+    pub fn push(&mut self, messages: &[u8]) {
+        if !messages.is_empty() {
+            let start = self.arena.len();
+            self.arena.extend_from_slice(messages);
+            self.append(start..self.arena.len());
+        }
+    }
+
+    /// Adds blocks that are neighbours in one piece, with their headers; `read` fills their bytes in one go. If it
+    /// fails nothing is added.
+    pub fn push_blocks<E>(
+        &mut self,
+        blocks: &[Block],
+        read: impl FnOnce(Piece, u32, &mut [u8]) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let (Some(first), start) = (blocks.first(), self.arena.len()) else { return Ok(0) };
+        let len: usize = blocks.iter().map(|block| block.len() as usize).sum();
+        self.arena.resize(start + len, 0);
+        if let Err(why) = read(first.piece(), first.begin(), &mut self.arena[start..]) {
+            self.arena.truncate(start);
+            return Err(why);
+        }
+        let mut at = start;
+        for block in blocks {
+            let header = self.arena.len();
+            self.arena.extend_from_slice(&piece_header((*block).into()));
+            self.append(header..header + PIECE_HEADER_LEN);
+            self.append(at..at + block.len() as usize);
+            at += block.len() as usize;
+        }
+        Ok(len)
+    }
+
+    fn append(&mut self, range: Range<usize>) {
+        self.waiting += range.len();
+        match self.order.back_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.order.push_back(range),
+        }
+    }
+
+    /// Writes as much as `socket` takes without waiting. Errors other than having to wait end the connection.
+    pub fn flush(&mut self, mut socket: impl Write) -> io::Result<()> {
+        while !self.order.is_empty() {
+            let ranges = self.order.iter().take(SLICES);
+            let slices: Vec<IoSlice<'_>> =
+                ranges.map(|range| IoSlice::new(&self.arena[range.clone()])).collect();
+            match socket.write_vectored(&slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.sent(written),
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, mut written: usize) {
+        self.waiting -= written;
+        while let Some(range) = self.order.front_mut() {
+            if written < range.len() {
+                range.start += written;
+                return;
+            }
+            written -= range.len();
+            self.order.pop_front();
+        }
+        self.arena.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::wire::{Message, decode};
+
+    /// Takes at most a few bytes at a time, and refuses every other call.
+    struct Stingy {
+        taken: Vec<u8>,
+        refuse: bool,
+    }
+
+    impl Write for Stingy {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.refuse = !self.refuse;
+            if self.refuse {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let few = bytes.len().min(7);
+            self.taken.extend_from_slice(&bytes[..few]);
+            Ok(few)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn blocks_and_messages_go_out_in_order_however_little_the_socket_takes() {
+        let data: Vec<u8> = (0..40_000u32).map(|n| n as u8).collect();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), &data).unwrap();
+        let bytes =
+            crate::torrent::create::create(&dir.path().join("f"), &Default::default(), &|_| ()).unwrap();
+        let torrent = crate::torrent::Torrent::parse(&bytes).unwrap();
+        let geometry = torrent.geometry();
+        let piece = geometry.piece(0).unwrap();
+        let blocks: Vec<Block> =
+            (0..geometry.block_count(piece)).map(|nth| geometry.block(piece, nth)).collect();
+        let len = geometry.piece_len(piece) as usize;
+
+        let mut outbox = Outbox::default();
+        let mut choke = Vec::new();
+        Message::Choke.encode(&mut choke);
+        outbox.push(&choke);
+        let read = |_, _, into: &mut [u8]| -> Result<(), ()> {
+            into.copy_from_slice(&data[..len]);
+            Ok(())
+        };
+        outbox.push_blocks(&blocks, read).unwrap();
+        assert_eq!(outbox.push_blocks(&blocks, |_, _, _| Err("no")), Err("no"));
+        outbox.push(&choke);
+
+        let mut socket = Stingy { taken: Vec::new(), refuse: false };
+        while !outbox.is_empty() {
+            outbox.flush(&mut socket).unwrap();
+        }
+        let mut expected = choke.clone();
+        for block in &blocks {
+            let bytes = &data[block.begin() as usize..][..block.len() as usize];
+            Message::Piece { index: 0, begin: block.begin(), data: bytes }.encode(&mut expected);
+        }
+        expected.extend(&choke);
+        assert_eq!(socket.taken, expected);
+        assert!(matches!(decode(&socket.taken, 1 << 16), Ok(Some((Message::Choke, 5)))));
+        assert_eq!(outbox.room(), ROOM);
+    }
+}

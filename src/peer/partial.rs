@@ -1,0 +1,108 @@
+//! A piece on its way in: its memory, which blocks have come, and who sent each. Pure.
+//!
+//! A partial has exactly one owner at any time: a connection, a worker, or the swarm while nobody fetches it. It is
+//! moved, never shared, so a block lands in it without a lock.
+
+use super::budget::Buffer;
+use super::handshake::PeerId;
+use crate::torrent::{BLOCK_LEN, Block, Geometry, Piece};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where a block came from: whom to blame if it is wrong.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Source {
+    pub addr: IpAddr,
+    pub peer_id: PeerId,
+}
+
+/// A piece that is being fetched.
+pub struct Partial {
+    piece: Piece,
+    data: Buffer,
+    /// For each block, one more than the index of its sender in `sources`; 0 while it is missing.
+    senders: Vec<u16>,
+    sources: Vec<Arc<Source>>,
+    missing: u32,
+}
+
+impl Partial {
+    /// Nothing of `piece` yet. `data` has room for it.
+    pub fn new(piece: Piece, mut data: Buffer, geometry: &Geometry) -> Self {
+        data.shorten(geometry.piece_len(piece));
+        let blocks = geometry.block_count(piece);
+        Partial { piece, data, senders: vec![0; blocks as usize], sources: Vec::new(), missing: blocks }
+    }
+
+    pub fn piece(&self) -> Piece {
+        self.piece
+    }
+
+    /// The bytes of the piece; those of missing blocks are arbitrary.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// How many blocks are missing.
+    pub fn missing(&self) -> u32 {
+        self.missing
+    }
+
+    /// Whether that block is still to come.
+    pub fn lacks(&self, block: Block) -> bool {
+        self.senders.get(nth(block)).is_some_and(|sender| *sender == 0)
+    }
+
+    /// The blocks still to come, in order.
+    pub fn missing_blocks<'a>(
+        &'a self,
+        geometry: &'a Geometry,
+    ) -> impl DoubleEndedIterator<Item = Block> + 'a {
+        let missing = self.senders.iter().enumerate().filter(|(_, sender)| **sender == 0);
+        missing.map(|(nth, _)| geometry.block(self.piece, nth as u32))
+    }
+
+    /// Lays a block of this piece in its place. False if it was there already.
+    pub fn put(&mut self, block: Block, data: &[u8], from: &Arc<Source>) -> bool {
+        debug_assert_eq!((block.piece(), block.len() as usize), (self.piece, data.len()));
+        if !self.lacks(block) {
+            return false;
+        }
+        let begin = block.begin() as usize;
+        self.data[begin..begin + data.len()].copy_from_slice(data);
+        self.senders[nth(block)] = self.sender(from);
+        self.missing -= 1;
+        true
+    }
+
+    fn sender(&mut self, from: &Arc<Source>) -> u16 {
+        let known = self.sources.iter().position(|source| Arc::ptr_eq(source, from));
+        let at = known.unwrap_or_else(|| {
+            self.sources.push(Arc::clone(from));
+            self.sources.len() - 1
+        });
+        u16::try_from(at + 1).unwrap_or(u16::MAX)
+    }
+
+    /// Everybody who sent a block of this piece.
+    pub fn sources(&self) -> &[Arc<Source>] {
+        &self.sources
+    }
+
+    /// Each block that has come: its bytes and its sender.
+    pub fn blocks(&self) -> impl Iterator<Item = (&[u8], &Arc<Source>)> {
+        let chunks = self.data.chunks(BLOCK_LEN as usize);
+        chunks.zip(&self.senders).filter_map(|(bytes, sender)| {
+            let at = usize::from(*sender).checked_sub(1)?;
+            Some((bytes, self.sources.get(at)?))
+        })
+    }
+}
+
+fn nth(block: Block) -> usize {
+    (block.begin() / BLOCK_LEN) as usize
+}

@@ -1,0 +1,180 @@
+//! `torrent download` and `torrent seed`: plain torrents, without our tracker's catalogue. Runs on `main`, which
+//! only waits: for news of the torrents, for the user to end it, and for the next look at the bars.
+
+use super::announce::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
+use super::news::{self, News};
+use super::progress::{Bars, TICK};
+use super::swarm::{State, Swarm};
+use super::{Config, Peer, StartError};
+use crate::torrent::{InfoHash, Torrent};
+use crossbeam_channel::{Receiver, select};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// What to do with plain torrents.
+pub struct Order {
+    pub torrents: Vec<Arc<Torrent>>,
+    /// Where the content is, or is to be.
+    pub dir: PathBuf,
+    /// Peers to connect to, whatever the trackers say.
+    pub peers: Vec<SocketAddr>,
+    pub config: Config,
+    /// Whether to go on serving once everything is here.
+    pub stay: bool,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, Error)]
+pub enum OrderError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    #[error("{0}")]
+    Paused(String),
+    #[error("stopped before everything was there; the same command goes on from here")]
+    Stopped,
+    #[error("{0} is not all there, or not what the torrent says: `torrent verify` tells more")]
+    Incomplete(String),
+}
+
+/// Downloads all torrents, and stays if told to, until something comes from `stop`. `report` is called with a line
+/// for each torrent that is complete.
+pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)) -> Result<(), OrderError> {
+    let (reporter, news) = news::channel();
+    let reporter = Arc::new(reporter);
+    let peer = Arc::new(Peer::start(&order.config)?);
+    eprintln!("listening on {}", peer.addr());
+    let mut swarms = Vec::new();
+    for torrent in &order.torrents {
+        swarms.push(peer.download(Arc::clone(torrent), &order.dir, reporter.clone())?);
+    }
+    let announcers = announce(&peer, &swarms, &order.peers)?;
+    let mut reported = vec![false; swarms.len()];
+    let mut bars = Bars::new(&swarms);
+    loop {
+        for (swarm, reported) in swarms.iter().zip(&mut reported) {
+            if swarm.is_complete() && !std::mem::replace(reported, true) {
+                announcers
+                    .iter()
+                    .filter(|(hash, _)| *hash == swarm.torrent.info_hash())
+                    .for_each(|(_, announcer)| announcer.nudge(Nudge::Completed));
+                report(&format!("{}: complete", swarm.storage.root().display()));
+            }
+        }
+        let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || !swarm.is_running();
+        if !order.stay && swarms.iter().all(ended) {
+            break;
+        }
+        bars.draw();
+        select! {
+            recv(news) -> _ => {}
+            recv(stop) -> _ => break,
+            default(TICK) => {}
+        }
+    }
+    bars.clear();
+    drop(announcers);
+    peer.stop();
+    outcome(&swarms)
+}
+
+fn outcome(swarms: &[Arc<Swarm>]) -> Result<(), OrderError> {
+    for swarm in swarms {
+        if let State::Paused(why) = swarm.progress().state {
+            return Err(OrderError::Paused(why));
+        }
+    }
+    if swarms.iter().all(|swarm| swarm.is_complete()) { Ok(()) } else { Err(OrderError::Stopped) }
+}
+
+/// Serves all torrents until something comes from `stop`.
+pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
+    let (reporter, news) = news::channel();
+    let reporter = Arc::new(reporter);
+    let peer = Arc::new(Peer::start(&order.config)?);
+    let mut swarms = Vec::new();
+    for torrent in &order.torrents {
+        swarms.push(peer.seed(Arc::clone(torrent), &order.dir, reporter.clone())?);
+    }
+    let mut bars = Bars::new(&swarms);
+    while swarms.iter().any(|swarm| swarm.progress().checking > 0) {
+        bars.draw();
+        if stop.recv_timeout(TICK / 10).is_ok() {
+            return Ok(());
+        }
+    }
+    bars.clear();
+    if let Some(broken) = swarms.iter().find(|swarm| !swarm.is_complete()) {
+        return Err(OrderError::Incomplete(broken.torrent.name().to_owned()));
+    }
+    eprintln!("listening on {}", peer.addr());
+    let announcers = announce(&peer, &swarms, &order.peers)?;
+    let outcome = loop {
+        select! {
+            recv(news) -> news => if let Ok(News::Paused(_, why)) = news {
+                break Err(OrderError::Paused(why));
+            },
+            recv(stop) -> _ => break Ok(()),
+        }
+    };
+    drop(announcers);
+    peer.stop();
+    outcome
+}
+
+/// Tries the peers the user named, and makes the torrents known to their trackers while the result lives.
+fn announce(
+    peer: &Arc<Peer>,
+    swarms: &[Arc<Swarm>],
+    peers: &[SocketAddr],
+) -> io::Result<Vec<(InfoHash, Announcer)>> {
+    let mut announcers = Vec::new();
+    for swarm in swarms {
+        swarm.add_candidates(peers.iter().copied(), true);
+        let config = AnnounceConfig {
+            torrent: Arc::clone(&swarm.torrent),
+            peer_id: peer.commons.peer_id.0,
+            port: peer.addr().port(),
+            host: Arc::new(Announced { peer: Arc::clone(peer), swarm: Arc::clone(swarm) }),
+        };
+        let announcer = Announcer::start(config)?;
+        if announcer.is_none() && peers.is_empty() {
+            log::warn!("{} names no HTTP tracker: waiting for others to connect", swarm.torrent.name());
+        }
+        announcers.extend(announcer.map(|announcer| (swarm.torrent.info_hash(), announcer)));
+    }
+    peer.look_for_peers();
+    Ok(announcers)
+}
+
+/// A torrent as its announcer knows it.
+struct Announced {
+    peer: Arc<Peer>,
+    swarm: Arc<Swarm>,
+}
+
+impl AnnounceHost for Announced {
+    fn progress(&self) -> Progress {
+        let progress = self.swarm.progress();
+        let left = progress.total - progress.bytes;
+        Progress { uploaded: progress.uploaded, downloaded: progress.downloaded, left }
+    }
+
+    fn found(&self, peers: &[SocketAddr]) {
+        self.swarm.add_candidates(peers.iter().copied(), false);
+        self.peer.look_for_peers();
+    }
+
+    fn announced(&self, outcome: Result<(u32, u32), &str>) {
+        match outcome {
+            Ok((seeds, others)) => {
+                log::info!("{}: {seeds} seeds, {others} others", self.swarm.torrent.name())
+            }
+            Err(why) => log::warn!("{}: no tracker answers: {why}", self.swarm.torrent.name()),
+        }
+    }
+}

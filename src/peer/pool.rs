@@ -1,0 +1,239 @@
+//! A work-stealing pool: named workers that take jobs from their own deque first, then from the common injector,
+//! then from each other. Knows nothing of what the jobs are.
+//!
+//! **Sleeping.** A worker that finds no work takes the lock, looks once more, and only then waits on the condition
+//! variable. Whoever adds a job adds it first and takes the same lock afterwards to notify. So either the worker's
+//! last look sees the job, or the worker is already waiting when the notification comes: none is lost. A job is a
+//! whole piece, thousands of times the price of that lock.
+//!
+//! **Stopping.** `stop` is set under the same lock. Jobs still queued are dropped; what they own is released in
+//! their `Drop`.
+//!
+//! **Bound.** The queues hold what was pushed: the callers bound it (one fetch job a connection, and finished pieces
+//! within the memory budget).
+
+use crate::threads;
+use crossbeam_deque::{Injector, Steal, Stealer, Worker};
+use parking_lot::{Condvar, Mutex};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// Where jobs are pushed. Cloned freely.
+pub struct Pool<J> {
+    shared: Arc<Shared<J>>,
+}
+
+impl<J> Clone for Pool<J> {
+    fn clone(&self) -> Self {
+        Pool { shared: Arc::clone(&self.shared) }
+    }
+}
+
+struct Shared<J> {
+    injector: Injector<J>,
+    stealers: Vec<Stealer<J>>,
+    counts: Vec<Counts>,
+    stop: AtomicBool,
+    sleep: Mutex<()>,
+    wake: Condvar,
+}
+
+/// What one worker did so far.
+#[derive(Default)]
+struct Counts {
+    taken: AtomicU64,
+    stolen: AtomicU64,
+}
+
+/// What one worker did so far.
+#[derive(Copy, Clone, Debug)]
+pub struct WorkerStats {
+    /// Jobs it ran.
+    pub taken: u64,
+    /// Those among them that it took from another worker's deque.
+    pub stolen: u64,
+}
+
+/// The workers' threads. Stops and joins them when dropped.
+pub struct Workers<J> {
+    pool: Pool<J>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts `count` workers named `NAME-N`, which call `run` with their number for each job.
+pub fn start<J, F>(name: &str, count: usize, run: F) -> io::Result<(Pool<J>, Workers<J>)>
+where
+    J: Send + 'static,
+    F: Fn(usize, J) + Send + Sync + 'static,
+{
+    let deques: Vec<Worker<J>> = (0..count.max(1)).map(|_| Worker::new_fifo()).collect();
+    let shared = Arc::new(Shared {
+        injector: Injector::new(),
+        stealers: deques.iter().map(Worker::stealer).collect(),
+        counts: deques.iter().map(|_| Counts::default()).collect(),
+        stop: AtomicBool::new(false),
+        sleep: Mutex::new(()),
+        wake: Condvar::new(),
+    });
+    let pool = Pool { shared };
+    let mut workers = Workers { pool: pool.clone(), threads: Vec::new() };
+    let run = Arc::new(run);
+    for (number, deque) in deques.into_iter().enumerate() {
+        let (shared, run) = (Arc::clone(&pool.shared), Arc::clone(&run));
+        let work = move || {
+            while let Some(job) = shared.next_job(number, &deque) {
+                run(number, job);
+            }
+        };
+        workers.threads.push(threads::spawn(format!("{name}-{number}"), work)?);
+    }
+    Ok((pool, workers))
+}
+
+impl<J> Pool<J> {
+    /// Adds a job and wakes a worker for it.
+    pub fn push(&self, job: J) {
+        self.shared.injector.push(job);
+        self.shared.wake_one();
+    }
+
+    /// What each worker did so far, in the order of their numbers.
+    pub fn stats(&self) -> Vec<WorkerStats> {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let counts = self.shared.counts.iter();
+        counts.map(|c| WorkerStats { taken: read(&c.taken), stolen: read(&c.stolen) }).collect()
+    }
+}
+
+impl<J> Shared<J> {
+    fn wake_one(&self) {
+        let _looked = self.sleep.lock();
+        self.wake.notify_one();
+    }
+
+    /// The next job for worker `number`, waiting for one if need be. `None` once the pool stops.
+    fn next_job(&self, number: usize, own: &Worker<J>) -> Option<J> {
+        loop {
+            if self.stop.load(Ordering::Acquire) {
+                return None;
+            }
+            if let Some(job) = self.find(number, own) {
+                self.counts[number].taken.fetch_add(1, Ordering::Relaxed);
+                return Some(job);
+            }
+            let mut looked = self.sleep.lock();
+            if self.nothing_to_do() {
+                self.wake.wait(&mut looked);
+            }
+        }
+    }
+
+    fn nothing_to_do(&self) -> bool {
+        !self.stop.load(Ordering::Acquire)
+            && self.injector.is_empty()
+            && self.stealers.iter().all(Stealer::is_empty)
+    }
+
+    fn find(&self, number: usize, own: &Worker<J>) -> Option<J> {
+        own.pop().or_else(|| self.take_batch(own)).or_else(|| self.steal(number))
+    }
+
+    /// Takes a batch, so that the injector is not fought over for every job; the rest can be stolen.
+    fn take_batch(&self, own: &Worker<J>) -> Option<J> {
+        let job = retry(|| self.injector.steal_batch_and_pop(own))?;
+        if !own.is_empty() {
+            self.wake_one();
+        }
+        Some(job)
+    }
+
+    fn steal(&self, number: usize) -> Option<J> {
+        let others = (1..self.stealers.len()).map(|step| (number + step) % self.stealers.len());
+        let job = others.into_iter().find_map(|victim| retry(|| self.stealers[victim].steal()))?;
+        self.counts[number].stolen.fetch_add(1, Ordering::Relaxed);
+        Some(job)
+    }
+}
+
+fn retry<J>(mut steal: impl FnMut() -> Steal<J>) -> Option<J> {
+    loop {
+        match steal() {
+            Steal::Success(job) => return Some(job),
+            Steal::Empty => return None,
+            Steal::Retry => std::hint::spin_loop(),
+        }
+    }
+}
+
+impl<J> Drop for Workers<J> {
+    fn drop(&mut self) {
+        {
+            let _looked = self.pool.shared.sleep.lock();
+            self.pool.shared.stop.store(true, Ordering::Release);
+            self.pool.shared.wake.notify_all();
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // a panic has ended the process already
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::thread;
+
+    #[test]
+    fn every_job_is_done_once_by_some_named_worker() {
+        let (done, results) = crossbeam_channel::unbounded();
+        let (pool, workers) = start("fetch", 4, move |number, job: u32| {
+            assert_eq!(thread::current().name(), Some(format!("fetch-{number}").as_str()));
+            done.send(job).unwrap();
+        })
+        .unwrap();
+        let pushers: Vec<_> = (0..4)
+            .map(|n| {
+                let pool = pool.clone();
+                thread::spawn(move || (0..5000).for_each(|job| pool.push(n * 5000 + job)))
+            })
+            .collect();
+        pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
+        let all: HashSet<u32> = results.iter().take(20_000).collect();
+        assert_eq!(all.len(), 20_000);
+        assert_eq!(pool.stats().iter().map(|s| s.taken).sum::<u64>(), 20_000);
+        drop(workers);
+    }
+
+    #[test]
+    fn a_sleeping_pool_wakes_for_each_single_job_and_stops_while_asleep() {
+        let (done, results) = crossbeam_channel::unbounded();
+        let (pool, workers) = start("fetch", 3, move |_, job: u32| done.send(job).unwrap()).unwrap();
+        for job in 0..2000 {
+            pool.push(job);
+            assert_eq!(results.recv(), Ok(job)); // hangs if a wake-up is lost
+        }
+        drop(workers);
+    }
+
+    #[test]
+    fn what_waits_behind_a_long_job_is_stolen() {
+        let (done, results) = crossbeam_channel::unbounded();
+        let (release, gate) = crossbeam_channel::bounded::<()>(0);
+        let (pool, workers) = start("fetch", 2, move |_, job: u32| {
+            if job == 0 {
+                gate.recv().unwrap();
+            }
+            done.send(job).unwrap();
+        })
+        .unwrap();
+        (0..100).for_each(|job| pool.push(job));
+        let others: HashSet<u32> = results.iter().take(99).collect();
+        assert!(!others.contains(&0));
+        release.send(()).unwrap();
+        assert_eq!(results.recv(), Ok(0));
+        drop(workers);
+    }
+}

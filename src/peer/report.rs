@@ -1,0 +1,174 @@
+//! What the shell prints, as text or JSON. Takes what it shows as values; the only lock it meets is inside them.
+
+use super::ledger::Account;
+use super::progress::{show_bytes, show_left, show_rate};
+use super::room::{Rates, Room};
+use super::swarm::{Progress, State, Swarm};
+use crate::torrent::units::thousands;
+use crate::tracker::protocol::{Entry, PeerInfo};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// How many digits of a key are shown: enough to type, and unique in any room.
+const KEY_DIGITS: usize = 12;
+
+/// The beginning of a key, which is enough to name a torrent.
+pub fn short(key: &str) -> &str {
+    key.get(..KEY_DIGITS).unwrap_or(key)
+}
+
+/// Part of the catalogue, a line an entry.
+pub fn entries(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        let Entry { key, name, size, n_parts, seeds, peers, .. } = entry;
+        let size = thousands(*size);
+        let _ = writeln!(
+            text,
+            "{}  {size:>15}  {n_parts:>5} parts  {seeds} seeds  {peers} peers  {name}",
+            short(key)
+        );
+    }
+    text
+}
+
+/// One torrent as [`status`] shows it.
+pub struct Standing {
+    pub swarm: Arc<Swarm>,
+    pub progress: Progress,
+    pub rates: Rates,
+    /// The tracker's view of the others, for what we offered.
+    pub room: Option<Vec<PeerInfo>>,
+}
+
+impl Standing {
+    pub fn new(swarm: Arc<Swarm>, room: &Room) -> Self {
+        let hash = swarm.torrent.info_hash();
+        let others = room.is_offered(hash).then(|| room.peers(Some(swarm.torrent.key())).ok()).flatten();
+        Standing { progress: swarm.progress(), rates: room.rates(hash), room: others, swarm }
+    }
+
+    fn percent(&self) -> u64 {
+        percent(self.progress.have, self.progress.pieces)
+    }
+
+    fn state(&self) -> String {
+        match &self.progress.state {
+            State::Paused(why) => format!("paused: {why}"),
+            State::Running if self.progress.is_complete() => "sharing".to_owned(),
+            State::Running if self.progress.checking > 0 => {
+                format!("checking {} pieces", self.progress.checking)
+            }
+            State::Running => {
+                format!("fetching, {}", show_left(self.progress.total - self.progress.bytes, self.rates.down))
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        let Progress { have, pieces, bytes, total, downloaded, uploaded, peers, .. } = &self.progress;
+        json!({
+            "name": self.swarm.torrent.name(), "key": self.swarm.torrent.key(), "path": self.swarm.storage.root(),
+            "have": have, "n_parts": pieces, "bytes": bytes, "size": total, "downloaded": downloaded,
+            "uploaded": uploaded, "down": self.rates.down, "up": self.rates.up, "peers": peers, "state": self.state(),
+            "complete": self.progress.is_complete(),
+            "room": self.room.as_ref().map(|room| room.iter().map(peer_json).collect::<Vec<_>>()),
+        })
+    }
+}
+
+fn percent(have: u32, pieces: u32) -> u64 {
+    if pieces == 0 { 100 } else { u64::from(have) * 100 / u64::from(pieces) }
+}
+
+/// All torrents that are here.
+pub fn status(standings: &[Standing]) -> String {
+    let mut text = String::new();
+    for standing in standings {
+        let Progress { have, pieces, total, peers, .. } = standing.progress;
+        let _ = writeln!(
+            text,
+            "{}  {:>3}%  {have}/{pieces} parts of {}  down {}  up {}  {peers} peers  {}  ({})",
+            short(&standing.swarm.torrent.key()),
+            standing.percent(),
+            show_bytes(total),
+            show_rate(standing.rates.down),
+            show_rate(standing.rates.up),
+            standing.swarm.torrent.name(),
+            standing.state(),
+        );
+        for other in standing.room.iter().flatten() {
+            let PeerInfo { address, client, have, n_parts, .. } = other;
+            let _ = writeln!(
+                text,
+                "    {:>3}%  {have}/{n_parts} parts  {address}  {client}",
+                percent(*have, *n_parts)
+            );
+        }
+    }
+    text
+}
+
+pub fn status_json(standings: &[Standing]) -> Value {
+    standings.iter().map(Standing::json).collect()
+}
+
+/// Who is at the tracker.
+pub fn peers(peers: &[PeerInfo]) -> String {
+    let mut text = String::new();
+    for peer in peers {
+        let _ = writeln!(text, "{:<22}  {}", peer.address.to_string(), peer.client);
+    }
+    text
+}
+
+pub fn peer_json(peer: &PeerInfo) -> Value {
+    json!({ "address": peer.address, "peer_id": peer.peer_id, "client": peer.client, "have": peer.have, "n_parts": peer.n_parts })
+}
+
+/// The connections of one torrent.
+pub fn connections(swarm: &Swarm) -> String {
+    let mut text = String::new();
+    for member in swarm.members() {
+        let _ = writeln!(
+            text,
+            "{:<22}  {}  {}: got {}, gave {}{}",
+            member.addr.to_string(),
+            member.client(),
+            swarm.torrent.name(),
+            show_bytes(member.received()),
+            show_bytes(member.sent()),
+            if member.is_admitted() { ", in an upload slot" } else { "" },
+        );
+    }
+    text
+}
+
+pub fn connections_json(swarm: &Swarm) -> Vec<Value> {
+    let members = swarm.members();
+    let members = members.iter().map(|member| {
+        json!({
+            "address": member.addr, "client": member.client(), "key": swarm.torrent.key(), "received": member.received(),
+            "sent": member.sent(), "admitted": member.is_admitted(),
+        })
+    });
+    members.collect()
+}
+
+/// Who gave us most, so far and ever.
+pub fn preferred(accounts: &[(String, Account)]) -> String {
+    let mut text = String::new();
+    for (name, account) in accounts {
+        let (received, sent) = (show_bytes(account.received), show_bytes(account.sent));
+        let _ = writeln!(text, "{name:<22}  sent us {received}, got {sent} from us");
+    }
+    text
+}
+
+pub fn preferred_json(accounts: &[(String, Account)]) -> Value {
+    let accounts = accounts.iter();
+    accounts
+        .map(|(name, account)| json!({ "peer": name, "received": account.received, "sent": account.sent }))
+        .collect()
+}

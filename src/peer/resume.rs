@@ -1,0 +1,123 @@
+//! What survives a crash: for each torrent, which pieces are vouched for, beside the `.torrent` itself.
+//!
+//! A piece is vouched for only when its data is durable: the caller takes the set of pieces, syncs the data, and only
+//! then saves the set ([`Resume::save`] is atomic and durable itself). After an unclean stop only what is not
+//! vouched for is hashed again. A complete torrent is vouched for with the size and time of each file, so that
+//! a file changed meanwhile is noticed.
+
+use crate::atomic;
+use crate::bitfield::Bitfield;
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// The file that keeps one torrent's state.
+pub struct ResumeFile {
+    path: PathBuf,
+}
+
+/// What one torrent's state says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Resume {
+    /// The folder that holds `NAME` or `NAME.part`.
+    pub dir: PathBuf,
+    pieces: String,
+    n_parts: u32,
+    /// Of a complete torrent: each file as it was when we last looked.
+    #[serde(default)]
+    pub files: Vec<Stamp>,
+    /// The user stopped it.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// By what a changed file is noticed.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub modified: u128,
+}
+
+impl Stamp {
+    /// The stamp of the file at `path`.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        let modified = meta.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        Ok(Stamp { size: meta.len(), modified })
+    }
+}
+
+impl Resume {
+    pub fn new(dir: &Path, pieces: &Bitfield, files: Vec<Stamp>, paused: bool) -> Self {
+        Resume {
+            dir: dir.to_owned(),
+            pieces: BASE64.encode(pieces.as_bytes()),
+            n_parts: pieces.len(),
+            files,
+            paused,
+        }
+    }
+
+    /// The pieces that are vouched for; `None` if the state is not of a torrent of `n_parts` pieces.
+    pub fn pieces(&self, n_parts: u32) -> Option<Bitfield> {
+        let bytes = BASE64.decode(self.pieces.as_bytes()).ok()?;
+        Bitfield::from_bytes(&bytes, n_parts).filter(|_| self.n_parts == n_parts)
+    }
+}
+
+impl ResumeFile {
+    /// The state of the torrent `key`, under the folder `state`.
+    pub fn new(state: &Path, key: &str) -> Self {
+        ResumeFile { path: state.join("resume").join(format!("{key}.json")) }
+    }
+
+    /// What was saved last; `None` if nothing was, or it cannot be read: then everything is doubtful.
+    pub fn load(&self) -> Option<Resume> {
+        let bytes = fs::read(&self.path).ok()?;
+        serde_json::from_slice(&bytes)
+            .inspect_err(|why| log::warn!("{} is broken ({why}): checking everything", self.path.display()))
+            .ok()
+    }
+
+    /// Replaces what was saved, atomically and durably.
+    pub fn save(&self, resume: &Resume) -> io::Result<()> {
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        atomic::write(&self.path, &serde_json::to_vec(resume)?)
+    }
+
+    /// Forgets the torrent.
+    pub fn remove(&self) {
+        let _ = fs::remove_file(&self.path); // not there is as good
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_loaded_and_garbage_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = ResumeFile::new(dir.path(), "abc");
+        assert!(file.load().is_none());
+        let mut pieces = Bitfield::new(19);
+        pieces.set(18);
+        let resume = Resume::new(Path::new("/downloads"), &pieces, vec![], true);
+        file.save(&resume).unwrap();
+        let loaded = file.load().unwrap();
+        assert_eq!(loaded, resume);
+        assert_eq!(loaded.pieces(19), Some(pieces));
+        assert_eq!(loaded.pieces(18), None);
+        for garbage in [&b""[..], b"{", b"[]", &[0xff; 100]] {
+            fs::write(dir.path().join("resume/abc.json"), garbage).unwrap();
+            assert!(file.load().is_none());
+        }
+    }
+}

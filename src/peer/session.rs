@@ -1,0 +1,541 @@
+//! The state machine of one connection: messages and commands in, with the time as a parameter; bytes and events
+//! out. Pure: no socket, no clock, no lock, so a whole swarm of sessions runs in one test thread.
+//!
+//! It has two halves that meet only in the bytes they write. *Incoming*: which pieces we fetch from this peer, which
+//! blocks we asked for ([`fetching`]). *Outgoing*: which blocks it asked us for, and whether it is admitted to an
+//! upload slot.
+//!
+//! Invariants: a block is accepted only if it was asked for; the other side's requests never number more than
+//! [`REQQ`]; every partial that was handed in comes out again, complete or given back.
+
+mod fetching;
+#[cfg(test)]
+mod tests;
+
+use super::extended::{self, Extended};
+use super::handshake::Agreement;
+use super::partial::{Partial, Source};
+use super::wire::{self, HashRange, Message, Wanted, WireError};
+use crate::bitfield::Bitfield;
+use crate::torrent::{Block, Piece, Torrent};
+use fetching::Fetching;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// How many requests we keep for the other side, and say so in the extension handshake (BEP 10).
+pub const REQQ: usize = 1000;
+/// How long the other side may be silent.
+const SILENCE: Duration = Duration::from_secs(120);
+/// After how long we say something, if only a keep-alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// A peer that owes us blocks and sends none for so long is snubbed: its pieces go elsewhere.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Names a connection for the life of the process.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnId(pub u64);
+
+impl std::fmt::Display for ConnId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "conn-{}", self.0)
+    }
+}
+
+/// What the other side did that the rest of the peer must know.
+pub enum Event {
+    /// It told at the start which pieces it has.
+    HasPieces(Bitfield),
+    /// It has one more piece.
+    Has(Piece),
+    /// It wants, or no longer wants, to be served.
+    Interested(bool),
+    /// It serves us from now on.
+    Unchoked,
+    /// Every block of the piece is in: to be verified.
+    Complete(Partial),
+    /// The peer will not finish these: somebody else should.
+    GaveBack(Vec<Partial>),
+    /// A block that we fetched to help another connection.
+    Helped { owner: ConnId, block: Block, data: Vec<u8> },
+    /// A block that we lent came here first: the helper need not fetch it.
+    HelpNotNeeded { helper: ConnId, block: Block },
+    /// It told its name and how many requests it keeps.
+    Introduced(Extended),
+}
+
+/// Why the other side's behaviour ends the connection.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Violation {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("it spoke of piece {0}, which this torrent does not have")]
+    NoSuchPiece(u32),
+    #[error("its bitfield is not of this torrent")]
+    BadBitfield,
+    #[error("it sent its bitfield twice or too late")]
+    LateBitfield,
+    #[error("it sent a block nobody asked for (piece {}, offset {}, {} bytes)", .0.index, .0.begin, .0.len)]
+    Unasked(Wanted),
+    #[error("it asked for {} bytes at {} of piece {}, which do not exist", .0.len, .0.begin, .0.index)]
+    BadRequest(Wanted),
+    #[error("it sent more requests than the {REQQ} we keep")]
+    TooManyRequests,
+    #[error("it used message {0} without having agreed to it")]
+    NotAgreed(&'static str),
+    #[error("its extension handshake is broken")]
+    BadExtended,
+    #[error("it was silent for {} s", SILENCE.as_secs())]
+    Silent,
+}
+
+/// The state of one connection after the handshake.
+pub struct Session {
+    torrent: Arc<Torrent>,
+    agreement: Agreement,
+    /// Which pieces we told the other side we have.
+    told: Bitfield,
+    choking: bool,
+    interested: bool,
+    peer_interested: bool,
+    /// Which pieces the other side has; `None` until it said.
+    peer_has: Bitfield,
+    spoke: bool,
+    fetching: Fetching,
+    /// Blocks the other side asked for, in its order. At most [`REQQ`].
+    uploads: VecDeque<Block>,
+    out: Vec<u8>,
+    /// Drained after each message, so bounded by what one message can cause.
+    events: VecDeque<Event>,
+    heard_at: Instant,
+    spoke_at: Instant,
+}
+
+impl Session {
+    /// Opens the session: what we have, and who we are, is in the output at once. `own_port`, where others may
+    /// connect to us, is told by the side that connected: the other knows it already.
+    pub fn new(
+        torrent: Arc<Torrent>,
+        agreement: Agreement,
+        source: Arc<Source>,
+        have: &Bitfield,
+        own_port: Option<u16>,
+        now: Instant,
+    ) -> Self {
+        let pieces = torrent.geometry().piece_count();
+        let mut session = Session {
+            fetching: Fetching::new(Arc::clone(&torrent), source, now),
+            torrent,
+            agreement,
+            told: have.clone(),
+            choking: true,
+            interested: false,
+            peer_interested: false,
+            peer_has: Bitfield::new(pieces),
+            spoke: false,
+            uploads: VecDeque::new(),
+            out: Vec::new(),
+            events: VecDeque::new(),
+            heard_at: now,
+            spoke_at: now,
+        };
+        session.open(own_port);
+        session
+    }
+
+    fn open(&mut self, own_port: Option<u16>) {
+        if self.agreement.extended {
+            extended::say_hello(own_port, REQQ, &mut self.out);
+        }
+        match (self.agreement.fast, self.told.count()) {
+            (true, 0) => Message::HaveNone.encode(&mut self.out),
+            (true, _) if self.told.is_full() => Message::HaveAll.encode(&mut self.out),
+            (_, 0) => {}
+            _ => Message::Bitfield(self.told.as_bytes()).encode(&mut self.out),
+        }
+    }
+
+    // ---- what comes in --------------------------------------------------------------------------------------
+
+    /// Takes one message. What follows from it is in [`next_event`](Self::next_event) and in the output.
+    pub fn on_message(&mut self, message: Message<'_>, now: Instant) -> Result<(), Violation> {
+        self.heard_at = now;
+        match message {
+            Message::KeepAlive | Message::Port(_) | Message::Unknown(_) => {}
+            Message::Choke => self.on_choke(),
+            Message::Unchoke => self.on_unchoke(now),
+            Message::Interested => self.on_interested(true),
+            Message::NotInterested => self.on_interested(false),
+            Message::Have(index) => self.on_have(index)?,
+            Message::Bitfield(bytes) => self.on_bitfield(bytes)?,
+            Message::HaveAll => self.on_have_all()?,
+            Message::HaveNone => self.on_have_none()?,
+            Message::Request(wanted) => self.on_request(wanted)?,
+            Message::Cancel(wanted) => self.on_cancel(wanted)?,
+            Message::Piece { index, begin, data } => self.on_piece(index, begin, data, now)?,
+            Message::Reject(wanted) => self.on_reject(wanted)?,
+            Message::Suggest(index) | Message::AllowedFast(index) => self.on_hint(index)?,
+            Message::Extended { id, payload } => self.on_extended(id, payload)?,
+            Message::HashRequest(range) => self.on_hash_request(range),
+            Message::Hashes { .. } | Message::HashReject(_) => {} // we ask for none
+        }
+        Ok(())
+    }
+
+    fn on_choke(&mut self) {
+        let given_back = self.fetching.choked();
+        self.give_back(given_back);
+    }
+
+    fn on_unchoke(&mut self, now: Instant) {
+        self.fetching.unchoked(now);
+        self.events.push_back(Event::Unchoked);
+    }
+
+    fn on_interested(&mut self, interested: bool) {
+        if self.peer_interested != interested {
+            self.peer_interested = interested;
+            self.events.push_back(Event::Interested(interested));
+        }
+    }
+
+    fn on_have(&mut self, index: u32) -> Result<(), Violation> {
+        let piece = self.piece(index)?;
+        self.spoke = true;
+        if self.peer_has.set(index) {
+            self.fetching.encouraged();
+            self.events.push_back(Event::Has(piece));
+        }
+        Ok(())
+    }
+
+    fn on_bitfield(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+        let bits = Bitfield::from_bytes(bytes, self.told.len()).ok_or(Violation::BadBitfield)?;
+        self.on_all_at_once(bits)
+    }
+
+    fn on_have_all(&mut self) -> Result<(), Violation> {
+        self.fast("have all")?;
+        self.on_all_at_once(Bitfield::full(self.told.len()))
+    }
+
+    fn on_have_none(&mut self) -> Result<(), Violation> {
+        self.fast("have none")?;
+        self.on_all_at_once(Bitfield::new(self.told.len()))
+    }
+
+    fn on_all_at_once(&mut self, bits: Bitfield) -> Result<(), Violation> {
+        if std::mem::replace(&mut self.spoke, true) {
+            return Err(Violation::LateBitfield);
+        }
+        self.peer_has = bits.clone();
+        self.events.push_back(Event::HasPieces(bits));
+        Ok(())
+    }
+
+    fn on_request(&mut self, wanted: Wanted) -> Result<(), Violation> {
+        let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
+        if self.choking || !self.told.has(wanted.index) {
+            self.reject(wanted);
+        } else if self.uploads.len() < REQQ {
+            self.uploads.push_back(block);
+        } else if self.agreement.fast {
+            self.reject(wanted);
+        } else {
+            return Err(Violation::TooManyRequests);
+        }
+        Ok(())
+    }
+
+    fn on_cancel(&mut self, wanted: Wanted) -> Result<(), Violation> {
+        let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
+        if let Some(at) = self.uploads.iter().position(|queued| *queued == block) {
+            self.uploads.remove(at);
+            self.reject(wanted);
+        }
+        Ok(())
+    }
+
+    fn on_piece(&mut self, index: u32, begin: u32, data: &[u8], now: Instant) -> Result<(), Violation> {
+        let len = data.len() as u32;
+        let unasked = Violation::Unasked(Wanted { index, begin, len });
+        let piece = self.piece(index)?;
+        let Some(block) = self.torrent.geometry().block_at(piece, begin, len) else { return Err(unasked) };
+        let arrival = self.fetching.arrived(block, data, now).ok_or(unasked)?;
+        if let Some(helper) = arrival.helper {
+            self.events.push_back(Event::HelpNotNeeded { helper, block });
+        }
+        if let Some(owner) = arrival.owner {
+            self.events.push_back(Event::Helped { owner, block, data: data.to_vec() });
+        }
+        if let Some(partial) = arrival.complete {
+            self.events.push_back(Event::Complete(partial));
+        }
+        Ok(())
+    }
+
+    fn on_reject(&mut self, wanted: Wanted) -> Result<(), Violation> {
+        self.fast("reject")?;
+        let piece = self.piece(wanted.index)?;
+        if let Some(block) = self.torrent.geometry().block_at(piece, wanted.begin, wanted.len) {
+            let given_back = self.fetching.rejected(block);
+            self.give_back(given_back);
+        }
+        Ok(())
+    }
+
+    fn on_hint(&mut self, index: u32) -> Result<(), Violation> {
+        self.fast("suggest or allowed fast")?;
+        self.piece(index).map(drop)
+    }
+
+    fn on_extended(&mut self, id: u8, payload: &[u8]) -> Result<(), Violation> {
+        if !self.agreement.extended {
+            return Err(Violation::NotAgreed("extended"));
+        }
+        if id == extended::HANDSHAKE_ID {
+            let hello = Extended::decode(payload).ok_or(Violation::BadExtended)?;
+            if let Some(queue) = hello.reqq {
+                self.fetching.set_queue(queue);
+            }
+            self.events.push_back(Event::Introduced(hello));
+        }
+        Ok(())
+    }
+
+    /// Serves no hashes yet (BEP 52). Leaf hashes, asked for after a bad piece, are refused. Piece layers, which
+    /// only a peer without the `.torrent` lacks, get no answer: libtorrent repeats a refused request at once and
+    /// for ever, an unanswered one after three seconds.
+    fn on_hash_request(&mut self, range: HashRange) {
+        if range.base_layer == 0 {
+            Message::HashReject(range).encode(&mut self.out);
+        }
+    }
+
+    fn piece(&self, index: u32) -> Result<Piece, Violation> {
+        self.torrent.geometry().piece(index).ok_or(Violation::NoSuchPiece(index))
+    }
+
+    fn requested(&self, wanted: Wanted) -> Option<Block> {
+        self.torrent.geometry().requested(wanted.index, wanted.begin, wanted.len)
+    }
+
+    fn fast(&self, what: &'static str) -> Result<(), Violation> {
+        if self.agreement.fast { Ok(()) } else { Err(Violation::NotAgreed(what)) }
+    }
+
+    fn reject(&mut self, wanted: Wanted) {
+        if self.agreement.fast {
+            Message::Reject(wanted).encode(&mut self.out);
+        }
+    }
+
+    fn give_back(&mut self, partials: Vec<Partial>) {
+        if !partials.is_empty() {
+            self.events.push_back(Event::GaveBack(partials));
+        }
+    }
+
+    // ---- what the rest of the peer wants of this connection -------------------------------------------------
+
+    /// Fetches what is missing of this piece.
+    pub fn fetch(&mut self, partial: Partial, now: Instant) {
+        if let Some(partial) = self.fetching.add(partial) {
+            self.events.push_back(Event::GaveBack(vec![partial]));
+        }
+        self.ask(now);
+    }
+
+    /// Gives up to half of what is still owed of `piece` to another connection, the blocks that would come last.
+    pub fn lend(&mut self, piece: Piece, helper: ConnId) -> Vec<Block> {
+        self.fetching.lend(piece, helper)
+    }
+
+    /// Fetches blocks of a piece that another connection owns.
+    pub fn help(&mut self, owner: ConnId, blocks: &[Block], now: Instant) {
+        self.fetching.help(owner, blocks);
+        self.ask(now);
+    }
+
+    /// A helper brought a block of one of our pieces.
+    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<Source>) {
+        let (cancel, complete) = self.fetching.helped(block, data, from);
+        if cancel {
+            Message::Cancel(block.into()).encode(&mut self.out);
+        }
+        if let Some(partial) = complete {
+            self.events.push_back(Event::Complete(partial));
+        }
+    }
+
+    /// A block that we fetch for another connection came to it from elsewhere.
+    pub fn help_not_needed(&mut self, block: Block) {
+        if self.fetching.forget_help(block) {
+            Message::Cancel(block.into()).encode(&mut self.out);
+        }
+    }
+
+    /// Sends as many requests as the window has room for.
+    pub fn ask(&mut self, now: Instant) {
+        while let Some(block) = self.fetching.next_request(now) {
+            Message::Request(block.into()).encode(&mut self.out);
+        }
+    }
+
+    /// Whether the window is half empty, so that more pieces should be found for this connection.
+    pub fn wants_work(&self) -> bool {
+        self.interested && self.fetching.wants_work()
+    }
+
+    /// Starts with a request window of so many blocks, as far as the other side keeps that many.
+    pub fn set_window(&mut self, blocks: u32) {
+        self.fetching.set_window(blocks);
+    }
+
+    /// All pieces in flight come back, as events: the connection ends, or the torrent pauses.
+    pub fn abandon(&mut self) {
+        let given_back = self.fetching.choked();
+        self.give_back(given_back);
+    }
+
+    /// Tells the other side about pieces we finished.
+    pub fn announce(&mut self, pieces: &[Piece]) {
+        for piece in pieces {
+            if self.told.set(piece.index()) {
+                Message::Have(piece.index()).encode(&mut self.out);
+            }
+        }
+    }
+
+    /// Tells the other side whether it has something we lack.
+    pub fn set_interested(&mut self, interested: bool) {
+        if self.interested != interested {
+            self.interested = interested;
+            let message = if interested { Message::Interested } else { Message::NotInterested };
+            message.encode(&mut self.out);
+        }
+    }
+
+    /// Admits the other side to an upload slot.
+    pub fn unchoke(&mut self) {
+        if std::mem::replace(&mut self.choking, false) {
+            Message::Unchoke.encode(&mut self.out);
+        }
+    }
+
+    /// Takes the upload slot back, with all that waits in it.
+    pub fn choke(&mut self) {
+        if !std::mem::replace(&mut self.choking, true) {
+            Message::Choke.encode(&mut self.out);
+            while let Some(block) = self.uploads.pop_front() {
+                self.reject(block.into());
+            }
+        }
+    }
+
+    /// Takes the next blocks to serve into `run`: neighbours in one piece, together at most `most` bytes, but at
+    /// least one block if there is any.
+    pub fn next_uploads(&mut self, most: u32, run: &mut Vec<Block>) {
+        run.clear();
+        let mut bytes = 0;
+        while let Some(next) = self.uploads.front() {
+            let follows = run.last().is_none_or(|last: &Block| {
+                last.piece() == next.piece() && last.begin() + last.len() == next.begin()
+            });
+            if !follows || (bytes > 0 && bytes + next.len() > most) {
+                break;
+            }
+            bytes += next.len();
+            run.extend(self.uploads.pop_front());
+        }
+    }
+
+    /// Puts blocks back that could not be served yet.
+    pub fn return_uploads(&mut self, run: &mut Vec<Block>) {
+        while let Some(block) = run.pop() {
+            self.uploads.push_front(block);
+        }
+    }
+
+    /// A block cannot be served, for example because its file vanished.
+    pub fn refuse(&mut self, block: Block) {
+        self.reject(block.into());
+    }
+
+    /// What time alone brings about: keep-alives, snubbing, the end of a silent peer.
+    pub fn tick(&mut self, now: Instant) -> Result<(), Violation> {
+        if now.saturating_duration_since(self.heard_at) >= SILENCE {
+            return Err(Violation::Silent);
+        }
+        if now.saturating_duration_since(self.spoke_at) >= KEEP_ALIVE {
+            Message::KeepAlive.encode(&mut self.out);
+        }
+        let given_back = self.fetching.snub_if_late(PATIENCE, now);
+        self.give_back(given_back);
+        Ok(())
+    }
+
+    /// When [`tick`](Self::tick) has something to do again, if nothing happens before.
+    pub fn deadline(&self) -> Instant {
+        let quiet = (self.heard_at + SILENCE).min(self.spoke_at + KEEP_ALIVE);
+        self.fetching.late_at(PATIENCE).map_or(quiet, |late| quiet.min(late))
+    }
+
+    // ---- what comes out -------------------------------------------------------------------------------------
+
+    /// The next thing the rest of the peer must know.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Bytes to send, in order. The caller takes all of them, with `drain(..)` or `clear()`.
+    pub fn output(&mut self, now: Instant) -> &mut Vec<u8> {
+        if !self.out.is_empty() {
+            self.spoke_at = now;
+        }
+        &mut self.out
+    }
+
+    /// Tells that a block went out beside the output.
+    pub fn uploaded(&mut self, now: Instant) {
+        self.spoke_at = now;
+    }
+
+    pub fn agreement(&self) -> Agreement {
+        self.agreement
+    }
+
+    pub fn torrent(&self) -> &Arc<Torrent> {
+        &self.torrent
+    }
+
+    /// Which pieces the other side has.
+    pub fn peer_has(&self) -> &Bitfield {
+        &self.peer_has
+    }
+
+    /// Whether the other side is served.
+    pub fn is_choking(&self) -> bool {
+        self.choking
+    }
+
+    pub fn is_interested(&self) -> bool {
+        self.interested
+    }
+
+    /// Whether the other side does not serve us.
+    pub fn is_choked(&self) -> bool {
+        self.fetching.is_choked()
+    }
+
+    /// Whether there is something to serve.
+    pub fn has_uploads(&self) -> bool {
+        !self.uploads.is_empty()
+    }
+
+    /// The longest message that this torrent needs.
+    pub fn max_message_len(&self) -> u32 {
+        wire::max_len(self.told.len())
+    }
+}

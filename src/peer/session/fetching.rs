@@ -1,0 +1,295 @@
+//! The incoming half of a session: the pieces we fetch from this peer and the blocks we asked it for. Pure.
+//!
+//! Invariant: each block that is missing of a piece in `pieces` is in `to_ask` or in `asked`, and nowhere twice. A
+//! block in `forgiven` was asked for once and may still come, but nobody waits for it.
+
+use super::ConnId;
+use crate::peer::partial::{Partial, Source};
+use crate::peer::window::Window;
+use crate::torrent::{Block, Piece, Torrent};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many requests a peer keeps that does not say: libtorrent and aria2 keep at least this many.
+const DEFAULT_QUEUE: u32 = 250;
+/// Blocks that may still come after we gave up on them: as many as two full windows.
+const FORGIVEN: usize = 1024;
+/// So many refusals with no block between them, and we stop asking until the peer gives a sign.
+const REFUSALS: u32 = 16;
+
+/// A block to fetch; for another connection if `owner` is set.
+#[derive(Copy, Clone)]
+struct Errand {
+    block: Block,
+    owner: Option<ConnId>,
+}
+
+struct Asked {
+    errand: Errand,
+    at: Instant,
+    /// How many blocks had come by then.
+    came: u64,
+}
+
+/// What the arrival of a block brought about.
+#[derive(Default)]
+pub struct Arrival {
+    /// It finished its piece.
+    pub complete: Option<Partial>,
+    /// It was fetched for this connection.
+    pub owner: Option<ConnId>,
+    /// This connection was fetching it too.
+    pub helper: Option<ConnId>,
+}
+
+pub struct Fetching {
+    torrent: Arc<Torrent>,
+    source: Arc<Source>,
+    choked: bool,
+    snubbed: bool,
+    refusals: u32,
+    window: Window,
+    pieces: Vec<Partial>,
+    to_ask: VecDeque<Errand>,
+    asked: VecDeque<Asked>,
+    /// Blocks that came and were asked for.
+    came: u64,
+    lent: Vec<(Block, ConnId)>,
+    forgiven: VecDeque<Block>,
+    /// When the last block came, or the first was asked for after a pause.
+    progress_at: Instant,
+}
+
+impl Fetching {
+    pub fn new(torrent: Arc<Torrent>, source: Arc<Source>, now: Instant) -> Self {
+        Fetching {
+            torrent,
+            source,
+            choked: true,
+            snubbed: false,
+            refusals: 0,
+            window: Window::new(DEFAULT_QUEUE),
+            pieces: Vec::new(),
+            to_ask: VecDeque::new(),
+            asked: VecDeque::new(),
+            came: 0,
+            lent: Vec::new(),
+            forgiven: VecDeque::new(),
+            progress_at: now,
+        }
+    }
+
+    pub fn is_choked(&self) -> bool {
+        self.choked
+    }
+
+    pub fn set_queue(&mut self, requests: u32) {
+        self.window.set_limit(requests);
+    }
+
+    pub fn set_window(&mut self, blocks: u32) {
+        self.window.start_with(blocks);
+    }
+
+    pub fn unchoked(&mut self, now: Instant) {
+        self.choked = false;
+        self.progress_at = now;
+        self.encouraged();
+    }
+
+    /// The peer gave a sign of life that makes it worth asking again.
+    pub fn encouraged(&mut self) {
+        self.snubbed = false;
+        self.refusals = 0;
+    }
+
+    /// Everything in flight is void. Returns the pieces as far as they came.
+    pub fn choked(&mut self) -> Vec<Partial> {
+        self.choked = true;
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Vec<Partial> {
+        self.to_ask.clear();
+        self.lent.clear();
+        while let Some(asked) = self.asked.pop_front() {
+            self.forgive(asked.errand.block);
+        }
+        std::mem::take(&mut self.pieces)
+    }
+
+    /// Takes a piece on. Gives it back at once if the peer has choked or is snubbed in the meantime.
+    pub fn add(&mut self, partial: Partial) -> Option<Partial> {
+        if self.choked || self.snubbed {
+            return Some(partial);
+        }
+        let missing = partial.missing_blocks(self.torrent.geometry());
+        self.to_ask.extend(missing.map(|block| Errand { block, owner: None }));
+        self.pieces.push(partial);
+        None
+    }
+
+    pub fn help(&mut self, owner: ConnId, blocks: &[Block]) {
+        if !self.choked && !self.snubbed {
+            self.to_ask.extend(blocks.iter().map(|block| Errand { block: *block, owner: Some(owner) }));
+        }
+    }
+
+    /// The next block to ask for, if the window has room.
+    pub fn next_request(&mut self, now: Instant) -> Option<Block> {
+        if self.asked.len() >= self.window.blocks() as usize {
+            return None;
+        }
+        let errand = self.to_ask.pop_front()?;
+        if self.asked.is_empty() {
+            self.progress_at = now;
+        }
+        self.asked.push_back(Asked { errand, at: now, came: self.came });
+        Some(errand.block)
+    }
+
+    /// Whether less than half a window is asked for or waits to be.
+    pub fn wants_work(&self) -> bool {
+        let ahead = self.asked.len() + self.to_ask.len();
+        !self.choked && !self.snubbed && ahead * 2 < self.window.blocks() as usize + 1
+    }
+
+    /// A block came. `None` if nobody ever asked for it.
+    pub fn arrived(&mut self, block: Block, data: &[u8], now: Instant) -> Option<Arrival> {
+        let Some(at) = self.asked.iter().position(|asked| asked.errand.block == block) else {
+            let late = self.take_forgiven(block);
+            return late.then(|| {
+                self.encouraged();
+                Arrival::default()
+            });
+        };
+        let asked = self.asked.remove(at)?;
+        self.progress_at = now;
+        self.encouraged();
+        self.came += 1;
+        self.window.arrived(now.saturating_duration_since(asked.at), self.came - asked.came);
+        if asked.errand.owner.is_some() {
+            return Some(Arrival { owner: asked.errand.owner, ..Arrival::default() });
+        }
+        let source = Arc::clone(&self.source);
+        Some(Arrival {
+            complete: self.put(block, data, &source),
+            owner: None,
+            helper: self.no_longer_lent(block),
+        })
+    }
+
+    fn put(&mut self, block: Block, data: &[u8], from: &Arc<Source>) -> Option<Partial> {
+        let at = self.pieces.iter().position(|partial| partial.piece() == block.piece())?;
+        let partial = self.pieces.get_mut(at)?;
+        partial.put(block, data, from);
+        let complete = partial.is_complete();
+        complete.then(|| self.pieces.swap_remove(at))
+    }
+
+    /// The peer refused a block. Its piece goes back, since the peer may not have it at all.
+    pub fn rejected(&mut self, block: Block) -> Vec<Partial> {
+        let Some(at) = self.asked.iter().position(|asked| asked.errand.block == block) else {
+            self.take_forgiven(block);
+            return Vec::new();
+        };
+        let refused = self.asked.remove(at);
+        self.window.refused();
+        self.refusals += 1;
+        if self.refusals >= REFUSALS {
+            self.snubbed = true;
+            return self.let_go();
+        }
+        match refused {
+            Some(Asked { errand: Errand { owner: None, .. }, .. }) => self.let_go_of(block.piece()),
+            _ => Vec::new(),
+        }
+    }
+
+    fn let_go_of(&mut self, piece: Piece) -> Vec<Partial> {
+        self.to_ask.retain(|errand| errand.block.piece() != piece || errand.owner.is_some());
+        self.lent.retain(|(block, _)| block.piece() != piece);
+        let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.asked)
+            .into_iter()
+            .partition(|asked| asked.errand.block.piece() == piece && asked.errand.owner.is_none());
+        self.asked = kept;
+        gone.iter().for_each(|asked| self.forgive(asked.errand.block));
+        let at = self.pieces.iter().position(|partial| partial.piece() == piece);
+        at.map(|at| self.pieces.swap_remove(at)).into_iter().collect()
+    }
+
+    /// Half of what is still owed of `piece` and not lent yet, from its end: what would come last. What we have not
+    /// asked for ourselves yet moves to the end of our own queue, so that it is fetched here only if help fails.
+    pub fn lend(&mut self, piece: Piece, helper: ConnId) -> Vec<Block> {
+        let Some(partial) = self.pieces.iter().find(|partial| partial.piece() == piece) else {
+            return Vec::new();
+        };
+        let free = |block: &Block| !self.lent.iter().any(|(lent, _)| lent == block);
+        let owed: Vec<Block> = partial.missing_blocks(self.torrent.geometry()).filter(free).collect();
+        let lent = owed[owed.len() / 2..].to_vec();
+        self.lent.extend(lent.iter().map(|block| (*block, helper)));
+        let (last, first): (VecDeque<Errand>, VecDeque<Errand>) = std::mem::take(&mut self.to_ask)
+            .into_iter()
+            .partition(|errand| errand.owner.is_none() && lent.contains(&errand.block));
+        self.to_ask = first;
+        self.to_ask.extend(last);
+        lent
+    }
+
+    /// A helper brought a block: whether our own request for it is to be cancelled, and the piece if it is complete.
+    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<Source>) -> (bool, Option<Partial>) {
+        self.no_longer_lent(block);
+        let ours = |errand: &Errand| errand.block == block && errand.owner.is_none();
+        self.to_ask.retain(|errand| !ours(errand));
+        let asked = self.asked.iter().position(|asked| ours(&asked.errand));
+        if let Some(at) = asked {
+            self.asked.remove(at);
+            self.forgive(block);
+        }
+        (asked.is_some(), self.put(block, data, from))
+    }
+
+    /// Drops a block that we fetch for somebody else: whether its request is to be cancelled.
+    pub fn forget_help(&mut self, block: Block) -> bool {
+        let theirs = |errand: &Errand| errand.block == block && errand.owner.is_some();
+        self.to_ask.retain(|errand| !theirs(errand));
+        let asked = self.asked.iter().position(|asked| theirs(&asked.errand));
+        if let Some(at) = asked {
+            self.asked.remove(at);
+            self.forgive(block);
+        }
+        asked.is_some()
+    }
+
+    fn no_longer_lent(&mut self, block: Block) -> Option<ConnId> {
+        let at = self.lent.iter().position(|(lent, _)| *lent == block)?;
+        Some(self.lent.swap_remove(at).1)
+    }
+
+    fn forgive(&mut self, block: Block) {
+        if self.forgiven.len() == FORGIVEN {
+            self.forgiven.pop_front();
+        }
+        self.forgiven.push_back(block);
+    }
+
+    fn take_forgiven(&mut self, block: Block) -> bool {
+        let at = self.forgiven.iter().position(|forgiven| *forgiven == block);
+        at.and_then(|at| self.forgiven.remove(at)).is_some()
+    }
+
+    /// When the peer will have owed us blocks for too long.
+    pub fn late_at(&self, patience: Duration) -> Option<Instant> {
+        (!self.asked.is_empty()).then(|| self.progress_at + patience)
+    }
+
+    /// Snubs a peer that owes us blocks and has sent none for `patience`: its pieces go elsewhere.
+    pub fn snub_if_late(&mut self, patience: Duration, now: Instant) -> Vec<Partial> {
+        if self.late_at(patience).is_none_or(|late| now < late) {
+            return Vec::new();
+        }
+        self.snubbed = true;
+        self.let_go()
+    }
+}

@@ -1,0 +1,197 @@
+//! How a peer is set up: flags override the environment (`SHOAL_...`), which overrides the file given with `--config`,
+//! which overrides the defaults. Runs on `main`, before anything else.
+
+use super::Config;
+use crate::torrent::units::parse_bytes;
+use clap::Args;
+use serde::Deserialize;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// What is wrong with the settings.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    #[error("cannot read the configuration {}: {why}", path.display())]
+    Unreadable { path: PathBuf, why: io::Error },
+    #[error("{}: {why}", path.display())]
+    Broken { path: PathBuf, why: String },
+    #[error("the {what} folder {} {why}", path.display())]
+    Folder { what: &'static str, path: PathBuf, why: String },
+}
+
+/// The settings as they were given: flags, with the environment behind them.
+#[derive(Args, Clone, Default, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Where others may connect to; the first free port of 6881 to 6889 unless told
+    #[arg(long, env = "SHOAL_LISTEN", value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Share every file under this folder [default: uploads]
+    #[arg(long, env = "SHOAL_UPLOADS", value_name = "DIR")]
+    uploads: Option<PathBuf>,
+    /// Put downloads here [default: downloads]
+    #[arg(long, env = "SHOAL_DOWNLOADS", value_name = "DIR")]
+    downloads: Option<PathBuf>,
+    /// Keep what survives a restart here [default: .shoal]
+    #[arg(long, env = "SHOAL_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// How many peers are served at once [default: 8]
+    #[arg(long, env = "SHOAL_SLOTS", value_name = "N")]
+    slots: Option<usize>,
+    /// How many workers fetch and check pieces [default: one for each core, at least 2]
+    #[arg(long, env = "SHOAL_WORKERS", value_name = "N")]
+    workers: Option<usize>,
+    /// How many connections there may be [default: 500]
+    #[arg(long, env = "SHOAL_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: Option<usize>,
+    /// The most to send, in bytes a second, such as 5MB or 512KiB
+    #[arg(long, env = "SHOAL_UP", value_name = "RATE", value_parser = rate)]
+    up: Option<Rate>,
+    /// The most to receive
+    #[arg(long, env = "SHOAL_DOWN", value_name = "RATE", value_parser = rate)]
+    down: Option<Rate>,
+    /// Fetch whatever is offered to everybody
+    #[arg(long, env = "SHOAL_MIRROR")]
+    mirror: bool,
+    /// Read settings from this file; they go by the names of the flags
+    #[arg(long, env = "SHOAL_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+/// Bytes per second, as people write them.
+#[derive(Copy, Clone, Debug, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct Rate(u64);
+
+impl TryFrom<toml::Value> for Rate {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        match value {
+            toml::Value::Integer(bytes) => {
+                u64::try_from(bytes).map_err(|_| "a rate is not negative".to_owned()).and_then(positive)
+            }
+            toml::Value::String(text) => rate(&text),
+            _ => Err("a rate is a number of bytes a second, or a text such as \"5MB\"".to_owned()),
+        }
+    }
+}
+
+/// Reads a rate such as `5MB`.
+pub fn rate(text: &str) -> Result<Rate, String> {
+    parse_bytes(text).map_err(str::to_owned).and_then(positive)
+}
+
+fn positive(bytes: u64) -> Result<Rate, String> {
+    if bytes == 0 {
+        Err("a rate of 0 would stop everything; leave it out for no limit".to_owned())
+    } else {
+        Ok(Rate(bytes))
+    }
+}
+
+impl Rate {
+    /// Bytes per second.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+/// The settings with all gaps filled.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub uploads: PathBuf,
+    pub downloads: PathBuf,
+    pub mirror: bool,
+    pub config: Config,
+}
+
+impl Settings {
+    /// Fills the gaps from the configuration file, and the rest with the defaults.
+    pub fn resolve(self) -> Result<Resolved, SettingsError> {
+        let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let default = Config::default();
+        let config = Config {
+            listen: self.listen.or(file.listen),
+            state: Some(self.state.or(file.state).unwrap_or_else(|| ".shoal".into())),
+            slots: self.slots.or(file.slots).unwrap_or(default.slots).max(1),
+            workers: self.workers.or(file.workers),
+            max_connections: self
+                .max_connections
+                .or(file.max_connections)
+                .unwrap_or(default.max_connections)
+                .max(1),
+            up: self.up.or(file.up).map(Rate::bytes),
+            down: self.down.or(file.down).map(Rate::bytes),
+            tuning: default.tuning,
+        };
+        let uploads = folder("upload", self.uploads.or(file.uploads), "uploads")?;
+        let downloads = folder("download", self.downloads.or(file.downloads), "downloads")?;
+        Ok(Resolved { uploads, downloads, mirror: self.mirror || file.mirror, config })
+    }
+}
+
+fn read(path: &Path) -> Result<Settings, SettingsError> {
+    let text =
+        fs::read_to_string(path).map_err(|why| SettingsError::Unreadable { path: path.to_owned(), why })?;
+    toml::from_str(&text).map_err(|why| SettingsError::Broken {
+        path: path.to_owned(),
+        why: why.to_string().trim_end().replace('\n', " "),
+    })
+}
+
+/// A folder that the user named has to be there: a slip of the pen should not make one. The default is made.
+fn folder(what: &'static str, named: Option<PathBuf>, default: &str) -> Result<PathBuf, SettingsError> {
+    let path = named.clone().unwrap_or_else(|| default.into());
+    let failed = |why: String| SettingsError::Folder { what, path: path.clone(), why };
+    if named.is_none() {
+        fs::create_dir_all(&path).map_err(|why| failed(format!("cannot be made: {why}")))?;
+    }
+    match fs::read_dir(&path) {
+        Ok(_) => Ok(fs::canonicalize(&path).unwrap_or(path)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Err(failed("does not exist".to_owned())),
+        Err(why) => Err(failed(format!("cannot be read: {why}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_override_the_file_which_overrides_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shoal.toml");
+        let uploads = dir.path().to_str().unwrap();
+        fs::write(
+            &path,
+            format!("slots = 3\nup = \"5MB\"\ndown = 100\nuploads = {uploads:?}\ndownloads = {uploads:?}"),
+        )
+        .unwrap();
+        let settings = Settings { slots: Some(2), config: Some(path), ..Settings::default() };
+        let resolved = settings.resolve().unwrap();
+        assert_eq!(resolved.config.slots, 2);
+        assert_eq!((resolved.config.up, resolved.config.down), (Some(5_000_000), Some(100)));
+        assert_eq!(resolved.config.max_connections, 500);
+    }
+
+    #[test]
+    fn a_wrong_file_or_folder_gets_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shoal.toml");
+        for text in ["slots = \"many\"", "slotz = 3", "up = 0", "not toml at all"] {
+            fs::write(&path, text).unwrap();
+            let why = Settings { config: Some(path.clone()), ..Settings::default() }
+                .resolve()
+                .unwrap_err()
+                .to_string();
+            assert!(why.contains("shoal.toml") && !why.contains('\n'), "{why}");
+        }
+        let missing = Settings { uploads: Some(dir.path().join("none")), ..Settings::default() };
+        assert!(missing.resolve().unwrap_err().to_string().contains("does not exist"));
+    }
+}

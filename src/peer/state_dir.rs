@@ -1,0 +1,117 @@
+//! The state folder: what a peer keeps of itself from one start to the next. One process at a time uses it.
+//!
+//! `lock`, `peer_id`, `ledger.json`, `published.json` ([`library`](super::library)), `torrents/KEY.torrent`, and
+//! `resume/KEY.json` ([`resume`](super::resume)).
+
+use super::handshake::PeerId;
+use super::resume::ResumeFile;
+use crate::atomic;
+use crate::torrent::Torrent;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why a state folder cannot be used.
+#[derive(Debug, Error)]
+pub enum StateError {
+    #[error("cannot use the state folder {}: {why}", path.display())]
+    Io { path: PathBuf, why: io::Error },
+    #[error("the state folder {} is in use by another peer: give this one its own with --state", .0.display())]
+    InUse(PathBuf),
+}
+
+/// A state folder, locked for this process while this value lives.
+pub struct StateDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes the folder if need be, and locks it.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let failed = |why| StateError::Io { path: path.to_owned(), why };
+        fs::create_dir_all(path.join("torrents")).map_err(failed)?;
+        let lock = File::create(path.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(StateDir { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StateError::InUse(path.to_owned())),
+            Err(TryLockError::Error(why)) => Err(failed(why)),
+        }
+    }
+
+    /// The peer's name in all swarms, kept so that others' ledgers know it again.
+    pub fn peer_id(&self) -> Result<PeerId, StateError> {
+        let path = self.path.join("peer_id");
+        match fs::read(&path).ok().and_then(|bytes| <[u8; 20]>::try_from(bytes).ok()).map(PeerId) {
+            Some(name) if name.is_shoal() => Ok(name),
+            _ => {
+                let name = PeerId::random();
+                let failed = |why| StateError::Io { path: self.path.clone(), why };
+                atomic::write(&path, &name.0).map_err(failed)?;
+                Ok(name)
+            }
+        }
+    }
+
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join("ledger.json")
+    }
+
+    pub fn published(&self) -> PathBuf {
+        self.path.join("published.json")
+    }
+
+    pub fn resume(&self, key: &str) -> ResumeFile {
+        ResumeFile::new(&self.path, key)
+    }
+
+    /// Keeps a torrent's metainfo, so that it can be shared or gone on with after a restart.
+    pub fn keep(&self, torrent: &Torrent) -> Result<(), StateError> {
+        let path = self.metainfo(&torrent.key());
+        if path.exists() {
+            return Ok(());
+        }
+        atomic::write(&path, torrent.bytes()).map_err(|why| StateError::Io { path, why })
+    }
+
+    /// A torrent that was kept; `None` if it was not, or is broken.
+    pub fn kept(&self, key: &str) -> Option<Torrent> {
+        Torrent::read(&self.metainfo(key)).ok()
+    }
+
+    pub fn forget(&self, key: &str) {
+        let _ = fs::remove_file(self.metainfo(key)); // not there is as good
+    }
+
+    fn metainfo(&self, key: &str) -> PathBuf {
+        self.path.join("torrents").join(format!("{key}.torrent"))
+    }
+
+    /// The keys of all torrents with a resume state.
+    pub fn resumable(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path.join("resume")).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut keys: Vec<String> =
+            names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect();
+        keys.sort();
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_user_is_refused_and_the_name_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateDir::open(dir.path()).unwrap();
+        let name = first.peer_id().unwrap();
+        assert!(matches!(StateDir::open(dir.path()), Err(StateError::InUse(_))));
+        drop(first);
+        let again = StateDir::open(dir.path()).unwrap();
+        assert_eq!(again.peer_id().unwrap(), name);
+        assert!(name.is_shoal());
+    }
+}

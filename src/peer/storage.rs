@@ -1,0 +1,287 @@
+//! A torrent's files: positional reads and writes, and how a finished download gets its name. Any thread; its two
+//! locks are leaves and never held over the disk.
+//!
+//! A download is written in place under `NAME.part` (a file, or a folder for a torrent of several), synced before
+//! anything vouches for it ([`resume`](super::resume)), and renamed to `NAME` when complete: atomically, and never
+//! over something that is there already. Nothing is reached through a link below the download folder.
+
+use crate::atomic;
+use crate::torrent::{Piece, Torrent};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thiserror::Error;
+
+#[cfg(test)]
+mod tests;
+
+/// Open files kept at once, of one torrent: a folder may have more files than a process may have open.
+const OPEN_FILES: usize = 64;
+
+/// Why the disk did not do as asked.
+#[derive(Debug, Error)]
+pub enum StorageError {
+    #[error("cannot {what} {}: {why}", path.display())]
+    Io { what: &'static str, path: PathBuf, why: io::Error },
+    #[error("{} is in the way: move it, or download to another folder", .0.display())]
+    InTheWay(PathBuf),
+    #[error("{} is a link, and a download is never written through one: remove it", .0.display())]
+    Link(PathBuf),
+    #[error("{} is shorter than it should be: it was changed while it was shared", .0.display())]
+    Truncated(PathBuf),
+}
+
+/// Where a torrent's files are.
+enum Access {
+    /// Somebody else's: only read.
+    Shared,
+    /// Ours, being downloaded.
+    Download,
+}
+
+/// The files of one torrent.
+pub struct Storage {
+    torrent: Arc<Torrent>,
+    /// The folder that holds `NAME` or `NAME.part`.
+    dir: PathBuf,
+    access: Access,
+    /// What the files hang under; changes once, when the download is complete.
+    root: RwLock<PathBuf>,
+    open: RwLock<HashMap<usize, Arc<File>>>,
+    /// Written since the last sync.
+    dirty: Mutex<BTreeSet<usize>>,
+}
+
+impl Storage {
+    /// Content that is there already, under `dir/NAME`; it is never written.
+    pub fn shared(torrent: Arc<Torrent>, dir: &Path) -> Self {
+        let root = dir.join(torrent.name());
+        Storage::new(torrent, dir, root, Access::Shared)
+    }
+
+    /// A download into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists.
+    pub fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
+        let complete = dir.join(torrent.name());
+        if fs::symlink_metadata(&complete).is_ok() {
+            return Err(StorageError::InTheWay(complete));
+        }
+        fs::create_dir_all(dir).map_err(failed("create", dir))?;
+        let root = dir.join(format!("{}.part", torrent.name()));
+        let storage = Storage::new(torrent, dir, root, Access::Download);
+        storage.check_writable()?;
+        Ok(storage)
+    }
+
+    fn new(torrent: Arc<Torrent>, dir: &Path, root: PathBuf, access: Access) -> Self {
+        Storage {
+            torrent,
+            dir: dir.to_owned(),
+            access,
+            root: RwLock::new(root),
+            open: RwLock::default(),
+            dirty: Mutex::default(),
+        }
+    }
+
+    /// Says at the start, not at the first piece, that the folder cannot be written.
+    fn check_writable(&self) -> Result<(), StorageError> {
+        let root = self.root();
+        if is_link(&root) {
+            return Err(StorageError::Link(root));
+        }
+        if self.torrent.is_single_file() {
+            self.open_file(0, &root).map(drop)
+        } else {
+            fs::create_dir_all(&root).map_err(failed("create", &root))
+        }
+    }
+
+    /// What the files hang under now: `NAME` or `NAME.part`.
+    pub fn root(&self) -> PathBuf {
+        self.root.read().clone()
+    }
+
+    pub fn torrent(&self) -> &Arc<Torrent> {
+        &self.torrent
+    }
+
+    /// The folder that holds the torrent's files.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether the content is there already and only read.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.access, Access::Shared)
+    }
+
+    /// Where file `index` is now.
+    pub fn path(&self, index: usize) -> PathBuf {
+        let root = self.root();
+        match self.torrent.files().get(index) {
+            Some(entry) if !self.torrent.is_single_file() => {
+                entry.path.iter().fold(root, |path, component| path.join(component))
+            }
+            _ => root,
+        }
+    }
+
+    /// Whether there is something on the disk at all.
+    pub fn has_content(&self) -> bool {
+        fs::metadata(self.root()).is_ok_and(|meta| meta.is_dir() || meta.len() > 0)
+    }
+
+    /// Fills `into` with the bytes of `piece` from `begin` on; padding reads as zeros.
+    pub fn read(&self, piece: Piece, begin: u32, into: &mut [u8]) -> Result<(), StorageError> {
+        let mut rest = into;
+        for span in self.torrent.geometry().spans(piece, begin, rest.len() as u32) {
+            let (part, after) = rest.split_at_mut(span.len);
+            rest = after;
+            match span.file {
+                None => part.fill(0),
+                Some(index) => self.file(index)?.read_exact_at(part, span.offset).map_err(|why| {
+                    let path = self.path(index);
+                    match why.kind() {
+                        io::ErrorKind::UnexpectedEof => StorageError::Truncated(path),
+                        _ => StorageError::Io { what: "read", path, why },
+                    }
+                })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a whole piece; it is on the disk for good only after the next [`sync`](Self::sync).
+    pub fn write(&self, piece: Piece, data: &[u8]) -> Result<(), StorageError> {
+        let mut rest = data;
+        for span in self.torrent.geometry().spans(piece, 0, data.len() as u32) {
+            let (part, after) = rest.split_at(span.len);
+            rest = after;
+            if let Some(index) = span.file {
+                let file = self.file(index)?;
+                file.write_all_at(part, span.offset).map_err(|why| self.failed("write", index, why))?;
+                self.dirty.lock().insert(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was written before the call.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        let dirty = std::mem::take(&mut *self.dirty.lock());
+        for &index in &dirty {
+            let synced = self
+                .file(index)
+                .and_then(|file| file.sync_data().map_err(|why| self.failed("sync", index, why)));
+            if let Err(why) = synced {
+                self.dirty.lock().extend(dirty); // not vouched for: the next sync tries again
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a complete download its name.
+    pub fn finish(&self) -> Result<(), StorageError> {
+        if self.is_shared() {
+            return Ok(());
+        }
+        for (index, entry) in self.torrent.files().iter().enumerate() {
+            if entry.len == 0 {
+                self.file(index)?; // no piece ever opened it
+            }
+            if entry.executable {
+                let path = self.path(index);
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+                    .map_err(failed("mark", &path))?;
+            }
+        }
+        self.sync()?;
+        let (part, complete) = (self.root(), self.dir.join(self.torrent.name()));
+        rename_to_free(&part, &complete)?;
+        *self.root.write() = complete.clone();
+        atomic::sync_folder(&complete).map_err(failed("sync the folder of", &complete))
+    }
+
+    fn file(&self, index: usize) -> Result<Arc<File>, StorageError> {
+        if let Some(file) = self.open.read().get(&index) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(self.open_file(index, &self.path(index))?);
+        let mut open = self.open.write();
+        if open.len() >= OPEN_FILES {
+            let any = open.keys().next().copied();
+            any.and_then(|any| open.remove(&any));
+        }
+        Ok(Arc::clone(open.entry(index).or_insert(file)))
+    }
+
+    fn open_file(&self, index: usize, path: &Path) -> Result<File, StorageError> {
+        if self.is_shared() {
+            return File::open(path).map_err(|why| self.failed("open", index, why));
+        }
+        self.make_folders(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+        options.open(path).map_err(|why| match is_link(path) {
+            true => StorageError::Link(path.to_owned()),
+            false => self.failed("open", index, why),
+        })
+    }
+
+    /// The folders between the root and `path`, none of them a link.
+    fn make_folders(&self, path: &Path) -> Result<(), StorageError> {
+        let root = self.root();
+        let (Ok(below), false) = (path.strip_prefix(&root), self.torrent.is_single_file()) else {
+            return Ok(());
+        };
+        let mut folder = root;
+        for component in below.parent().into_iter().flat_map(Path::components) {
+            folder.push(component);
+            if is_link(&folder) {
+                return Err(StorageError::Link(folder));
+            }
+            match fs::create_dir(&folder) {
+                Err(why) if why.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed("create", &folder)(why));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, what: &'static str, index: usize, why: io::Error) -> StorageError {
+        StorageError::Io { what, path: self.path(index), why }
+    }
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+    let path = path.to_owned();
+    move |why| StorageError::Io { what, path, why }
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink())
+}
+
+/// Renames, but never over something that is there.
+fn rename_to_free(from: &Path, to: &Path) -> Result<(), StorageError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let renamed = renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).or_else(|why| match why {
+        // The file system cannot promise it: look, then rename.
+        rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS if fs::symlink_metadata(to).is_err() => {
+            rustix::fs::rename(from, to)
+        }
+        why => Err(why),
+    });
+    renamed.map_err(|why| match why {
+        rustix::io::Errno::EXIST => StorageError::InTheWay(to.to_owned()),
+        why => StorageError::Io { what: "rename", path: from.to_owned(), why: why.into() },
+    })
+}

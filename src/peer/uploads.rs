@@ -1,0 +1,179 @@
+//! Who is served, over all torrents: the upload slots of the process. The `choke` thread runs [`Uploads::run`]; any
+//! thread may call the rest. The lock is never held over a mailbox.
+//!
+//! The thread sleeps until a round is due or somebody nudges it because a slot became free or a peer came to wait. A
+//! nudge carries nothing, so a channel with room for one is enough: what it is about stands in the state.
+
+use super::admission::Candidate;
+use super::choker::{Choker, Decision, ROUND, Waiting};
+use super::handle::{Handle, Mail};
+use super::ledger::Ledger;
+use super::session::ConnId;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// The span over which a peer's rate counts (tit for tat).
+const SPAN: Duration = Duration::from_secs(20);
+
+/// All connected peers, and who of them is served.
+pub struct Uploads {
+    room: Mutex<Room>,
+    nudge: Sender<()>,
+}
+
+#[derive(Default)]
+struct Room {
+    /// Bounded by the number of connections.
+    peers: BTreeMap<ConnId, Peer>,
+    arrivals: u64,
+}
+
+struct Peer {
+    handle: Arc<Handle>,
+    since: Instant,
+    /// The order in which it came to wait; `None` while it does not want anything.
+    waits: Option<u64>,
+    admitted: bool,
+    /// When, and how much it had sent us by then. At most one a round of [`SPAN`], so three or four.
+    samples: VecDeque<(Instant, u64)>,
+    /// How much of its traffic the ledger knows: received, sent.
+    booked: (u64, u64),
+}
+
+impl Uploads {
+    /// Nobody yet. Whoever gets the receiver runs [`run`](Self::run) with it.
+    pub fn new() -> (Self, Receiver<()>) {
+        let (nudge, nudges) = crossbeam_channel::bounded(1);
+        (Uploads { room: Mutex::default(), nudge }, nudges)
+    }
+
+    /// A connection began.
+    pub fn joined(&self, handle: Arc<Handle>, now: Instant) {
+        let samples = VecDeque::from([(now, handle.received())]);
+        let peer = Peer { since: now, waits: None, admitted: false, samples, booked: (0, 0), handle };
+        self.room.lock().peers.insert(peer.handle.id, peer);
+    }
+
+    /// The peer wants to be served, or no longer does, which frees its slot.
+    pub fn set_waiting(&self, id: ConnId, waits: bool) {
+        {
+            let mut room = self.room.lock();
+            room.arrivals += 1;
+            let arrival = room.arrivals;
+            let Some(peer) = room.peers.get_mut(&id) else { return };
+            peer.waits = waits.then_some(arrival);
+        }
+        self.nudge();
+    }
+
+    /// The connection ended.
+    pub fn left(&self, id: ConnId, ledger: &Ledger) {
+        let Some(mut peer) = self.room.lock().peers.remove(&id) else { return };
+        peer.book(ledger);
+        if peer.admitted {
+            self.nudge();
+        }
+    }
+
+    /// Has the choke thread look at once.
+    pub fn nudge(&self) {
+        match self.nudge.try_send(()) {
+            Ok(()) | Err(TrySendError::Full(())) | Err(TrySendError::Disconnected(())) => {}
+        }
+    }
+
+    /// The work of the `choke` thread, until `stopped` and nudged.
+    pub fn run(
+        &self,
+        nudges: &Receiver<()>,
+        mut choker: Choker,
+        ledger: &Ledger,
+        stopped: impl Fn() -> bool,
+    ) {
+        let mut round_at = Instant::now() + ROUND;
+        loop {
+            let nudged = nudges.recv_deadline(round_at);
+            if stopped() || nudged == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+            let now = Instant::now();
+            let decision = if nudged.is_ok() {
+                choker.fill(&self.waiting(now, ledger))
+            } else {
+                round_at = now + ROUND;
+                self.sample(now, ledger);
+                choker.round(&self.waiting(now, ledger), now)
+            };
+            self.carry_out(decision);
+        }
+    }
+
+    fn sample(&self, now: Instant, ledger: &Ledger) {
+        for peer in self.room.lock().peers.values_mut() {
+            while peer.samples.len() > 1 && now.saturating_duration_since(peer.samples[1].0) >= SPAN {
+                peer.samples.pop_front();
+            }
+            peer.samples.push_back((now, peer.handle.received()));
+            peer.book(ledger);
+        }
+    }
+
+    fn waiting(&self, now: Instant, ledger: &Ledger) -> Vec<Waiting> {
+        let room = self.room.lock();
+        let waiting = room.peers.iter().filter_map(|(id, peer)| {
+            let (arrival, credit) = (peer.waits?, ledger.credit(&peer.handle.source));
+            let candidate = Candidate { id: *id, rate: peer.rate(now), credit, arrival };
+            Some(Waiting { candidate, since: peer.since, admitted: peer.admitted })
+        });
+        waiting.collect()
+    }
+
+    /// Slots of peers that no longer want anything are taken back along with those the choker took.
+    fn carry_out(&self, decision: Decision) {
+        let mut letters: Vec<(Arc<Handle>, Mail)> = Vec::new();
+        {
+            let mut room = self.room.lock();
+            let idle = room
+                .peers
+                .iter()
+                .filter(|(_, peer)| peer.admitted && peer.waits.is_none())
+                .map(|(id, _)| *id);
+            let evict: Vec<ConnId> = decision.evict.iter().copied().chain(idle).collect();
+            for id in evict {
+                let Some(peer) = room.peers.get_mut(&id) else { continue };
+                peer.admitted = false;
+                log::debug!("upload slot of {} is free", peer.handle);
+                letters.push((Arc::clone(&peer.handle), Mail::Evict));
+            }
+            for (id, reason) in &decision.admit {
+                let Some(peer) = room.peers.get_mut(id) else { continue };
+                peer.admitted = true;
+                log::info!("upload slot for {}: {reason}", peer.handle);
+                letters.push((Arc::clone(&peer.handle), Mail::Admit));
+            }
+        }
+        for (handle, letter) in letters {
+            handle.numbers.admitted.store(matches!(letter, Mail::Admit), Ordering::Relaxed);
+            let _ = handle.mailbox.post(letter); // it ended: `left` follows
+        }
+    }
+}
+
+impl Peer {
+    /// Bytes per second over the last [`SPAN`], as far back as the samples go.
+    fn rate(&self, now: Instant) -> u64 {
+        let Some((since, then)) = self.samples.front() else { return 0 };
+        let seconds = now.saturating_duration_since(*since).as_secs_f64().max(1.0);
+        ((self.handle.received() - then) as f64 / seconds) as u64
+    }
+
+    fn book(&mut self, ledger: &Ledger) {
+        let now = (self.handle.received(), self.handle.sent());
+        ledger.add(&self.handle.source, now.0 - self.booked.0, now.1 - self.booked.1);
+        self.booked = now;
+    }
+}

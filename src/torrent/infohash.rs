@@ -1,0 +1,103 @@
+//! What names a torrent, and which of the two versions of the protocol it speaks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+/// The 20 bytes that name a torrent on the wire: the SHA-1 of a v1 info dictionary, or the first 20 bytes of the
+/// SHA-256 of a v2 one (BEP 52).
+#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InfoHash(pub [u8; 20]);
+
+impl InfoHash {
+    /// The first 20 bytes of a v2 info-hash.
+    pub fn truncated(hash: &[u8; 32]) -> Self {
+        let mut short = [0; 20];
+        short.copy_from_slice(&hash[..20]);
+        InfoHash(short)
+    }
+}
+
+impl fmt::Display for InfoHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for InfoHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is no info-hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an info-hash is 40 hexadecimal digits, or 64 for v2")]
+pub struct NotAnInfoHash;
+
+impl FromStr for InfoHash {
+    type Err = NotAnInfoHash;
+
+    /// 40 hexadecimal digits; of 64, a whole v2 info-hash, the first 40 count.
+    fn from_str(text: &str) -> Result<Self, NotAnInfoHash> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| NotAnInfoHash)?;
+        match bytes.len() {
+            20 | 32 => bytes.first_chunk().map(|short| InfoHash(*short)).ok_or(NotAnInfoHash),
+            _ => Err(NotAnInfoHash),
+        }
+    }
+}
+
+/// Which info dictionaries a torrent holds.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// SHA-1 over pieces that run across files (BEP 3).
+    V1,
+    /// SHA-256 merkle trees over each file (BEP 52).
+    V2,
+    /// Both in one dictionary, over the same files.
+    Hybrid,
+}
+
+impl Format {
+    /// Whether pieces have SHA-1 hashes.
+    pub fn has_v1(self) -> bool {
+        self != Format::V2
+    }
+
+    /// Whether files have merkle trees.
+    pub fn has_v2(self) -> bool {
+        self != Format::V1
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Format::V1 => "v1",
+            Format::V2 => "v2",
+            Format::Hybrid => "hybrid",
+        })
+    }
+}
+
+impl FromStr for Format {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "v1" => Ok(Format::V1),
+            "v2" => Ok(Format::V2),
+            "hybrid" => Ok(Format::Hybrid),
+            _ => Err("a format is hybrid, v2 or v1"),
+        }
+    }
+}
+
+/// Which of a torrent's hashes vouch for a piece.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Proof {
+    V1,
+    V2,
+}

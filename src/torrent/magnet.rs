@@ -1,0 +1,286 @@
+//! Magnet links (BEP 9, and for v2 BEP 52): text to [`Magnet`] and back. Pure.
+
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+use data_encoding::{BASE32_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
+
+use super::{InfoHash, Torrent};
+
+/// The longest link we read. Real ones have a few kilobytes, with all their trackers.
+const MAX_LEN: usize = 64 * 1024;
+
+/// The most trackers, and the most peers, we take from a link.
+const MAX_ITEMS: usize = 100;
+
+/// What every v2 hash in a link begins with: the multihash code of SHA-256 (0x12) and its length (0x20).
+const SHA256_MULTIHASH: &str = "1220";
+
+/// What a magnet link says. At least one of the hashes is there.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Magnet {
+    /// The v1 info-hash (`xt=urn:btih:`).
+    pub v1: Option<InfoHash>,
+    /// The v2 info-hash, all of it (`xt=urn:btmh:1220`).
+    pub v2: Option<[u8; 32]>,
+    /// What to call the torrent until its metainfo is there (`dn`). A stranger's words: fit to be shown, not to be a path.
+    pub name: Option<String>,
+    /// Announce URLs (`tr`), in order.
+    pub trackers: Vec<String>,
+    /// Peers to ask first (`x.pe`), each `HOST:PORT`, the host a name or an address.
+    pub peers: Vec<String>,
+}
+
+/// Why a text is no magnet link that we can use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MagnetError {
+    #[error("not a magnet link: it must begin with `magnet:?`")]
+    NotAMagnet,
+    #[error("magnet link too long: more than {MAX_LEN} bytes")]
+    TooLong,
+    #[error("magnet link without an info-hash: it needs `xt=urn:btih:` or `xt=urn:btmh:`")]
+    NoHash,
+    #[error(
+        "magnet link with a broken info-hash in `xt`: 40 hexadecimal or 32 base32 digits after `urn:btih:`, 68 hexadecimal digits after `urn:btmh:`"
+    )]
+    BadHash,
+    #[error("magnet link with two different info-hashes of the same kind")]
+    TwoHashes,
+    #[error(
+        "magnet link with a broken `{0}`: percent signs must be followed by two hexadecimal digits, and the text be UTF-8"
+    )]
+    BadText(&'static str),
+    #[error("magnet link with a broken `x.pe`: it must be HOST:PORT")]
+    BadPeer,
+}
+
+impl Magnet {
+    /// The hash to go by on the wire: v1 if the link has it, or else v2, truncated.
+    pub fn info_hash(&self) -> InfoHash {
+        let v2 = self.v2.as_ref().map(InfoHash::truncated);
+        self.v1.or(v2).unwrap_or(InfoHash([0; 20]))
+    }
+
+    fn topic(&mut self, topic: &str) -> Result<(), MagnetError> {
+        if let Some(text) = strip_prefix_ignoring_case(topic, "urn:btih:") {
+            put(&mut self.v1, v1_hash(text).ok_or(MagnetError::BadHash)?)
+        } else if let Some(text) = strip_prefix_ignoring_case(topic, "urn:btmh:") {
+            put(&mut self.v2, v2_hash(text).ok_or(MagnetError::BadHash)?)
+        } else {
+            // A link may name the same thing for other networks too.
+            Ok(())
+        }
+    }
+}
+
+impl FromStr for Magnet {
+    type Err = MagnetError;
+
+    fn from_str(text: &str) -> Result<Self, MagnetError> {
+        if text.len() > MAX_LEN {
+            return Err(MagnetError::TooLong);
+        }
+        let query = strip_prefix_ignoring_case(text.trim(), "magnet:?").ok_or(MagnetError::NotAMagnet)?;
+        let mut magnet = Magnet::default();
+        for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            // Keys may be numbered (`tr.1`).
+            match key.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.') {
+                "xt" => magnet.topic(&decode(value, "xt")?)?,
+                "dn" => magnet.name = Some(display_name(value)?),
+                "tr" if magnet.trackers.len() < MAX_ITEMS => magnet.trackers.push(decode(value, "tr")?),
+                "x.pe" if magnet.peers.len() < MAX_ITEMS => magnet.peers.push(peer(decode(value, "x.pe")?)?),
+                _ => {}
+            }
+        }
+        if magnet.v1.is_none() && magnet.v2.is_none() {
+            return Err(MagnetError::NoHash);
+        }
+        magnet.trackers.retain(|url| !url.is_empty() && !url.chars().any(char::is_control));
+        Ok(magnet)
+    }
+}
+
+impl fmt::Display for Magnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let topics =
+            self.v1.map(|hash| format!("xt=urn:btih:{hash}")).into_iter().chain(
+                self.v2.map(|hash| format!("xt=urn:btmh:{SHA256_MULTIHASH}{}", HEXLOWER.encode(&hash))),
+            );
+        f.write_str("magnet:?")?;
+        f.write_str(&topics.collect::<Vec<_>>().join("&"))?;
+        let name = self.name.iter().map(|name| ("dn", name));
+        let trackers = self.trackers.iter().map(|url| ("tr", url));
+        let peers = self.peers.iter().map(|peer| ("x.pe", peer));
+        for (key, value) in name.chain(trackers).chain(peers) {
+            write!(f, "&{key}=")?;
+            encode(value, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Torrent {
+    /// The torrent's magnet link, with its trackers.
+    pub fn magnet(&self) -> String {
+        let magnet = Magnet {
+            v1: self.v1_hash(),
+            v2: self.v2_hash(),
+            name: Some(self.name().to_owned()),
+            trackers: self.trackers().concat(),
+            peers: Vec::new(),
+        };
+        magnet.to_string()
+    }
+}
+
+fn put<T: PartialEq>(slot: &mut Option<T>, hash: T) -> Result<(), MagnetError> {
+    match slot.replace(hash) {
+        Some(other) if slot.as_ref() != Some(&other) => Err(MagnetError::TwoHashes),
+        _ => Ok(()),
+    }
+}
+
+fn v1_hash(text: &str) -> Option<InfoHash> {
+    let bytes = match text.len() {
+        40 => HEXLOWER_PERMISSIVE.decode(text.as_bytes()),
+        _ => BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()),
+    };
+    bytes.ok()?.try_into().ok().map(InfoHash)
+}
+
+fn v2_hash(text: &str) -> Option<[u8; 32]> {
+    let hash = text.strip_prefix(SHA256_MULTIHASH)?;
+    HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok()?.try_into().ok()
+}
+
+/// A `dn`. Here, as in web forms, a plus sign is a space.
+fn display_name(value: &str) -> Result<String, MagnetError> {
+    let name = decode(&value.replace('+', " "), "dn")?;
+    Ok(name.chars().filter(|c| !c.is_control()).collect())
+}
+
+fn peer(text: String) -> Result<String, MagnetError> {
+    let (host, port) = text.rsplit_once(':').ok_or(MagnetError::BadPeer)?;
+    let good = !host.is_empty()
+        && !host.contains(|c: char| c.is_control() || c.is_whitespace())
+        && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if good { Ok(text) } else { Err(MagnetError::BadPeer) }
+}
+
+/// Undoes percent-coding (RFC 3986).
+fn decode(text: &str, key: &'static str) -> Result<String, MagnetError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let digits = rest.get(..2).ok_or(MagnetError::BadText(key))?;
+            bytes.extend(HEXLOWER_PERMISSIVE.decode(digits).map_err(|_| MagnetError::BadText(key))?);
+            rest = &rest[2..];
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| MagnetError::BadText(key))
+}
+
+/// Percent-codes everything but the unreserved characters of RFC 3986.
+fn encode(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                f.write_char(byte.into())?
+            }
+            _ => write!(f, "%{byte:02X}")?,
+        }
+    }
+    Ok(())
+}
+
+fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: &str = "133ee747eef87abbfdaccbb1069c3a23d0fd741a";
+    const V2: &str = "12209b76ef310c013136ffed5dcf903d4456dc715b0f062995c4148cbfb91506c2a1";
+
+    #[test]
+    fn a_full_link_survives_the_round_trip() {
+        let text = format!(
+            "magnet:?xt=urn:btih:{V1}&xt=urn:btmh:{V2}&dn=a%20b%26%C3%A9&tr=http%3A%2F%2Ft%3A1%2Fa%3Fx%3D1&x.pe=10.0.0.1%3A6881"
+        );
+        let magnet: Magnet = text.parse().unwrap();
+        assert_eq!(magnet.name.as_deref(), Some("a b&é"));
+        assert_eq!(magnet.trackers, ["http://t:1/a?x=1"]);
+        assert_eq!(magnet.peers, ["10.0.0.1:6881"]);
+        assert_eq!(magnet.info_hash().to_string(), V1);
+        assert_eq!(magnet.to_string(), text);
+    }
+
+    #[test]
+    fn spellings_that_occur() {
+        let hash: InfoHash = V1.parse().unwrap();
+        let base32 = BASE32_NOPAD.encode(&hash.0);
+        for text in [
+            format!("MAGNET:?XT=x&xt=urn:btih:{}", V1.to_uppercase()),
+            format!("magnet:?xt=urn:btih:{base32}"),
+            format!("magnet:?xt=urn:btih:{}", base32.to_lowercase()),
+            format!("magnet:?xt.1=urn%3Abtih%3A{V1}&tr.1=&xl=5&nonsense&xt.2=urn:sha1:ABC"),
+            format!("  magnet:?xt=URN:BTIH:{V1}&xt=urn:btih:{V1}\n"),
+        ] {
+            let magnet = text.parse::<Magnet>().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!((magnet.v1, magnet.trackers.len()), (Some(hash), 0), "{text}");
+        }
+        let magnet: Magnet = format!("magnet:?dn=two+words&xt=urn:btmh:{V2}").parse().unwrap();
+        assert_eq!(magnet.name.as_deref(), Some("two words"));
+        assert_eq!(magnet.info_hash().to_string(), V2[4..44]);
+    }
+
+    #[test]
+    fn what_is_no_link_says_why() {
+        let other = V1.replace('1', "2");
+        let table = [
+            ("", MagnetError::NotAMagnet),
+            ("http://example.com/", MagnetError::NotAMagnet),
+            ("magnet:", MagnetError::NotAMagnet),
+            ("magnet:?", MagnetError::NoHash),
+            ("magnet:?dn=x", MagnetError::NoHash),
+            ("magnet:?xt=urn:sha1:ABC", MagnetError::NoHash),
+            ("magnet:?xt=urn:btih:", MagnetError::BadHash),
+            ("magnet:?xt=urn:btih:xyz", MagnetError::BadHash),
+            ("magnet:?xt=urn:btih:gggggggggggggggggggggggggggggggggggggggg", MagnetError::BadHash),
+            ("magnet:?xt=urn:btmh:133ee747eef87abbfdaccbb1069c3a23d0fd741a", MagnetError::BadHash),
+            ("magnet:?xt=urn:btmh:1220", MagnetError::BadHash),
+            (&format!("magnet:?xt=urn:btih:{V1}&xt=urn:btih:{other}"), MagnetError::TwoHashes),
+            (&format!("magnet:?xt=urn:btih:{V1}&dn=%"), MagnetError::BadText("dn")),
+            (&format!("magnet:?xt=urn:btih:{V1}&dn=%zz"), MagnetError::BadText("dn")),
+            (&format!("magnet:?xt=urn:btih:{V1}&tr=%ff"), MagnetError::BadText("tr")),
+            (&format!("magnet:?xt=urn:btih:{V1}&x.pe=nowhere"), MagnetError::BadPeer),
+            (&format!("magnet:?xt=urn:btih:{V1}&x.pe=a:0"), MagnetError::BadPeer),
+            (&format!("magnet:?xt=urn:btih:{V1}&x.pe=a:65536"), MagnetError::BadPeer),
+            (&format!("magnet:?xt=urn:btih:{V1}&dn={}", "x".repeat(MAX_LEN)), MagnetError::TooLong),
+        ];
+        for (text, error) in table {
+            assert_eq!(text.parse::<Magnet>(), Err(error), "{}", &text[..text.len().min(90)]);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_gives_a_link_or_an_error(text in ".{0,200}") {
+            let _ = text.parse::<Magnet>();
+            let _ = format!("magnet:?xt=urn:btih:{V1}&{text}").parse::<Magnet>();
+        }
+
+        #[test]
+        fn any_name_survives(name in "[^\\p{Cc}]{0,40}") {
+            let magnet = Magnet { v1: V1.parse().ok(), name: Some(name), ..Magnet::default() };
+            proptest::prop_assert_eq!(magnet.to_string().parse::<Magnet>(), Ok(magnet));
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Reading metainfo files: v1 (BEP 3), v2 (BEP 52) and hybrid, with trackers in tiers (BEP 12), the private flag (BEP 27)
+//! and pad files (BEP 47). Pure.
+//!
+//! What comes out holds these: every path is safe and no two collide; no sum overflows; the pieces are as many as
+//! the hashes; every v2 piece layer is under the root of its file; a hybrid torrent says the same in both its parts.
+//! Symbolic links (BEP 47, attr `l`) are dropped like pad files: they have no bytes, and we make no links.
+
+mod listed;
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use listed::{Kind, Listed};
+
+use super::geometry::{Geometry, Layout};
+use super::paths::{collision, unsafe_name};
+use super::{FileEntry, InfoHash, Torrent, TorrentError, V1, V2};
+use crate::bencode::{self, Dict, List, Value};
+use crate::hash::{self, Hash256, LEAF_LEN};
+
+/// The largest metainfo file we read. 4 million pieces in v1, or 2 million in v2, fit.
+pub const MAX_METAINFO_LEN: usize = 64 << 20;
+
+/// The most files of a torrent. Each costs an open file sooner or later, and some 200 bytes of memory at once.
+pub const MAX_FILES: usize = 200_000;
+
+/// The most pieces of a torrent. A connection's bitfield then takes 512 KiB at most.
+pub const MAX_PIECES: u32 = 4 << 20;
+
+/// The longest piece in bytes. A piece is held in memory until its hash is known.
+pub const MAX_PIECE_LENGTH: u32 = 64 << 20;
+
+/// The most trackers we keep; what lists more wants us to flood somebody.
+const MAX_TRACKERS: usize = 100;
+
+/// The longest comment, and the longest URL, in bytes.
+const MAX_TEXT_LEN: usize = 16 * 1024;
+
+type Result<T> = std::result::Result<T, TorrentError>;
+
+/// Reads a whole metainfo file.
+pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
+    if bytes.len() > MAX_METAINFO_LEN {
+        return Err(TorrentError::TooLarge {
+            what: "the file",
+            limit: MAX_METAINFO_LEN as u64,
+            unit: "bytes",
+        });
+    }
+    let root = bencode::parse(&bytes)?.as_dict().ok_or(TorrentError::NotATorrent)?;
+    let [info, layers, announce, tiers, comment, created_by, date] = root.pick([
+        "info",
+        "piece layers",
+        "announce",
+        "announce-list",
+        "comment",
+        "created by",
+        "creation date",
+    ]);
+    let info = info.and_then(Value::as_dict).ok_or(TorrentError::NotATorrent)?;
+    let fields = Fields::read(info);
+    let name = fields.name()?;
+    let content = fields.content(layers, &name)?;
+    Ok(Torrent {
+        name,
+        info: range_of(info.raw(), &bytes),
+        v1: content
+            .pieces
+            .map(|pieces| V1 { hash: InfoHash(hash::sha1(info.raw())), pieces: range_of(pieces, &bytes) }),
+        v2: content.roots.map(|roots| V2 { hash: hash::sha256(info.raw()), roots }),
+        single_file: content.single_file,
+        geometry: content.geometry,
+        files: content.files,
+        trackers: trackers(tiers, announce),
+        private: fields.private == Some(Value::Int(1)),
+        comment: text(comment),
+        created_by: text(created_by),
+        creation_date: date.and_then(Value::as_int),
+        bytes: bytes.into_boxed_slice(),
+    })
+}
+
+/// Where `part`, which was borrowed from `whole`, lies in it.
+fn range_of(part: &[u8], whole: &[u8]) -> Range<usize> {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// What the info dictionary says that is of use to us, as it stands there.
+struct Fields<'a> {
+    name: Option<Value<'a>>,
+    piece_length: Option<Value<'a>>,
+    meta_version: Option<Value<'a>>,
+    pieces: Option<Value<'a>>,
+    length: Option<Value<'a>>,
+    /// Attributes of the only file, if there is no list.
+    attr: Option<Value<'a>>,
+    files: Option<Value<'a>>,
+    file_tree: Option<Value<'a>>,
+    private: Option<Value<'a>>,
+}
+
+/// What the torrent holds, checked.
+struct Content<'a> {
+    single_file: bool,
+    geometry: Geometry,
+    files: Vec<FileEntry>,
+    pieces: Option<&'a [u8]>,
+    roots: Option<Vec<Hash256>>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(info: Dict<'a>) -> Self {
+        let [name, name_utf8, piece_length, meta_version, pieces] =
+            info.pick(["name", "name.utf-8", "piece length", "meta version", "pieces"]);
+        let [length, attr, files, file_tree, private] =
+            info.pick(["length", "attr", "files", "file tree", "private"]);
+        let name = name_utf8.or(name);
+        Fields { name, piece_length, meta_version, pieces, length, attr, files, file_tree, private }
+    }
+
+    fn name(&self) -> Result<String> {
+        let value = self.name.ok_or(TorrentError::Missing("name"))?;
+        component(value.as_bytes().ok_or(wrong("name", "a string"))?, &[])
+    }
+
+    fn content(&self, layers: Option<Value<'a>>, name: &str) -> Result<Content<'a>> {
+        let has_v2 = match self.meta_version.map(Value::as_int) {
+            None | Some(Some(1)) => false,
+            Some(Some(2)) => true,
+            Some(_) => return Err(TorrentError::Unsupported("`meta version` is neither 1 nor 2")),
+        };
+        let has_v1 = self.pieces.is_some() || !has_v2;
+        let piece_length = self.piece_length(has_v2)?;
+        let v1 = if has_v1 { Some(self.v1_files(name)?) } else { None };
+        let v2 = if has_v2 { Some(self.v2_files()?) } else { None };
+        let geometry = match (&v1, &v2) {
+            (Some(v1), None) => v1_geometry(v1, piece_length, false)?,
+            (Some(v1), Some(v2)) => hybrid_geometry(v1, v2, piece_length)?,
+            (None, v2) => v2_geometry(v2.iter().flatten(), piece_length)?,
+        };
+        let pieces = if has_v1 { Some(self.pieces(geometry.piece_count())?) } else { None };
+        let roots = match &v2 {
+            Some(files) => Some(piece_roots(files, &geometry, &by_root(layers)?)?),
+            None => None,
+        };
+        // The v2 list of a hybrid torrent has the roots.
+        let mut files = v2.or(v1).unwrap_or_default();
+        files.retain(|file| file.kind == Kind::File);
+        if files.len() > MAX_FILES {
+            return Err(listed::too_many());
+        }
+        if let Some(path) = collision(files.iter().map(|file| file.path.as_slice())) {
+            return Err(TorrentError::Collision { path: shown(&path.join("/")) });
+        }
+        let single_file = match has_v1 {
+            true => self.files.is_none(),
+            false => matches!(files.as_slice(), [only] if only.path == [name]),
+        };
+        let files = files.into_iter().map(Listed::into_entry).collect();
+        Ok(Content { single_file, geometry, files, pieces, roots })
+    }
+
+    fn piece_length(&self, has_v2: bool) -> Result<u32> {
+        let value = self.piece_length.ok_or(TorrentError::Missing("piece length"))?;
+        let length = value.as_int().ok_or(wrong("piece length", "a number"))?;
+        let length = u32::try_from(length)
+            .ok()
+            .filter(|length| (1..=MAX_PIECE_LENGTH).contains(length))
+            .ok_or(wrong("piece length", "between 1 byte and 64 MiB"))?;
+        if has_v2 && (!length.is_power_of_two() || (length as usize) < LEAF_LEN) {
+            return Err(wrong("piece length", "a power of two of at least 16 KiB, as the torrent is v2"));
+        }
+        Ok(length)
+    }
+
+    /// The v1 hashes, one for each piece.
+    fn pieces(&self, piece_count: u32) -> Result<&'a [u8]> {
+        let value = self.pieces.ok_or(TorrentError::Missing("pieces"))?;
+        let pieces = value.as_bytes().ok_or(wrong("pieces", "a string"))?;
+        if pieces.len() % 20 != 0 {
+            return Err(wrong("pieces", "a multiple of 20 bytes"));
+        }
+        if pieces.len() / 20 != piece_count as usize {
+            return Err(TorrentError::PieceCount { hashes: pieces.len() / 20, pieces: piece_count });
+        }
+        Ok(pieces)
+    }
+
+    fn v1_files(&self, name: &str) -> Result<Vec<Listed>> {
+        match (self.length, self.files) {
+            (Some(length), None) => {
+                let (path, len) = (vec![name.to_owned()], listed::file_len(Some(length))?);
+                Ok(vec![Listed {
+                    path,
+                    len,
+                    executable: listed::attributes(self.attr).1,
+                    ..Listed::default()
+                }])
+            }
+            (None, Some(files)) => {
+                let files = files.as_list().ok_or(wrong("files", "a list"))?;
+                listed::v1_files(files)
+            }
+            (Some(_), Some(_)) => Err(TorrentError::Contradiction("it has both `length` and `files`")),
+            (None, None) => Err(TorrentError::Missing("length` or `files")),
+        }
+    }
+
+    fn v2_files(&self) -> Result<Vec<Listed>> {
+        let tree = self.file_tree.ok_or(TorrentError::Missing("file tree"))?;
+        listed::v2_files(tree.as_dict().ok_or(wrong("file tree", "a dictionary"))?)
+    }
+}
+
+/// v1: everything stands in the stream as it is listed.
+fn v1_geometry(files: &[Listed], piece_length: u32, aligned: bool) -> Result<Geometry> {
+    let mut layout = Layout::new(piece_length);
+    for file in files {
+        match file.kind {
+            Kind::File => layout.file(file.len),
+            Kind::Pad => layout.pad(file.len),
+            Kind::Link => Some(()),
+        }
+        .ok_or(TorrentError::Overflow)?;
+    }
+    finish(layout, aligned)
+}
+
+/// v2: each file with anything in it starts a piece.
+fn v2_geometry<'a>(files: impl Iterator<Item = &'a Listed>, piece_length: u32) -> Result<Geometry> {
+    let mut layout = Layout::new(piece_length);
+    for file in files.filter(|file| file.kind == Kind::File) {
+        if file.len > 0 {
+            layout.pad(layout.to_next_piece()).ok_or(TorrentError::Overflow)?;
+        }
+        layout.file(file.len).ok_or(TorrentError::Overflow)?;
+    }
+    finish(layout, true)
+}
+
+/// Hybrid: as the v1 list says, which may end in padding; apart from that both have to be the same.
+fn hybrid_geometry(v1: &[Listed], v2: &[Listed], piece_length: u32) -> Result<Geometry> {
+    fn real(files: &[Listed]) -> impl Iterator<Item = (&[String], u64)> {
+        files.iter().filter(|file| file.kind == Kind::File).map(|file| (file.path.as_slice(), file.len))
+    }
+    if !real(v1).eq(real(v2)) {
+        return Err(TorrentError::Contradiction("its v1 and v2 parts list different files"));
+    }
+    let geometry = v1_geometry(v1, piece_length, true)?;
+    if !geometry.places_files_like(&v2_geometry(v2.iter(), piece_length)?) {
+        return Err(TorrentError::Contradiction("its pad files do not align the files to pieces"));
+    }
+    Ok(geometry)
+}
+
+fn finish(layout: Layout, aligned: bool) -> Result<Geometry> {
+    let too_many = TorrentError::TooLarge { what: "the content", limit: MAX_PIECES.into(), unit: "pieces" };
+    let geometry = layout.finish(aligned, MAX_PIECES).ok_or(too_many)?;
+    if geometry.total_len() == 0 { Err(TorrentError::Empty) } else { Ok(geometry) }
+}
+
+/// The `piece layers` dictionary by root. A torrent of small files needs none.
+fn by_root(layers: Option<Value<'_>>) -> Result<HashMap<&[u8], &[u8]>> {
+    match layers {
+        Some(layers) => {
+            let layers = layers.as_dict().ok_or(wrong("piece layers", "a dictionary"))?;
+            Ok(layers.iter().filter_map(|(root, layer)| Some((root, layer.as_bytes()?))).collect())
+        }
+        None => Ok(HashMap::new()),
+    }
+}
+
+/// The merkle root of every piece. A file of one piece has it as its own root; a longer one has a layer, which is checked
+/// against the root here.
+fn piece_roots(
+    files: &[Listed],
+    geometry: &Geometry,
+    layers: &HashMap<&[u8], &[u8]>,
+) -> Result<Vec<Hash256>> {
+    let mut roots = Vec::with_capacity(geometry.piece_count() as usize);
+    for file in files {
+        let Some(root) = file.root.filter(|_| file.len > 0) else { continue };
+        if file.len <= geometry.piece_length().into() {
+            roots.push(root);
+            continue;
+        }
+        let bad = |why| TorrentError::Layer { path: shown(&file.path.join("/")), why };
+        let layer = layers.get(root.as_slice()).ok_or_else(|| bad("is missing"))?;
+        let (layer, rest) = layer.as_chunks::<32>();
+        if !rest.is_empty() || layer.len() as u64 != file.len.div_ceil(geometry.piece_length().into()) {
+            return Err(bad("has the wrong length"));
+        }
+        if hash::file_root(layer, geometry.piece_length()) != root {
+            return Err(bad("does not match the root of the file"));
+        }
+        roots.extend_from_slice(layer);
+    }
+    Ok(roots)
+}
+
+/// Announce URLs in tiers (BEP 12); `announce` alone is one tier. What is not text, or empty, is passed over.
+fn trackers(tiers: Option<Value>, announce: Option<Value>) -> Vec<Vec<String>> {
+    let listed = tiers.and_then(Value::as_list).into_iter().flat_map(List::iter);
+    let mut room = MAX_TRACKERS;
+    let mut tiers = Vec::new();
+    for tier in listed {
+        let urls = tier.as_list().into_iter().flat_map(List::iter).filter_map(url);
+        let urls: Vec<String> = urls.take(room).collect();
+        room -= urls.len();
+        if !urls.is_empty() {
+            tiers.push(urls);
+        }
+    }
+    if tiers.is_empty() {
+        tiers.extend(announce.and_then(url).map(|url| vec![url]));
+    }
+    tiers
+}
+
+fn url(value: Value) -> Option<String> {
+    let url = value.as_str()?.trim();
+    let good = (1..=MAX_TEXT_LEN).contains(&url.len()) && !url.chars().any(char::is_control);
+    good.then(|| url.to_owned())
+}
+
+/// A text beside the content. It is for people, so what is no UTF-8 is replaced rather than refused.
+fn text(value: Option<Value>) -> Option<String> {
+    let bytes = value?.as_bytes().filter(|bytes| bytes.len() <= MAX_TEXT_LEN)?;
+    Some(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// One name in a path below `folder`. Old v1 torrents are not always in UTF-8; what is not is replaced.
+fn component(bytes: &[u8], folder: &[String]) -> Result<String> {
+    let name = String::from_utf8_lossy(bytes);
+    match unsafe_name(&name) {
+        None => Ok(name.into_owned()),
+        Some(why) => {
+            Err(TorrentError::UnsafeName { name: shown(&name), folder: shown(&folder.join("/")), why })
+        }
+    }
+}
+
+fn wrong(key: &'static str, must: &'static str) -> TorrentError {
+    TorrentError::Wrong { key, must }
+}
+
+/// A stranger's text, made fit to be shown in one line.
+fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut line: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST).is_some() {
+        line.push('…');
+    }
+    line
+}

@@ -1,0 +1,115 @@
+//! A torrent described, for people (text) and for programs (JSON).
+
+use std::fmt::{self, Display};
+
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+
+use super::Torrent;
+use super::units::thousands;
+
+/// The four lines that every description begins with.
+pub fn headline(torrent: &Torrent) -> String {
+    format!(
+        "Name : {}\nKey : {}\nsize : {}\nn_parts : {}\n",
+        torrent.name(),
+        torrent.key(),
+        thousands(torrent.geometry().total_len()),
+        torrent.geometry().piece_count()
+    )
+}
+
+/// All that people may want to know, one fact a line: `headline`, then the rest.
+pub fn describe(torrent: &Torrent) -> String {
+    Description(torrent).to_string()
+}
+
+struct Description<'a>(&'a Torrent);
+
+impl Display for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let torrent = self.0;
+        f.write_str(&headline(torrent))?;
+        writeln!(f, "format : {}", torrent.format())?;
+        if let Some(hash) = torrent.v1_hash() {
+            writeln!(f, "v1 info-hash : {hash}")?;
+        }
+        if let Some(hash) = torrent.v2_hash() {
+            writeln!(f, "v2 info-hash : {}", HEXLOWER.encode(&hash))?;
+        }
+        writeln!(f, "piece length : {}", thousands(torrent.geometry().piece_length().into()))?;
+        writeln!(f, "private : {}", if torrent.private() { "yes" } else { "no" })?;
+        for (label, text) in [("comment", torrent.comment()), ("created by", torrent.created_by())] {
+            if let Some(text) = text {
+                writeln!(f, "{label} : {}", one_line(text))?;
+            }
+        }
+        if let Some(date) = torrent.creation_date() {
+            writeln!(f, "created : {date} (seconds since 1970)")?;
+        }
+        for (tier, urls) in torrent.trackers().iter().enumerate() {
+            writeln!(f, "trackers {} : {}", tier + 1, urls.join(" "))?;
+        }
+        writeln!(f, "files : {}", torrent.files().len())?;
+        for file in torrent.files() {
+            writeln!(f, "  {:>15}  {}", thousands(file.len), file.path.join("/"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The same as one JSON object. Lengths are in bytes.
+pub fn json(torrent: &Torrent) -> String {
+    #[derive(Serialize)]
+    struct FileJson {
+        path: String,
+        size: u64,
+        executable: bool,
+    }
+    #[derive(Serialize)]
+    struct TorrentJson<'a> {
+        name: &'a str,
+        key: String,
+        size: u64,
+        n_parts: u32,
+        format: String,
+        v1_hash: Option<String>,
+        v2_hash: Option<String>,
+        piece_length: u32,
+        private: bool,
+        comment: Option<&'a str>,
+        created_by: Option<&'a str>,
+        creation_date: Option<i64>,
+        single_file: bool,
+        trackers: &'a [Vec<String>],
+        files: Vec<FileJson>,
+        magnet: String,
+    }
+    let files = torrent.files().iter();
+    let files = files.map(|f| FileJson { path: f.path.join("/"), size: f.len, executable: f.executable });
+    let description = TorrentJson {
+        name: torrent.name(),
+        key: torrent.key(),
+        size: torrent.geometry().total_len(),
+        n_parts: torrent.geometry().piece_count(),
+        format: torrent.format().to_string(),
+        v1_hash: torrent.v1_hash().map(|hash| hash.to_string()),
+        v2_hash: torrent.v2_hash().map(|hash| HEXLOWER.encode(&hash)),
+        piece_length: torrent.geometry().piece_length(),
+        private: torrent.private(),
+        comment: torrent.comment(),
+        created_by: torrent.created_by(),
+        creation_date: torrent.creation_date(),
+        single_file: torrent.is_single_file(),
+        trackers: torrent.trackers(),
+        files: files.collect(),
+        magnet: torrent.magnet(),
+    };
+    // Strings and numbers only: there is nothing that JSON cannot hold.
+    serde_json::to_string_pretty(&description).unwrap_or_default()
+}
+
+/// A stranger's text without line breaks and whatever else moves a terminal's cursor.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,124 @@
+//! Which address of a peer to hand to which asker. Pure.
+//!
+//! - A loopback address is handed only to askers on loopback, that is on the tracker's own machine.
+//! - A peer on the tracker's machine may be seen on loopback; the rest of the room reaches it at the addresses that it
+//!   told in `hello`. Of every other peer only the address that it calls from counts: it cannot point
+//!   others at a stranger.
+//! - Near means: on the same subnet, IPv4 /24 or IPv6 /64.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// How many of its own addresses a peer may tell.
+const MAX_TOLD: usize = 16;
+
+/// Where a peer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The address that it calls from.
+    observed: IpAddr,
+    /// Further addresses of the tracker's own machine; of other peers none.
+    told: Vec<IpAddr>,
+}
+
+impl Place {
+    /// A peer that calls from `observed` and says that it is reached at `told`, too.
+    pub fn new(observed: IpAddr, told: &[IpAddr]) -> Place {
+        let observed = observed.to_canonical();
+        let told = match observed.is_loopback() {
+            true => told.iter().map(IpAddr::to_canonical).filter(usable_elsewhere).take(MAX_TOLD).collect(),
+            false => Vec::new(),
+        };
+        Place { observed, told }
+    }
+
+    /// The address that it calls from.
+    pub fn observed(&self) -> IpAddr {
+        self.observed
+    }
+
+    /// Where `asker` reaches a peer that is here; `None` if it cannot.
+    pub fn seen_from(&self, asker: &Place) -> Option<IpAddr> {
+        if !self.observed.is_loopback() || asker.observed.is_loopback() {
+            return Some(self.observed);
+        }
+        let same_family = |ip: &&IpAddr| ip.is_ipv4() == asker.observed.is_ipv4();
+        let near = self.told.iter().find(|ip| asker.is_near(**ip));
+        near.or_else(|| self.told.iter().find(same_family)).or_else(|| self.told.first()).copied()
+    }
+
+    /// Whether `ip` is on a subnet of this place.
+    pub fn is_near(&self, ip: IpAddr) -> bool {
+        std::iter::once(&self.observed).chain(&self.told).any(|own| same_subnet(*own, ip))
+    }
+}
+
+/// The canonical form of a socket address: IPv4 in IPv6 becomes IPv4.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn usable_elsewhere(ip: &IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        // Useless without the name of an interface.
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(link_local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
+}
+
+fn same_subnet(a: IpAddr, b: IpAddr) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
+        (IpAddr::V6(a), IpAddr::V6(b)) => a.segments()[..4] == b.segments()[..4],
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn place(observed: &str, told: &[&str]) -> Place {
+        Place::new(ip(observed), &told.iter().map(|t| ip(t)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn loopback_is_for_loopback_only() {
+        let local = place("127.0.0.1", &[]);
+        assert_eq!(local.seen_from(&place("127.0.0.1", &[])), Some(ip("127.0.0.1")));
+        assert_eq!(local.seen_from(&place("::1", &[])), Some(ip("127.0.0.1")));
+        assert_eq!(local.seen_from(&place("192.168.1.7", &[])), None);
+    }
+
+    #[test]
+    fn a_local_peer_is_handed_out_at_the_asker_s_subnet_first() {
+        let local = place("127.0.0.1", &["10.0.0.5", "192.168.1.5", "2001:db8::5", "127.0.0.1", "fe80::1"]);
+        assert_eq!(local.seen_from(&place("192.168.1.7", &[])), Some(ip("192.168.1.5")));
+        assert_eq!(local.seen_from(&place("203.0.113.9", &[])), Some(ip("10.0.0.5")));
+        assert_eq!(local.seen_from(&place("2001:db8:1::9", &[])), Some(ip("2001:db8::5")));
+        let only_v4 = place("127.0.0.1", &["10.0.0.5"]);
+        assert_eq!(only_v4.seen_from(&place("2001:db8:1::9", &[])), Some(ip("10.0.0.5")));
+    }
+
+    #[test]
+    fn a_remote_peer_cannot_claim_another_address() {
+        let remote = place("192.168.1.7", &["203.0.113.1", "127.0.0.1"]);
+        assert_eq!(remote.seen_from(&place("127.0.0.1", &[])), Some(ip("192.168.1.7")));
+        assert_eq!(remote.seen_from(&place("203.0.113.9", &[])), Some(ip("192.168.1.7")));
+    }
+
+    #[test]
+    fn subnets() {
+        let asker = place("192.168.1.7", &[]);
+        assert!(asker.is_near(ip("192.168.1.200")) && !asker.is_near(ip("192.168.2.7")));
+        let asker = place("::ffff:192.168.1.7", &[]);
+        assert!(asker.is_near(ip("192.168.1.200")));
+        let asker = place("2001:db8:0:1::7", &[]);
+        assert!(asker.is_near(ip("2001:db8:0:1:ffff::")) && !asker.is_near(ip("2001:db8:0:2::7")));
+        assert!(place("127.0.0.1", &["10.0.0.5"]).is_near(ip("10.0.0.77")));
+    }
+}

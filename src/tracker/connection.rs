@@ -1,0 +1,159 @@
+//! A client's socket, owned by its thread `client-N`. It is non-blocking, and its thread sleeps in one place,
+//! [`Connection::wait`], so that the tracker can wake it: for news, or to stop. Sessions and HTTP both stand on this.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::mailbox::{Inbox, Interest, Ready};
+
+use super::address::canonical;
+use super::shared::Shared;
+
+/// How long a client that is being turned away may take to hear why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How much it may still send meanwhile, in bytes. Closing a socket with bytes unread would destroy the answer.
+const FAREWELL_BYTES: usize = 64 << 20;
+
+/// Why a connection cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    #[error("the other side closed the connection")]
+    Closed,
+    #[error("the other side took too long")]
+    TimedOut,
+    #[error("the tracker stops")]
+    Stopping,
+    #[error("{0}")]
+    Failed(#[from] io::Error),
+}
+
+/// A socket, and what its thread can be woken by. Mail is never sent: what there is to know is state.
+pub struct Connection {
+    socket: TcpStream,
+    inbox: Inbox<()>,
+    remote: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    pub fn new(
+        socket: TcpStream,
+        remote: SocketAddr,
+        inbox: Inbox<()>,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        Ok(Connection { socket, inbox, remote: canonical(remote), shared })
+    }
+
+    pub fn remote(&self) -> IpAddr {
+        self.remote.ip()
+    }
+
+    /// Reads what is there, up to the size of `buffer`. 0: nothing is there now. Never waits.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, End> {
+        match self.socket.read(buffer) {
+            Ok(0) => Err(End::Closed),
+            Ok(n) => Ok(n),
+            Err(error) => not_now(error),
+        }
+    }
+
+    /// The first byte, left in the socket. `None`: it is not there yet.
+    pub fn peek(&mut self) -> Result<Option<u8>, End> {
+        let mut byte = [0];
+        match self.socket.peek(&mut byte) {
+            Ok(0) => Err(End::Closed),
+            Ok(_) => Ok(Some(byte[0])),
+            Err(error) => not_now(error).map(|_| None),
+        }
+    }
+
+    /// Writes as much as the socket takes. 0: nothing now. Never waits.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, End> {
+        match self.socket.write(bytes) {
+            Ok(n) => Ok(n),
+            Err(error) => not_now(error),
+        }
+    }
+
+    /// Sleeps until the socket is ready for something of `interest`, somebody wakes this thread, or `until`.
+    pub fn wait(&mut self, interest: Interest, until: Instant) -> Result<Ready, End> {
+        if self.shared.is_stopping() {
+            return Err(End::Stopping);
+        }
+        let timeout = until.saturating_duration_since(Instant::now());
+        let ready = self.inbox.wait(&self.socket, interest, Some(timeout))?;
+        if self.shared.is_stopping() { Err(End::Stopping) } else { Ok(ready) }
+    }
+
+    /// Waits for the first byte.
+    pub fn first_byte(&mut self, until: Instant) -> Result<u8, End> {
+        loop {
+            if let Some(byte) = self.peek()? {
+                return Ok(byte);
+            }
+            self.wait_in_time(Interest::READ, until)?;
+        }
+    }
+
+    /// Waits for bytes, and adds what there is of them, up to 16 KiB, to `buffer`.
+    pub fn fill(&mut self, buffer: &mut Vec<u8>, until: Instant) -> Result<(), End> {
+        let mut chunk = [0; 16 << 10];
+        loop {
+            let n = self.read(&mut chunk)?;
+            if n > 0 {
+                buffer.extend_from_slice(&chunk[..n]);
+                return Ok(());
+            }
+            self.wait_in_time(Interest::READ, until)?;
+        }
+    }
+
+    /// Writes everything, waiting as long as the other side takes something now and then (`stall`), up to `until`.
+    pub fn write_all(&mut self, mut bytes: &[u8], stall: Duration, until: Instant) -> Result<(), End> {
+        let mut patience = until.min(Instant::now() + stall);
+        while !bytes.is_empty() {
+            let n = self.write(bytes)?;
+            bytes = &bytes[n..];
+            if n > 0 {
+                patience = until.min(Instant::now() + stall);
+            } else {
+                self.wait_in_time(Interest::WRITE, patience)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says a last word and makes sure, within limits, that it arrives.
+    pub fn farewell(&mut self, bytes: &[u8]) {
+        let until = Instant::now() + FAREWELL;
+        if self.write_all(bytes, FAREWELL, until).is_err() || self.socket.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let mut ignored = Vec::new();
+        let mut total = 0;
+        while total < FAREWELL_BYTES && self.fill(&mut ignored, until).is_ok() {
+            total += ignored.len();
+            ignored.clear();
+        }
+    }
+
+    fn wait_in_time(&mut self, interest: Interest, until: Instant) -> Result<(), End> {
+        if Instant::now() >= until {
+            return Err(End::TimedOut);
+        }
+        self.wait(interest, until).map(|_| ())
+    }
+}
+
+fn not_now(error: io::Error) -> Result<usize, End> {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(0),
+        _ => Err(End::Failed(error)),
+    }
+}

@@ -1,0 +1,132 @@
+//! HTTP/1.1 for BitTorrent clients, browsers and monitors: announce, scrape, catalogue, metrics. Runs on the connection's
+//! own thread `client-N`; takes the registry's lock for one question at a time.
+//!
+//! A request has a limit in length and one in time for all of its head, so a client that sends a byte now and then is
+//! turned away as well. Connections are kept for further requests, a bounded number of them.
+
+mod pages;
+mod request;
+
+use std::time::Instant;
+
+use super::connection::{Connection, End};
+use super::shared::Shared;
+
+use pages::respond;
+use request::{HttpError, Request};
+
+/// Requests on one connection; the client makes a new one then.
+const MAX_REQUESTS: usize = 1000;
+
+/// Serves requests until either side has enough.
+pub fn serve(shared: &Shared, connection: &mut Connection) {
+    let mut buffer = Vec::new();
+    for nth in 1..=MAX_REQUESTS {
+        let request = match read_request(shared, connection, &mut buffer, nth == 1) {
+            Ok(Ok(request)) => request,
+            Ok(Err(error)) => {
+                shared.metrics.http_requests.add();
+                shared.metrics.http_errors.add();
+                return connection.farewell(&Response::error(&error).bytes(false, false));
+            }
+            Err(_) => return,
+        };
+        shared.metrics.http_requests.add();
+        let response = respond(shared, &request, connection.remote());
+        if response.status >= 400 {
+            shared.metrics.http_errors.add();
+        }
+        let keep = request.keep_alive && nth < MAX_REQUESTS;
+        let mut big = shared.budget.share();
+        let bytes = if big.resize(response.body.len()) {
+            response.bytes(request.is_head, keep)
+        } else {
+            Response::error(&HttpError::BUSY).bytes(request.is_head, keep)
+        };
+        let until = Instant::now() + shared.limits.line;
+        if connection.write_all(&bytes, shared.limits.stall, until).is_err() {
+            return;
+        }
+        if !keep {
+            return connection.farewell(&[]);
+        }
+    }
+}
+
+/// Reads the head of the next request; what follows it stays in `buffer`.
+fn read_request(
+    shared: &Shared,
+    connection: &mut Connection,
+    buffer: &mut Vec<u8>,
+    is_first: bool,
+) -> Result<Result<Request, HttpError>, End> {
+    let idle = if is_first { shared.limits.greeting } else { shared.limits.http_idle };
+    if buffer.is_empty() {
+        connection.fill(buffer, Instant::now() + idle)?;
+    }
+    let until = Instant::now() + shared.limits.greeting;
+    loop {
+        match request::parse(buffer) {
+            Ok(Some((request, length))) => {
+                buffer.drain(..length);
+                return Ok(Ok(request));
+            }
+            Ok(None) => {}
+            Err(error) => return Ok(Err(error)),
+        }
+        match connection.fill(buffer, until) {
+            Ok(()) => {}
+            Err(End::TimedOut) => return Ok(Err(HttpError::TIMEOUT)),
+            Err(end) => return Err(end),
+        }
+    }
+}
+
+/// What is sent back.
+pub struct Response {
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+impl Response {
+    fn ok(content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
+        Response { status: 200, content_type, body: body.into() }
+    }
+
+    fn error(error: &HttpError) -> Response {
+        let body = format!("{}\n", error.message);
+        Response { status: error.status, content_type: "text/plain; charset=utf-8", body: body.into() }
+    }
+
+    fn bytes(&self, is_head: bool, keep_alive: bool) -> Vec<u8> {
+        let allow = if self.status == 405 { "Allow: GET, HEAD\r\n" } else { "" };
+        let head = format!(
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}Connection: {}\r\n\r\n",
+            self.status,
+            reason(self.status),
+            self.content_type,
+            self.body.len(),
+            if keep_alive { "keep-alive" } else { "close" },
+        );
+        let mut bytes = head.into_bytes();
+        if !is_head {
+            bytes.extend_from_slice(&self.body);
+        }
+        bytes
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        _ => "Service Unavailable",
+    }
+}

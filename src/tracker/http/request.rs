@@ -1,0 +1,132 @@
+//! The head of an HTTP request, from bytes. Pure.
+
+use std::borrow::Cow;
+
+/// The longest head, in bytes. A scrape of some 200 swarms fits.
+const MAX_HEAD: usize = 16 << 10;
+
+const MAX_HEADERS: usize = 64;
+
+/// A request that asks for something; the tracker takes no bodies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Without the query, percent signs as they came.
+    pub path: String,
+    /// What stands behind the `?`.
+    pub query: String,
+    pub is_head: bool,
+    pub keep_alive: bool,
+}
+
+/// A request that gets no answer but this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpError {
+    pub status: u16,
+    pub message: Cow<'static, str>,
+}
+
+impl HttpError {
+    pub const TIMEOUT: HttpError = HttpError::fixed(408, "the request took too long to arrive");
+    pub const BUSY: HttpError = HttpError::fixed(503, "the tracker is short of memory, try again later");
+
+    const fn fixed(status: u16, message: &'static str) -> HttpError {
+        HttpError { status, message: Cow::Borrowed(message) }
+    }
+
+    pub fn new(status: u16, message: impl Into<Cow<'static, str>>) -> HttpError {
+        HttpError { status, message: message.into() }
+    }
+}
+
+/// Reads a request from the start of `buffer`; the number is that of its bytes. `None`: there is not enough yet.
+pub fn parse(buffer: &[u8]) -> Result<Option<(Request, usize)>, HttpError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let too_large =
+        HttpError::fixed(431, "the head of the request is longer than 16 KiB or has too many lines");
+    let length = match request.parse(&buffer[..buffer.len().min(MAX_HEAD)]) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if buffer.len() >= MAX_HEAD => return Err(too_large),
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(too_large),
+        Err(error) => return Err(HttpError::new(400, format!("not an HTTP request: {error}"))),
+    };
+    let is_head = match request.method {
+        Some("GET") => false,
+        Some("HEAD") => true,
+        _ => return Err(HttpError::fixed(405, "only GET and HEAD are answered here")),
+    };
+    if has_body(request.headers) {
+        return Err(HttpError::fixed(413, "a request must not have a body"));
+    }
+    let target = request.path.filter(|target| target.starts_with('/'));
+    let target = target.ok_or(HttpError::fixed(400, "the target of the request must begin with a slash"))?;
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let keep_alive = match header(request.headers, "connection") {
+        Some(value) if value.eq_ignore_ascii_case(b"close") => false,
+        Some(value) if value.eq_ignore_ascii_case(b"keep-alive") => true,
+        _ => request.version == Some(1),
+    };
+    Ok(Some((Request { path: path.to_owned(), query: query.to_owned(), is_head, keep_alive }, length)))
+}
+
+fn header<'a>(headers: &[httparse::Header<'a>], name: &str) -> Option<&'a [u8]> {
+    headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+}
+
+fn has_body(headers: &[httparse::Header]) -> bool {
+    header(headers, "transfer-encoding").is_some()
+        || header(headers, "content-length").is_some_and(|length| length.trim_ascii() != b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn status(text: &str) -> u16 {
+        parse(text.as_bytes()).unwrap_err().status
+    }
+
+    #[test]
+    fn a_request_and_what_follows_it() {
+        let text = b"GET /announce?a=b%20c HTTP/1.1\r\nHost: x\r\n\r\nGET /";
+        let (request, length) = parse(text).unwrap().unwrap();
+        assert_eq!((request.path.as_str(), request.query.as_str()), ("/announce", "a=b%20c"));
+        assert!(request.keep_alive && !request.is_head);
+        assert_eq!(&text[length..], b"GET /");
+        assert_eq!(parse(&text[length..]).unwrap(), None);
+    }
+
+    #[test]
+    fn connections_are_kept_as_the_versions_have_it() {
+        let keep = |text: &str| parse(text.as_bytes()).unwrap().unwrap().0.keep_alive;
+        assert!(!keep("GET / HTTP/1.0\r\n\r\n"));
+        assert!(keep("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
+        assert!(!keep("GET / HTTP/1.1\r\nconnection: close\r\n\r\n"));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert_eq!(status("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"), 405);
+        assert_eq!(status("GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"), 413);
+        assert_eq!(status("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), 413);
+        assert_eq!(status("GET http://x/ HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("\u{1}\u{2}\r\n\r\n"), 400);
+        assert_eq!(status(&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_HEAD))), 431);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1))), 431);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn never_panics_on_almost_requests(text in "(GET|HEAD|PUT) /[ -~]{0,40} HTTP/1.[01]\r\n([ -~]{0,20}: [ -~]{0,20}\r\n){0,4}\r\n") {
+            let _ = parse(text.as_bytes());
+        }
+    }
+}

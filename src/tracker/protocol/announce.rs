@@ -1,0 +1,430 @@
+//! Announce and scrape (BEP 3, 7, 23, 24, 48) as types and bytes: the query string of a URL one way, bencoding the
+//! other. Pure. The server reads queries and writes replies, the peer's announcer does the reverse.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::bencode::{self, Dict};
+use crate::torrent::InfoHash;
+
+use super::PeerId;
+
+/// How many peers a reply holds at most, whatever `numwant` says.
+pub const MAX_WANT: usize = 200;
+
+/// The most peers that are read from a reply; a peer has no use for more.
+pub const MAX_PEERS_READ: usize = 2000;
+
+/// What a client tells and asks of a tracker about one torrent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announce {
+    pub info_hash: InfoHash,
+    pub peer_id: PeerId,
+    /// The TCP port on which the client takes connections.
+    pub port: u16,
+    /// Bytes sent to other peers since `started`.
+    pub uploaded: u64,
+    /// Bytes received from other peers since `started`.
+    pub downloaded: u64,
+    /// Bytes still missing; 0 for a seed.
+    pub left: u64,
+    pub event: AnnounceEvent,
+    /// How many peers the client would like.
+    pub want: Option<usize>,
+    /// A word that only this client knows: it is the same client still if its address changed.
+    pub key: Option<String>,
+    /// Peers as packed addresses (BEP 23); else as a list of dictionaries.
+    pub compact: bool,
+    /// In the list of dictionaries, leave out the peer ids.
+    pub no_peer_id: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AnnounceEvent {
+    #[default]
+    None,
+    Started,
+    Completed,
+    Stopped,
+}
+
+impl AnnounceEvent {
+    fn parse(text: &[u8]) -> Self {
+        match text {
+            b"started" => AnnounceEvent::Started,
+            b"completed" => AnnounceEvent::Completed,
+            b"stopped" => AnnounceEvent::Stopped,
+            // `paused` (BEP 21) and whatever else there may be is an announce like any other.
+            _ => AnnounceEvent::None,
+        }
+    }
+
+    fn name(self) -> Option<&'static str> {
+        match self {
+            AnnounceEvent::None => None,
+            AnnounceEvent::Started => Some("started"),
+            AnnounceEvent::Completed => Some("completed"),
+            AnnounceEvent::Stopped => Some("stopped"),
+        }
+    }
+}
+
+impl Announce {
+    /// Reads the query of an announce URL: what stands behind the `?`.
+    ///
+    /// # Errors
+    /// One sentence, for the `failure reason`.
+    pub fn parse(query: &str) -> Result<Announce, String> {
+        let mut fields = Fields::default();
+        for (name, value) in pairs(query) {
+            fields.take(name, value);
+        }
+        let port = fields.port.and_then(|text| number(&text)).and_then(|port| u16::try_from(port).ok());
+        Ok(Announce {
+            info_hash: InfoHash(twenty(fields.info_hash, "info_hash")?),
+            peer_id: PeerId(twenty(fields.peer_id, "peer_id")?),
+            port: port.filter(|port| *port != 0).ok_or("port must be a number from 1 to 65535")?,
+            uploaded: fields.uploaded,
+            downloaded: fields.downloaded,
+            left: fields.left.ok_or("left must be the number of bytes still missing")?,
+            event: fields.event,
+            want: fields.want,
+            key: fields.key,
+            compact: fields.compact.unwrap_or(true),
+            no_peer_id: fields.no_peer_id,
+        })
+    }
+
+    /// The query of an announce URL, to stand behind a `?` or a `&`.
+    pub fn query(&self) -> String {
+        let mut query = format!(
+            "info_hash={}&peer_id={}&port={}&uploaded={}&downloaded={}&left={}&compact={}",
+            escape(&self.info_hash.0),
+            escape(&self.peer_id.0),
+            self.port,
+            self.uploaded,
+            self.downloaded,
+            self.left,
+            u8::from(self.compact),
+        );
+        // Writing to a string cannot fail.
+        if let Some(event) = self.event.name() {
+            let _ = write!(query, "&event={event}");
+        }
+        if let Some(want) = self.want {
+            let _ = write!(query, "&numwant={want}");
+        }
+        if let Some(key) = &self.key {
+            let _ = write!(query, "&key={}", escape(key.as_bytes()));
+        }
+        if self.no_peer_id {
+            query.push_str("&no_peer_id=1");
+        }
+        query
+    }
+}
+
+/// The fields of an announce as far as they were found. Of a field that is there twice the last one counts.
+#[derive(Default)]
+struct Fields {
+    info_hash: Option<Vec<u8>>,
+    peer_id: Option<Vec<u8>>,
+    port: Option<Vec<u8>>,
+    uploaded: u64,
+    downloaded: u64,
+    left: Option<u64>,
+    event: AnnounceEvent,
+    want: Option<usize>,
+    key: Option<String>,
+    compact: Option<bool>,
+    no_peer_id: bool,
+}
+
+impl Fields {
+    fn take(&mut self, name: &str, value: Vec<u8>) {
+        match name {
+            "info_hash" => self.info_hash = Some(value),
+            "peer_id" => self.peer_id = Some(value),
+            "port" => self.port = Some(value),
+            "uploaded" => self.uploaded = number(&value).unwrap_or(0),
+            "downloaded" => self.downloaded = number(&value).unwrap_or(0),
+            "left" => self.left = number(&value),
+            "event" => self.event = AnnounceEvent::parse(&value),
+            // A negative number is how some clients say "as you like".
+            "numwant" => self.want = number(&value).and_then(|want| usize::try_from(want).ok()),
+            // No client's key is longer; a longer one cannot be told from others by its beginning.
+            "key" if value.len() <= 64 => self.key = Some(String::from_utf8_lossy(&value).into_owned()),
+            "compact" => self.compact = Some(value != b"0"),
+            "no_peer_id" => self.no_peer_id = value == b"1",
+            // `ip` among them: a client is where it calls from, or it could point others at a stranger.
+            _ => {}
+        }
+    }
+}
+
+fn twenty(value: Option<Vec<u8>>, name: &str) -> Result<[u8; 20], String> {
+    let value = value.ok_or_else(|| format!("{name} is missing"))?;
+    value.try_into().map_err(|value: Vec<u8>| format!("{name} must be 20 bytes, not {}", value.len()))
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The `info_hash`es of a scrape URL's query, in order; those that are not 20 bytes are left out.
+pub fn scrape_hashes(query: &str) -> Vec<InfoHash> {
+    pairs(query)
+        .filter(|(name, _)| *name == "info_hash")
+        .filter_map(|(_, value)| value.try_into().ok().map(InfoHash))
+        .collect()
+}
+
+/// The `name=value` pairs of a query string, values with their percent signs resolved.
+pub fn pairs(query: &str) -> impl Iterator<Item = (&str, Vec<u8>)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (name, unescape(value))
+    })
+}
+
+/// Resolves `%41`. A percent sign without two hexadecimal digits behind it stands for itself, as does a plus sign.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    loop {
+        rest = match rest {
+            [] => return out,
+            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                out.push(hex_value(*high) << 4 | hex_value(*low));
+                tail
+            }
+            [byte, tail @ ..] => {
+                out.push(*byte);
+                tail
+            }
+        }
+    }
+}
+
+fn hex_value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+/// Percent-encodes everything but letters, digits and `-._~` (RFC 3986).
+pub fn escape(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 3);
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}"); // writing to a string cannot fail
+        }
+    }
+    out
+}
+
+/// A tracker's answer to an announce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnounceReply {
+    /// Seconds until the client should announce again.
+    pub interval: u32,
+    /// Seconds that it must let pass at the least.
+    pub min_interval: Option<u32>,
+    /// Seeds in the swarm.
+    pub complete: u32,
+    /// Members of the swarm that are no seeds.
+    pub incomplete: u32,
+    /// How often a download was completed, for all that the tracker knows.
+    pub downloaded: u32,
+    pub peers: Vec<AnnouncedPeer>,
+    /// The address that the tracker sees the client at (BEP 24).
+    pub external_ip: Option<IpAddr>,
+    /// Something for people to read.
+    pub warning: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnnouncedPeer {
+    /// Known from lists of dictionaries only.
+    pub peer_id: Option<PeerId>,
+    pub address: SocketAddr,
+}
+
+/// How peers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeersAs {
+    pub compact: bool,
+    pub no_peer_id: bool,
+}
+
+impl AnnounceReply {
+    /// The bencoded reply.
+    pub fn bytes(&self, peers_as: PeersAs) -> Vec<u8> {
+        bencode::dict(|d| {
+            d.int("complete", self.complete.into());
+            d.int("downloaded", self.downloaded.into());
+            match self.external_ip {
+                Some(IpAddr::V4(ip)) => d.bytes("external ip", ip.octets()),
+                Some(IpAddr::V6(ip)) => d.bytes("external ip", ip.octets()),
+                None => {}
+            }
+            d.int("incomplete", self.incomplete.into());
+            d.int("interval", self.interval.into());
+            if let Some(min) = self.min_interval {
+                d.int("min interval", min.into());
+            }
+            if peers_as.compact {
+                self.compact_peers(d);
+            } else {
+                self.listed_peers(d, peers_as.no_peer_id);
+            }
+            if let Some(warning) = &self.warning {
+                d.bytes("warning message", warning);
+            }
+        })
+    }
+
+    fn compact_peers(&self, d: &mut bencode::DictWriter) {
+        let (mut peers, mut peers6) = (Vec::new(), Vec::new());
+        for peer in &self.peers {
+            match peer.address.ip() {
+                IpAddr::V4(ip) => {
+                    peers.extend_from_slice(&ip.octets());
+                    peers.extend_from_slice(&peer.address.port().to_be_bytes());
+                }
+                IpAddr::V6(ip) => {
+                    peers6.extend_from_slice(&ip.octets());
+                    peers6.extend_from_slice(&peer.address.port().to_be_bytes());
+                }
+            }
+        }
+        d.bytes("peers", peers);
+        if !peers6.is_empty() {
+            d.bytes("peers6", peers6);
+        }
+    }
+
+    fn listed_peers(&self, d: &mut bencode::DictWriter, no_peer_id: bool) {
+        d.list("peers", |list| {
+            for peer in &self.peers {
+                list.dict(|d| {
+                    d.bytes("ip", peer.address.ip().to_string());
+                    if let Some(id) = peer.peer_id.filter(|_| !no_peer_id) {
+                        d.bytes("peer id", id.0);
+                    }
+                    d.int("port", peer.address.port().into());
+                });
+            }
+        });
+    }
+
+    /// Reads a tracker's reply. Peers with port 0, names instead of addresses, and more than [`MAX_PEERS_READ`] are
+    /// passed over.
+    ///
+    /// # Errors
+    /// The tracker's own `failure reason`, or one sentence on why these bytes are no reply.
+    pub fn parse(bytes: &[u8]) -> Result<AnnounceReply, String> {
+        let value = bencode::parse(bytes).map_err(|error| format!("the tracker's reply is {error}"))?;
+        let reply = value.as_dict().ok_or("the tracker's reply is no dictionary")?;
+        if let Some(reason) = text(reply, "failure reason") {
+            return Err(format!("the tracker refused: {reason}"));
+        }
+        let interval = reply.int("interval").ok_or("the tracker's reply has no interval")?;
+        let mut peers = Vec::new();
+        match reply.get("peers") {
+            Some(bencode::Value::Bytes(packed)) => peers.extend(unpack_v4(packed)),
+            Some(bencode::Value::List(list)) => {
+                peers.extend(list.iter().filter_map(bencode::Value::as_dict).filter_map(listed_peer));
+            }
+            _ => {}
+        }
+        peers.extend(unpack_v6(reply.bytes("peers6").unwrap_or_default()));
+        peers.retain(|peer| peer.address.port() != 0);
+        peers.truncate(MAX_PEERS_READ);
+        Ok(AnnounceReply {
+            interval: clamp(interval),
+            min_interval: reply.int("min interval").map(clamp),
+            complete: reply.int("complete").map_or(0, clamp),
+            incomplete: reply.int("incomplete").map_or(0, clamp),
+            downloaded: reply.int("downloaded").map_or(0, clamp),
+            peers,
+            external_ip: reply.bytes("external ip").and_then(unpack_ip),
+            warning: text(reply, "warning message"),
+        })
+    }
+}
+
+fn clamp(number: i64) -> u32 {
+    number.clamp(0, u32::MAX.into()) as u32
+}
+
+/// A string for people: what is not UTF-8 in it replaced, of reasonable length, on one line.
+fn text(dict: Dict, key: &str) -> Option<String> {
+    let bytes = dict.bytes(key)?;
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]);
+    Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+}
+
+fn unpack_v4(packed: &[u8]) -> impl Iterator<Item = AnnouncedPeer> {
+    packed.as_chunks::<6>().0.iter().map(|&[a, b, c, d, high, low]| AnnouncedPeer {
+        peer_id: None,
+        address: (Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])).into(),
+    })
+}
+
+fn unpack_v6(packed: &[u8]) -> impl Iterator<Item = AnnouncedPeer> {
+    packed.as_chunks::<18>().0.iter().filter_map(|chunk| {
+        let (ip, port) = chunk.split_first_chunk::<16>()?;
+        let port = u16::from_be_bytes(port.try_into().ok()?);
+        Some(AnnouncedPeer { peer_id: None, address: (Ipv6Addr::from(*ip).to_canonical(), port).into() })
+    })
+}
+
+fn unpack_ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
+fn listed_peer(peer: Dict) -> Option<AnnouncedPeer> {
+    let ip: IpAddr = peer.get("ip")?.as_str()?.parse().ok()?;
+    let port = u16::try_from(peer.int("port")?).ok()?;
+    let peer_id = peer.bytes("peer id").and_then(|id| id.try_into().ok()).map(PeerId);
+    Some(AnnouncedPeer { peer_id, address: (ip.to_canonical(), port).into() })
+}
+
+/// `failure reason`: the reply to an announce or scrape that was refused.
+pub fn failure(reason: &str) -> Vec<u8> {
+    bencode::dict(|d| d.bytes("failure reason", reason))
+}
+
+/// What a scrape says about one swarm (BEP 48).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scraped {
+    pub info_hash: InfoHash,
+    pub complete: u32,
+    pub downloaded: u32,
+    pub incomplete: u32,
+}
+
+/// The bencoded reply to a scrape. Swarms that were asked for twice are told once.
+pub fn scrape_bytes(mut swarms: Vec<Scraped>) -> Vec<u8> {
+    swarms.sort_unstable_by_key(|swarm| swarm.info_hash);
+    swarms.dedup_by_key(|swarm| swarm.info_hash);
+    bencode::dict(|d| {
+        d.dict("files", |files| {
+            for swarm in &swarms {
+                files.dict(swarm.info_hash.0, |d| {
+                    d.int("complete", swarm.complete.into());
+                    d.int("downloaded", swarm.downloaded.into());
+                    d.int("incomplete", swarm.incomplete.into());
+                });
+            }
+        });
+    })
+}

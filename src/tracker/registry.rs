@@ -1,0 +1,683 @@
+//! Who shares what: the swarms, the sessions and the catalogue. Pure: no socket, no disk, no clock, no lock of its
+//! own. The tracker keeps it under its one mutex, and every call here is short.
+//!
+//! A *swarm* has one primary info-hash; the truncated v2 hash of a hybrid torrent is an alias, so that clients that
+//! announce either find each other. A swarm is in the *catalogue* once its metainfo was published; else it is known
+//! from announces alone and lasts as long as it has members.
+//!
+//! Invariants: every session's `torrents` are the swarms that it is a member of; `names` has every catalogued swarm;
+//! `memory` and `announcers` are sums over all swarms.
+
+mod catalogue;
+mod news;
+mod swarm;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::torrent::{InfoHash, Torrent};
+
+pub use news::Cursor;
+use news::News;
+pub use swarm::Facts;
+use swarm::{Contact, Have, Member, Swarm, Who};
+
+use super::address::Place;
+use super::protocol::announce::{Announce, AnnounceEvent, AnnounceReply, AnnouncedPeer, MAX_WANT, Scraped};
+use super::protocol::{
+    DEFAULT_WANT, Event, Held, Hello, Holder, MAX_LISTED, PeerId, PeerInfo, Pieces, Refusal,
+};
+
+/// A session's number, never used twice.
+pub type SessionId = u64;
+
+/// How much the registry takes in.
+#[derive(Debug, Clone)]
+pub struct RegistryLimits {
+    /// Torrents in the catalogue, and as many swarms again that are not.
+    pub torrents: usize,
+    /// Bytes of all metainfo files together. They are on disk, or in memory without `--data`.
+    pub metainfo_bytes: usize,
+    /// Members of one swarm. One more is answered but not added.
+    pub swarm_size: usize,
+    /// Members of one swarm that share an address: ports cost nothing, and one host could fill a swarm.
+    pub swarm_size_per_address: usize,
+    /// Members of all swarms that are known from announces.
+    pub announcers: usize,
+    /// Torrents that one session may be a member of.
+    pub torrents_per_session: usize,
+    /// Bytes of all the sets of pieces that sessions told.
+    pub set_bytes: usize,
+    /// How often announcers are asked to call. One that was not heard of for twice as long is gone.
+    pub interval: Duration,
+}
+
+impl Default for RegistryLimits {
+    fn default() -> Self {
+        RegistryLimits {
+            torrents: 100_000,
+            metainfo_bytes: 512 << 20,
+            swarm_size: 10_000,
+            swarm_size_per_address: 1000,
+            announcers: 1_000_000,
+            torrents_per_session: 50_000,
+            set_bytes: 256 << 20,
+            interval: Duration::from_secs(120),
+        }
+    }
+}
+
+/// How a peer ceased to hold a torrent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// It said goodbye.
+    Left,
+    /// It was not heard of for too long.
+    Silent,
+    /// Its connection broke.
+    Dropped,
+    /// It unpublished the torrent.
+    Withdrew,
+    /// It says that it does not hold any more what it held.
+    Lost,
+}
+
+impl Departure {
+    /// What is missing: `lacks` of `n_parts` pieces, from `first` on.
+    fn reason(self, (lacks, first): (u32, u32), n_parts: u32) -> String {
+        let what = match lacks {
+            1 => format!("the last holder of piece {first}"),
+            n if n == n_parts => format!("the last holder of all {n_parts} pieces"),
+            n => format!("the last holder of piece {first} and {} more", n - 1),
+        };
+        let verb = match self {
+            Departure::Left => "left",
+            Departure::Silent => "went silent",
+            Departure::Dropped => "dropped its connection",
+            Departure::Withdrew => "withdrew it",
+            Departure::Lost => "lost it",
+        };
+        format!("{what} {verb}")
+    }
+}
+
+/// How far a session has read the news.
+#[derive(Debug, Clone, Copy)]
+pub struct Read {
+    changes: Cursor,
+    offers: Cursor,
+}
+
+struct Session {
+    contact: Arc<Contact>,
+    torrents: HashSet<InfoHash>,
+}
+
+/// Totals, for the metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    pub sessions: usize,
+    pub torrents: usize,
+    pub available: usize,
+    pub swarms: usize,
+    pub seeds: usize,
+    pub peers: usize,
+    pub announcers: usize,
+}
+
+/// All that the tracker knows.
+pub struct Registry {
+    limits: RegistryLimits,
+    swarms: HashMap<InfoHash, Swarm>,
+    aliases: HashMap<InfoHash, InfoHash>,
+    /// The catalogue by name in lower case, and key.
+    names: BTreeMap<(String, String), InfoHash>,
+    sessions: HashMap<SessionId, Session>,
+    next_session: SessionId,
+    changes: News,
+    offers: News,
+    has_news: bool,
+    /// Bytes of the metainfo files in the catalogue.
+    metainfo_bytes: usize,
+    /// Bytes of the sets of pieces of all members.
+    memory: usize,
+    announcers: usize,
+    rng: fastrand::Rng,
+}
+
+impl Registry {
+    /// An empty registry. `seed` decides which peers are picked where there are too many.
+    pub fn new(limits: RegistryLimits, seed: u64) -> Registry {
+        Registry {
+            limits,
+            swarms: HashMap::new(),
+            aliases: HashMap::new(),
+            names: BTreeMap::new(),
+            sessions: HashMap::new(),
+            next_session: 1,
+            changes: News::default(),
+            offers: News::default(),
+            has_news: false,
+            metainfo_bytes: 0,
+            memory: 0,
+            announcers: 0,
+            rng: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Whether there has been news since this was last asked.
+    pub fn take_has_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// The hash under which the swarm of `hash` is kept.
+    fn primary(&self, hash: InfoHash) -> InfoHash {
+        self.aliases.get(&hash).copied().unwrap_or(hash)
+    }
+
+    /// Whether the torrent is in the catalogue.
+    pub fn knows(&self, hash: InfoHash) -> bool {
+        self.swarms.get(&self.primary(hash)).is_some_and(|swarm| swarm.facts().is_some())
+    }
+
+    /// The key of a torrent in the catalogue.
+    pub fn key(&self, hash: InfoHash) -> Option<String> {
+        Some(self.swarms.get(&hash)?.facts()?.key.clone())
+    }
+
+    /// Whether the catalogue takes another metainfo file of `len` bytes. Asked before the file is stored, outside of
+    /// the lock, so as many files as there are sessions may slip in beyond the limit.
+    ///
+    /// # Errors
+    /// When it is full.
+    pub fn has_room(&self, len: usize) -> Result<(), Refusal> {
+        let fits = self.names.len() < self.limits.torrents
+            && self.metainfo_bytes.saturating_add(len) <= self.limits.metainfo_bytes;
+        fits.then_some(())
+            .ok_or_else(|| Refusal::new("the catalogue is full: the tracker takes no more torrents"))
+    }
+
+    /// Puts a torrent into the catalogue whose metainfo is in the store. Swarms that announces made for its hashes
+    /// become one. Nothing happens if it is known.
+    pub fn catalogue(&mut self, torrent: &Torrent) {
+        let hash = torrent.info_hash();
+        if self.knows(hash) {
+            return;
+        }
+        let facts = Facts::of(torrent);
+        self.metainfo_bytes += facts.metainfo_len;
+        self.names.insert((facts.name.to_lowercase(), facts.key.clone()), hash);
+        let mut swarm = self.swarms.remove(&hash).unwrap_or_default();
+        for alias in torrent.wire_hashes().filter(|alias| *alias != hash) {
+            self.aliases.insert(alias, hash);
+            let mut other = self.swarms.remove(&alias).unwrap_or_default();
+            swarm.downloaded = swarm.downloaded.saturating_add(other.downloaded);
+            let known: Vec<Who> = other.members().keys().copied().collect();
+            for who in known {
+                let twice = swarm.members().contains_key(&who);
+                match other.part(who) {
+                    Some(_) if twice => self.announcers -= 1,
+                    Some(member) => swarm.join(who, member),
+                    None => {}
+                }
+            }
+        }
+        swarm.catalogue(facts);
+        self.changes.add(hash, &mut swarm.changed_at);
+        self.has_news = true;
+        self.swarms.insert(hash, swarm);
+    }
+
+    /// Takes in a session. Its news begin now; a mirror also hears of all offers that stand.
+    pub fn hello(&mut self, hello: &Hello, observed: IpAddr) -> (SessionId, Read) {
+        let id = self.next_session;
+        self.next_session += 1;
+        let contact = Arc::new(Contact {
+            peer_id: hello.peer_id,
+            place: Place::new(observed, &hello.addresses),
+            port: hello.port,
+            client: hello.client.chars().filter(|c| !c.is_control()).take(64).collect(),
+        });
+        self.sessions.insert(id, Session { contact, torrents: HashSet::new() });
+        let offers = if hello.mirror { Cursor::default() } else { self.offers.end() };
+        (id, Read { changes: self.changes.end(), offers })
+    }
+
+    /// Makes a session a member of a swarm of the catalogue.
+    ///
+    /// # Errors
+    /// When what it says it holds cannot be, or there are too many of something.
+    pub fn publish(
+        &mut self,
+        id: SessionId,
+        hash: InfoHash,
+        have: &Held,
+        offer: bool,
+    ) -> Result<(), Refusal> {
+        let hash = self.primary(hash);
+        let swarm = self.swarms.get(&hash).ok_or_else(|| unknown(&hash.to_string()))?;
+        let n_parts = swarm.facts().map_or(0, |facts| facts.n_parts);
+        let bits = have.bitfield(n_parts).ok_or_else(|| bad_ranges(n_parts))?;
+        let session = self.sessions.get(&id).ok_or_else(gone)?;
+        let is_new = !session.torrents.contains(&hash);
+        if is_new && session.torrents.len() >= self.limits.torrents_per_session {
+            return Err(Refusal::new("this session shares as many torrents as the tracker allows"));
+        }
+        if is_new && swarm.members().len() >= self.limits.swarm_size {
+            return Err(Refusal::new("the swarm of this torrent is full"));
+        }
+        if !bits.is_full() && self.memory + bits.as_bytes().len() > self.limits.set_bytes {
+            return Err(Refusal::new("the tracker follows as many unfinished downloads as it can"));
+        }
+        let contact = session.contact.clone();
+        let former: Vec<Who> = swarm
+            .members()
+            .iter()
+            .filter(|(who, member)| **who != Who::Session(id) && is_same_peer(&member.contact, &contact))
+            .map(|(who, _)| *who)
+            .collect();
+        self.change(hash, Departure::Lost, |swarm| {
+            // The same peer from before it lost its connection, or as an announcer: it would count twice.
+            former.iter().for_each(|who| drop(swarm.part(*who)));
+            let member =
+                Member { contact: contact.clone(), have: Have::from_bits(bits), heard: None, key: None };
+            swarm.join(Who::Session(id), member);
+        });
+        for who in former {
+            match who {
+                Who::Announcer(_) => self.announcers -= 1,
+                Who::Session(old) => {
+                    self.sessions.get_mut(&old).map(|session| session.torrents.remove(&hash));
+                }
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.torrents.insert(hash);
+        }
+        if offer {
+            self.offer(hash, contact.peer_id);
+        }
+        Ok(())
+    }
+
+    /// An offer stands until its maker withdraws it. To say it again is no news.
+    fn offer(&mut self, hash: InfoHash, by: PeerId) {
+        let Some(swarm) = self.swarms.get_mut(&hash) else { return };
+        if swarm.offer.replace(by) != Some(by) {
+            self.offers.add(hash, &mut swarm.offered_at);
+            self.has_news = true;
+        }
+    }
+
+    /// Notes that a session has finished pieces.
+    ///
+    /// # Errors
+    /// When it never published the torrent, or the pieces are not the torrent's.
+    pub fn finished(&mut self, id: SessionId, hash: InfoHash, ranges: &[Pieces]) -> Result<(), Refusal> {
+        let n_parts = self.facts(hash)?.n_parts;
+        if ranges.iter().any(|&(first, end)| first >= end || end > n_parts) {
+            return Err(bad_ranges(n_parts));
+        }
+        self.change(hash, Departure::Lost, |swarm| swarm.finished(Who::Session(id), ranges))
+            .unwrap_or(false)
+            .then_some(())
+            .ok_or_else(|| Refusal::new("this session has not published the torrent"))
+    }
+
+    /// Takes a session out of a swarm.
+    ///
+    /// # Errors
+    /// When it is no member.
+    pub fn unpublish(&mut self, id: SessionId, hash: InfoHash) -> Result<(), Refusal> {
+        let session = self.sessions.get_mut(&id).ok_or_else(gone)?;
+        if !session.torrents.remove(&hash) {
+            return Err(Refusal::new("this session has not published the torrent"));
+        }
+        let by = session.contact.peer_id;
+        if let Some(swarm) = self.swarms.get_mut(&hash)
+            && swarm.offer == Some(by)
+        {
+            swarm.offer = None;
+            self.offers.remove(&mut swarm.offered_at);
+        }
+        self.change(hash, Departure::Withdrew, |swarm| swarm.part(Who::Session(id)));
+        Ok(())
+    }
+
+    /// Ends a session.
+    pub fn leave(&mut self, id: SessionId, how: Departure) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        for hash in session.torrents {
+            self.change(hash, how, |swarm| swarm.part(Who::Session(id)));
+        }
+    }
+
+    /// Changes a swarm, and sees to what follows from it: news if it became available or ceased to be, and its end if
+    /// nobody is left in a swarm that is in no catalogue. `how` tells what became of a member that is not there any more.
+    fn change<T>(
+        &mut self,
+        hash: InfoHash,
+        how: Departure,
+        change: impl FnOnce(&mut Swarm) -> T,
+    ) -> Option<T> {
+        let swarm = self.swarms.get_mut(&hash)?;
+        let was_available = swarm.is_available();
+        let memory = swarm.memory();
+        let result = change(swarm);
+        self.memory = self.memory + swarm.memory() - memory;
+        let Some(n_parts) = swarm.facts().map(|facts| facts.n_parts) else {
+            if swarm.members().is_empty() {
+                self.swarms.remove(&hash);
+            }
+            return Some(result);
+        };
+        if was_available != swarm.is_available() {
+            swarm.gone = was_available.then(|| how.reason(swarm.lacks(), n_parts));
+            self.changes.add(hash, &mut swarm.changed_at);
+            if !was_available && swarm.offer.is_some() {
+                self.offers.add(hash, &mut swarm.offered_at);
+            }
+            self.has_news = true;
+        }
+        Some(result)
+    }
+
+    /// The next events for a session, up to `limit`.
+    pub fn news(&self, read: &mut Read, limit: usize) -> Vec<Event> {
+        let changes = std::iter::from_fn(|| self.changes.next(&mut read.changes));
+        let mut events: Vec<Event> = changes.filter_map(|hash| self.changed(hash)).take(limit).collect();
+        let offers = std::iter::from_fn(|| self.offers.next(&mut read.offers));
+        events.extend(offers.filter_map(|hash| self.offered(hash)).take(limit - events.len()));
+        events
+    }
+
+    fn changed(&self, hash: InfoHash) -> Option<Event> {
+        let swarm = self.swarms.get(&hash)?;
+        let entry = swarm.entry()?;
+        Some(match &swarm.gone {
+            None => Event::Added { entry },
+            Some(reason) => Event::Removed { key: entry.key, name: entry.name, reason: reason.clone() },
+        })
+    }
+
+    /// An offer is heard of only while it can be followed.
+    fn offered(&self, hash: InfoHash) -> Option<Event> {
+        let swarm = self.swarms.get(&hash).filter(|swarm| swarm.is_available())?;
+        Some(Event::Offered { entry: swarm.entry()?, by: swarm.offer? })
+    }
+
+    fn facts(&self, hash: InfoHash) -> Result<&Facts, Refusal> {
+        self.swarms.get(&hash).and_then(Swarm::facts).ok_or_else(|| unknown(&hash.to_string()))
+    }
+
+    /// The other members of a swarm.
+    ///
+    /// # Errors
+    /// When the torrent is not in the catalogue.
+    pub fn peers(
+        &mut self,
+        id: SessionId,
+        hash: InfoHash,
+        want: Option<usize>,
+    ) -> Result<Vec<PeerInfo>, Refusal> {
+        self.facts(hash)?;
+        let (Some(swarm), Some(asker)) = (self.swarms.get(&hash), self.sessions.get(&id)) else {
+            return Err(gone());
+        };
+        let want = want.unwrap_or(DEFAULT_WANT).min(MAX_LISTED);
+        let me = &asker.contact;
+        let picked =
+            swarm.pick(&me.place, want, &mut self.rng, |_, member| !is_same_peer(&member.contact, me));
+        Ok(picked
+            .into_iter()
+            .map(|(member, address)| {
+                let (have, n_parts) = swarm.progress(member);
+                member.contact.info(address, have, n_parts)
+            })
+            .collect())
+    }
+
+    /// The other sessions.
+    pub fn all_peers(&self, id: SessionId, want: Option<usize>) -> Vec<PeerInfo> {
+        let Some(asker) = self.sessions.get(&id) else { return Vec::new() };
+        let others = self.sessions.values().filter(|other| !is_same_peer(&other.contact, &asker.contact));
+        others
+            .filter_map(|other| {
+                let address = other.contact.address_for(&asker.contact.place)?;
+                Some(other.contact.info(address, 0, 0))
+            })
+            .take(want.unwrap_or(MAX_LISTED).min(MAX_LISTED))
+            .collect()
+    }
+
+    /// Who holds any of `pieces`, and which of them.
+    ///
+    /// # Errors
+    /// When the torrent is not in the catalogue, or the pieces are not the torrent's.
+    pub fn locate(&mut self, id: SessionId, hash: InfoHash, pieces: Pieces) -> Result<Vec<Holder>, Refusal> {
+        let n_parts = self.facts(hash)?.n_parts;
+        if pieces.0 >= pieces.1 || pieces.1 > n_parts {
+            return Err(bad_ranges(n_parts));
+        }
+        let (Some(swarm), Some(asker)) = (self.swarms.get(&hash), self.sessions.get(&id)) else {
+            return Err(gone());
+        };
+        let me = &asker.contact;
+        let holds = |member: &Member| match &member.have {
+            Have::All => true,
+            Have::Left(_) => false,
+            Have::Some(bits) => (pieces.0..pieces.1).any(|piece| bits.has(piece)),
+        };
+        let picked = swarm.pick(&me.place, DEFAULT_WANT, &mut self.rng, |_, member| {
+            !is_same_peer(&member.contact, me) && holds(member)
+        });
+        Ok(picked
+            .into_iter()
+            .map(|(member, address)| {
+                let (have, n_parts) = swarm.progress(member);
+                Holder {
+                    peer: member.contact.info(address, have, n_parts),
+                    ranges: member.have.within(pieces),
+                }
+            })
+            .collect())
+    }
+
+    /// Answers an announce that came from `from` (BEP 3).
+    ///
+    /// # Errors
+    /// When there are too many swarms.
+    pub fn announce(
+        &mut self,
+        announce: &Announce,
+        from: IpAddr,
+        now: Instant,
+    ) -> Result<AnnounceReply, Refusal> {
+        let hash = self.primary(announce.info_hash);
+        let asker = Place::new(from, &[]);
+        let who = Who::Announcer(SocketAddr::new(asker.observed(), announce.port));
+        if announce.event == AnnounceEvent::Stopped {
+            let parted = self.change(hash, Departure::Left, |swarm| swarm.part(who)).flatten();
+            self.announcers -= usize::from(parted.is_some());
+            return Ok(self.announce_reply(hash, &asker, Vec::new()));
+        }
+        let loose = self.swarms.len() - self.names.len();
+        if !self.swarms.contains_key(&hash) && loose >= self.limits.torrents {
+            return Err(Refusal::new("the tracker follows as many swarms as it can, try later"));
+        }
+        self.admit(hash, who, announce, &asker, now);
+        let is_seed = announce.left == 0;
+        let picked = self.swarms.get(&hash).map_or_else(Vec::new, |swarm| {
+            let want = announce.want.unwrap_or(DEFAULT_WANT).min(MAX_WANT);
+            swarm.pick(&asker, want, &mut self.rng, |other, member| {
+                other != who
+                    && member.contact.peer_id != announce.peer_id
+                    && !(is_seed && member.have.is_all())
+            })
+        });
+        let peers = picked
+            .into_iter()
+            .map(|(member, address)| AnnouncedPeer { peer_id: Some(member.contact.peer_id), address })
+            .collect();
+        Ok(self.announce_reply(hash, &asker, peers))
+    }
+
+    /// Notes an announcer as a member of the swarm, unless it is one already through its session or there is no room.
+    fn admit(&mut self, hash: InfoHash, who: Who, announce: &Announce, asker: &Place, now: Instant) {
+        let swarm = self.swarms.entry(hash).or_default();
+        let is_known = swarm.members().contains_key(&who);
+        let others = if is_known { Others::default() } else { Others::count(swarm, announce, asker) };
+        let is_full = swarm.members().len() >= self.limits.swarm_size
+            || others.at_address >= self.limits.swarm_size_per_address
+            || self.announcers >= self.limits.announcers;
+        let enters = is_known || !(others.has_session || is_full);
+        let contact = Arc::new(Contact {
+            peer_id: announce.peer_id,
+            place: asker.clone(),
+            port: announce.port,
+            client: String::new(),
+        });
+        let have = if announce.left == 0 { Have::All } else { Have::Left(announce.left) };
+        let member = Member { contact, have, heard: Some(now), key: announce.key.clone() };
+        let moved = self.change(hash, Departure::Lost, |swarm| {
+            let moved = others.moved.and_then(|old| swarm.part(old)).is_some();
+            let was_seed = swarm.members().get(&who).is_some_and(|member| member.have.is_all());
+            if announce.event == AnnounceEvent::Completed && !was_seed {
+                swarm.downloaded = swarm.downloaded.saturating_add(1);
+            }
+            if enters {
+                swarm.join(who, member);
+            }
+            moved
+        });
+        self.announcers -= usize::from(moved == Some(true));
+        self.announcers += usize::from(enters && !is_known);
+    }
+
+    fn announce_reply(&self, hash: InfoHash, asker: &Place, peers: Vec<AnnouncedPeer>) -> AnnounceReply {
+        let scraped = self.scraped(hash, hash);
+        let interval = u32::try_from(self.limits.interval.as_secs()).unwrap_or(u32::MAX).max(1);
+        AnnounceReply {
+            interval,
+            min_interval: Some((interval / 4).max(1)),
+            complete: scraped.map_or(0, |swarm| swarm.complete),
+            incomplete: scraped.map_or(0, |swarm| swarm.incomplete),
+            downloaded: scraped.map_or(0, |swarm| swarm.downloaded),
+            peers,
+            external_ip: Some(asker.observed()).filter(|ip| !ip.is_loopback()),
+            warning: None,
+        }
+    }
+
+    /// The numbers of the swarms that are known among `hashes` (BEP 48).
+    pub fn scrape(&self, hashes: &[InfoHash]) -> Vec<Scraped> {
+        hashes.iter().filter_map(|hash| self.scraped(self.primary(*hash), *hash)).collect()
+    }
+
+    fn scraped(&self, hash: InfoHash, asked: InfoHash) -> Option<Scraped> {
+        let swarm = self.swarms.get(&hash)?;
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Some(Scraped {
+            info_hash: asked,
+            complete: count(swarm.seeds()),
+            downloaded: swarm.downloaded,
+            incomplete: count(swarm.members().len() - swarm.seeds()),
+        })
+    }
+
+    /// The hashes of all swarms, for [`Registry::sweep`].
+    pub fn hashes(&self) -> Vec<InfoHash> {
+        self.swarms.keys().copied().collect()
+    }
+
+    /// Removes the announcers of these swarms that were not heard of for two intervals. The caller gives
+    /// a few swarms at a time, so that nobody waits long for the lock.
+    pub fn sweep(&mut self, hashes: &[InfoHash], now: Instant) {
+        let patience = self.limits.interval * 2;
+        for hash in hashes {
+            let Some(swarm) = self.swarms.get(hash) else { continue };
+            let is_silent = |member: &Member| {
+                member.heard.is_some_and(|heard| now.saturating_duration_since(heard) > patience)
+            };
+            let silent: Vec<Who> =
+                swarm.members().iter().filter(|(_, member)| is_silent(member)).map(|(who, _)| *who).collect();
+            self.announcers -= silent.len();
+            self.change(*hash, Departure::Silent, |swarm| {
+                silent.into_iter().for_each(|who| drop(swarm.part(who)));
+            });
+        }
+    }
+
+    /// Totals over everything.
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            sessions: self.sessions.len(),
+            torrents: self.names.len(),
+            swarms: self.swarms.len(),
+            announcers: self.announcers,
+            ..Census::default()
+        };
+        for swarm in self.swarms.values() {
+            census.available += usize::from(swarm.facts().is_some() && swarm.is_available());
+            census.seeds += swarm.seeds();
+            census.peers += swarm.members().len() - swarm.seeds();
+        }
+        census
+    }
+}
+
+/// What a new announcer finds in its swarm.
+#[derive(Default)]
+struct Others {
+    /// It has a session, which tells more.
+    has_session: bool,
+    /// Members at its address.
+    at_address: usize,
+    /// Itself, at its former address.
+    moved: Option<Who>,
+}
+
+impl Others {
+    fn count(swarm: &Swarm, announce: &Announce, asker: &Place) -> Others {
+        let mut others = Others::default();
+        for (who, member) in swarm.members() {
+            let same_id = member.contact.peer_id == announce.peer_id;
+            let place = &member.contact.place;
+            others.at_address += usize::from(place.observed() == asker.observed());
+            match who {
+                Who::Session(_) => others.has_session |= same_id && place.observed() == asker.observed(),
+                Who::Announcer(address) => {
+                    let same_key = announce.key.is_some() && member.key == announce.key;
+                    // A client on both families announces from two addresses, and has not moved.
+                    if same_id && same_key && address.is_ipv4() == asker.observed().is_ipv4() {
+                        others.moved = Some(*who);
+                    }
+                }
+            }
+        }
+        others
+    }
+}
+
+/// Whether two contacts are one peer: it calls itself the same and calls from the same address. The address keeps a
+/// stranger from taking somebody's place.
+fn is_same_peer(a: &Contact, b: &Contact) -> bool {
+    a.peer_id == b.peer_id && a.place.observed() == b.place.observed()
+}
+
+fn unknown(text: &str) -> Refusal {
+    Refusal::new(format!("no torrent is known by the name or key `{text}`"))
+}
+
+fn bad_ranges(n_parts: u32) -> Refusal {
+    Refusal::new(format!("pieces must be ranges [first, end] with first < end, and end at most {n_parts}"))
+}
+
+fn gone() -> Refusal {
+    Refusal::new("this session has ended")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! Finding torrents in the catalogue: by words, by key, by name. Pure.
+
+use crate::torrent::InfoHash;
+use crate::tracker::protocol::{Entry, Found, MAX_LISTED, Refusal};
+
+use super::swarm::{Facts, Swarm};
+use super::{Registry, unknown};
+
+/// The fewest digits of a key that may stand for it.
+const MIN_PREFIX: usize = 6;
+
+impl Registry {
+    /// The part of the catalogue whose names hold every one of `words`, in the order of names.
+    pub fn search(&self, words: &str, all: bool, skip: usize) -> Found {
+        let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
+        let matches = self
+            .names
+            .iter()
+            .filter(|((name, _), _)| words.iter().all(|word| name.contains(word.as_str())))
+            .filter_map(|(_, hash)| self.swarms.get(hash))
+            .filter(|swarm| all || swarm.is_available());
+        let mut found = Found::default();
+        for swarm in matches.skip(skip) {
+            if found.entries.len() < MAX_LISTED {
+                found.entries.extend(swarm.entry());
+            } else {
+                found.more += 1;
+            }
+        }
+        found
+    }
+
+    /// The torrent that `text` names: its key or the beginning of one, its name, or its name without the extension.
+    ///
+    /// # Errors
+    /// When there is none, or several; then they are the refusal's choices.
+    pub fn resolve(&self, text: &str) -> Result<InfoHash, Refusal> {
+        if let Some(hash) = text.parse().ok().map(|hash| self.primary(hash)).filter(|hash| self.knows(*hash))
+        {
+            return Ok(hash);
+        }
+        let prefix = text.to_ascii_lowercase();
+        let is_prefix = prefix.len() >= MIN_PREFIX && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let readings: [&dyn Fn(&Facts) -> bool; 3] =
+            [&|facts| facts.name == text, &|facts| is_prefix && facts.key.starts_with(&prefix), &|facts| {
+                facts.stem() == text
+            }];
+        for reading in readings {
+            let mut fitting = self.swarms.iter().filter(|(_, swarm)| swarm.facts().is_some_and(reading));
+            match (fitting.next(), fitting.next()) {
+                (None, _) => {}
+                (Some((hash, _)), None) => return Ok(*hash),
+                (Some(first), Some(second)) => {
+                    return Err(choices(text, [first, second].into_iter().chain(fitting)));
+                }
+            }
+        }
+        Err(unknown(text))
+    }
+}
+
+fn choices<'a>(text: &str, swarms: impl Iterator<Item = (&'a InfoHash, &'a Swarm)>) -> Refusal {
+    let mut choices: Vec<Entry> = swarms.filter_map(|(_, swarm)| swarm.entry()).take(MAX_LISTED).collect();
+    choices.sort_by(|a, b| (&a.name, &a.key).cmp(&(&b.name, &b.key)));
+    let keys: Vec<&str> = choices.iter().take(10).map(|entry| entry.key.as_str()).collect();
+    let message = format!("`{text}` is {} torrents; give one of the keys {}", choices.len(), keys.join(", "));
+    Refusal { message, choices }
+}

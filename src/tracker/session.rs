@@ -1,0 +1,390 @@
+//! One session: JSON lines over a connection that stays open. Runs on the connection's own thread `client-N`; takes the
+//! registry's lock for one question at a time.
+//!
+//! Nothing that a peer does makes another one wait. It is answered in the order of its requests, and as long as it does
+//! not read its answers its requests are not read either ([`HIGH_WATER`]), so what is kept for it is bounded by that,
+//! one answer, and the shared budget for big lines. News wait for it in the registry. A peer that has not
+//! taken a byte for the time of `limits.stall` is dropped.
+
+use std::time::Instant;
+
+use crate::mailbox::Interest;
+use crate::torrent::Torrent;
+
+use super::budget::Share;
+use super::connection::{Connection, End};
+use super::lines::Lines;
+use super::protocol::{
+    Answer, Call, Hello, MAX_FIRST_LINE, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request,
+};
+use super::registry::{Departure, Read, SessionId};
+use super::shared::{ConnectionId, Shared};
+
+/// As long as more bytes than this wait to be sent, nothing more is read, answered or told.
+const HIGH_WATER: usize = 64 << 10;
+
+/// What a connection may hold without asking the budget.
+const FREE: usize = 2 * HIGH_WATER;
+
+/// About what a thousand entries with long names take, in bytes.
+const LISTING: usize = 512 << 10;
+
+const SHORT_OF_MEMORY: &str = "the tracker is short of memory for long lines, try again later";
+
+/// How many events are taken from the registry at once.
+const NEWS_AT_ONCE: usize = 64;
+
+/// Serves a session until it ends, one way or another.
+pub fn serve(shared: &Shared, connection: &mut Connection, door: ConnectionId) {
+    let now = Instant::now();
+    let mut session = Session {
+        shared,
+        connection,
+        door,
+        member: None,
+        lines: Lines::default(),
+        out: Vec::new(),
+        sent: 0,
+        big: shared.budget.share(),
+        started: now,
+        heard: now,
+        line_begun: now,
+        progressed: now,
+        news_left: false,
+    };
+    let how = loop {
+        if let Err(how) = session.turn() {
+            break how;
+        }
+    };
+    session.end(how);
+}
+
+/// How a session ends.
+enum Over {
+    /// It said `leave`, and is answered.
+    Left,
+    /// It is told why it is turned away.
+    TurnedAway(&'static str),
+    Silent,
+    Behind,
+    Dropped,
+}
+
+impl From<End> for Over {
+    fn from(_: End) -> Self {
+        Over::Dropped
+    }
+}
+
+struct Session<'a> {
+    shared: &'a Shared,
+    connection: &'a mut Connection,
+    door: ConnectionId,
+    /// Once it said hello.
+    member: Option<(SessionId, Read)>,
+    lines: Lines,
+    /// Bytes to send, and how many of them are sent.
+    out: Vec<u8>,
+    sent: usize,
+    big: Share,
+    started: Instant,
+    /// When the last byte came in.
+    heard: Instant,
+    /// When the line began that has not ended.
+    line_begun: Instant,
+    /// When the socket last took a byte, or had none to take.
+    progressed: Instant,
+    /// More news are there than were taken.
+    news_left: bool,
+}
+
+impl Session<'_> {
+    fn turn(&mut self) -> Result<(), Over> {
+        if self.shared.is_stopping() {
+            return Err(Over::Dropped);
+        }
+        self.receive()?;
+        self.answer_all()?;
+        self.tell_news();
+        self.flush()?;
+        self.check_times(Instant::now())?;
+        self.wait()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.out.len() - self.sent > HIGH_WATER
+    }
+
+    /// Reads what is there, up to 64 KiB, then looks for lines again.
+    fn receive(&mut self) -> Result<(), Over> {
+        let mut chunk = [0; 16 << 10];
+        for _ in 0..4 {
+            if self.is_congested() || self.lines.has_line() {
+                return Ok(());
+            }
+            let n = self.connection.read(&mut chunk)?;
+            if n == 0 {
+                return Ok(());
+            }
+            self.heard = Instant::now();
+            if self.lines.is_empty() {
+                self.line_begun = self.heard;
+            }
+            self.lines.push(&chunk[..n]);
+            self.check_length()?;
+        }
+        Ok(())
+    }
+
+    fn check_length(&mut self) -> Result<(), Over> {
+        let limit = if self.member.is_some() { MAX_LINE } else { MAX_FIRST_LINE };
+        if self.lines.len() > limit && !self.lines.has_line() {
+            return Err(Over::TurnedAway("the line is too long"));
+        }
+        match self.make_room(0) {
+            true => Ok(()),
+            false => Err(Over::TurnedAway(SHORT_OF_MEMORY)),
+        }
+    }
+
+    /// Takes from the budget what this session holds now and will hold with `more` bytes to send.
+    fn make_room(&mut self, more: usize) -> bool {
+        let needed = self.lines.len() + self.out.len() + more;
+        self.big.resize(needed.saturating_sub(FREE))
+    }
+
+    fn answer_all(&mut self) -> Result<(), Over> {
+        while !self.is_congested() {
+            let Some(line) = self.lines.next_line() else { return Ok(()) };
+            if line.is_empty() {
+                self.out.push(b'\n'); // alive, too
+                continue;
+            }
+            let call = Call::parse(line);
+            self.line_begun = Instant::now();
+            self.shared.metrics.session_requests.add();
+            let (id, result, leaves) = match call {
+                Ok(Call { id, request }) => {
+                    let leaves = matches!(request, Request::Leave {});
+                    (Some(id), self.answer(request), leaves)
+                }
+                Err(bad) => (bad.id, Err(Refusal::new(bad.message)), false),
+            };
+            let leaves = leaves && result.is_ok();
+            if result.is_err() {
+                self.shared.metrics.session_errors.add();
+            }
+            self.out.extend_from_slice(Answer::Reply { id, result }.line().as_bytes());
+            if leaves {
+                return Err(Over::Left);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Reply, Refusal> {
+        let Some((id, _)) = self.member else {
+            return match request {
+                Request::Hello(hello) => Ok(self.hello(&hello)),
+                _ => Err(Refusal::new("say hello first")),
+            };
+        };
+        let lists = matches!(request, Request::Search(_) | Request::List(_) | Request::Peers { .. });
+        if lists && !self.make_room(LISTING) {
+            return Err(short_of_memory());
+        }
+        let shared = self.shared;
+        match request {
+            Request::Hello(_) => Err(Refusal::new("this session has said hello already")),
+            Request::Publish(publish) => self.publish(id, &publish),
+            Request::Search(ask) => {
+                Ok(Reply::Search(shared.registry(|r| r.search(&ask.words, ask.all, ask.skip))))
+            }
+            Request::List(ask) => Ok(Reply::List(shared.registry(|r| r.search("", ask.all, ask.skip)))),
+            Request::Torrent { key } => self.torrent(&key),
+            Request::Locate { key, first, end } => {
+                let holders = shared.registry(|r| r.locate(id, r.resolve(&key)?, (first, end)))?;
+                Ok(Reply::Locate { holders })
+            }
+            Request::Have { key, ranges } => {
+                shared.registry(|r| r.finished(id, r.resolve(&key)?, &ranges))?;
+                Ok(Reply::Have {})
+            }
+            Request::Peers { key: Some(key), want } => {
+                let peers = shared.registry(|r| r.peers(id, r.resolve(&key)?, want))?;
+                Ok(Reply::Peers { peers })
+            }
+            Request::Peers { key: None, want } => {
+                Ok(Reply::Peers { peers: shared.registry(|r| r.all_peers(id, want)) })
+            }
+            Request::Unpublish { key } => {
+                shared.registry(|r| r.unpublish(id, r.resolve(&key)?))?;
+                Ok(Reply::Unpublish {})
+            }
+            Request::Leave {} => Ok(Reply::Leave {}),
+        }
+    }
+
+    fn hello(&mut self, hello: &Hello) -> Reply {
+        let remote = self.connection.remote();
+        self.shared.metrics.sessions.add();
+        self.member = Some(self.shared.registry(|registry| registry.hello(hello, remote)));
+        self.shared.subscribe(self.door);
+        self.news_left = true; // the offers that stand, for a mirror
+        log::debug!("session of {} at {remote}: {}", hello.peer_id, hello.client);
+        let keep_alive = self.shared.limits.silence / 3;
+        Reply::Hello {
+            address: remote,
+            keep_alive_ms: u64::try_from(keep_alive.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn publish(&mut self, id: SessionId, publish: &Publish) -> Result<Reply, Refusal> {
+        let torrent = Torrent::parse(&publish.torrent.0).map_err(|error| Refusal::new(error.to_string()))?;
+        if publish.have.bitfield(torrent.geometry().piece_count()).is_none() {
+            return Err(Refusal::new("`have` names pieces that the torrent does not have"));
+        }
+        self.shared.keep(&torrent)?;
+        self.shared.registry(|registry| {
+            registry.catalogue(&torrent);
+            registry.publish(id, torrent.info_hash(), &publish.have, publish.offer)
+        })?;
+        Ok(Reply::Publish { key: torrent.key() })
+    }
+
+    fn torrent(&mut self, key: &str) -> Result<Reply, Refusal> {
+        let key = self.shared.registry(|registry| {
+            let hash = registry.resolve(key)?;
+            registry.key(hash).ok_or_else(|| Refusal::new("the torrent is not known any more"))
+        })?;
+        let bytes = self.shared.store.get(&key).map_err(|error| {
+            log::error!("cannot read the torrent {key}: {error}");
+            Refusal::new(format!("the tracker cannot read the torrent {key}: {error}"))
+        })?;
+        let length = bytes.len().div_ceil(3) * 4;
+        if length > MAX_LINE {
+            return Err(Refusal::new(format!(
+                "the torrent is too large for a line, fetch /torrents/{key}.torrent"
+            )));
+        }
+        match self.make_room(length) {
+            true => Ok(Reply::Torrent { key, torrent: Metainfo(bytes) }),
+            false => Err(short_of_memory()),
+        }
+    }
+
+    fn tell_news(&mut self) {
+        self.news_left = false;
+        if self.is_congested() {
+            return; // they are still there when it has read what it got
+        }
+        let Some((_, read)) = &mut self.member else { return };
+        let events = self.shared.registry(|registry| registry.news(read, NEWS_AT_ONCE));
+        self.news_left = events.len() == NEWS_AT_ONCE;
+        for event in events {
+            self.shared.metrics.events.add();
+            self.out.extend_from_slice(Answer::Event(event).line().as_bytes());
+        }
+    }
+
+    /// Sends as much as the socket takes.
+    fn flush(&mut self) -> Result<(), Over> {
+        while self.sent < self.out.len() {
+            let n = self.connection.write(&self.out[self.sent..])?;
+            if n == 0 {
+                self.out.drain(..self.sent);
+                self.sent = 0;
+                return Ok(());
+            }
+            self.sent += n;
+            self.progressed = Instant::now();
+        }
+        self.progressed = Instant::now();
+        self.sent = 0;
+        if self.out.capacity() > FREE {
+            self.out = Vec::new();
+        } else {
+            self.out.clear();
+        }
+        self.make_room(0);
+        Ok(())
+    }
+
+    fn check_times(&mut self, now: Instant) -> Result<(), Over> {
+        let limits = &self.shared.limits;
+        if self.member.is_none() && now >= self.started + limits.greeting {
+            return Err(Over::TurnedAway("say hello sooner"));
+        }
+        if now >= self.heard + limits.silence && !self.is_congested() {
+            return Err(Over::Silent);
+        }
+        if !self.lines.is_empty() && !self.is_congested() && now >= self.line_begun + limits.line {
+            return Err(Over::TurnedAway("the line took too long"));
+        }
+        if !self.out.is_empty() && now >= self.progressed + limits.stall {
+            return Err(Over::Behind);
+        }
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do. The only place of a session that does.
+    fn wait(&mut self) -> Result<(), Over> {
+        let is_congested = self.is_congested();
+        if !is_congested && (self.news_left || self.lines.has_line()) {
+            return Ok(());
+        }
+        let limits = &self.shared.limits;
+        let mut until =
+            if is_congested { self.progressed + limits.stall } else { self.heard + limits.silence };
+        if self.member.is_none() {
+            until = until.min(self.started + limits.greeting);
+        }
+        if !self.lines.is_empty() {
+            until = until.min(self.line_begun + limits.line);
+        }
+        if !self.out.is_empty() {
+            until = until.min(self.progressed + limits.stall);
+        }
+        let interest = Interest { readable: !is_congested, writable: !self.out.is_empty() };
+        self.connection.wait(interest, until)?;
+        Ok(())
+    }
+
+    /// Takes the session out of the registry first, so that others hear at once, and then says goodbye.
+    fn end(mut self, how: Over) {
+        let departure = match how {
+            Over::Left => Departure::Left,
+            Over::Silent => Departure::Silent,
+            Over::TurnedAway(_) | Over::Behind | Over::Dropped => Departure::Dropped,
+        };
+        // A tracker that stops has no news: the peers are there still.
+        if let Some((id, _)) = self.member.take()
+            && !self.shared.is_stopping()
+        {
+            self.shared.registry(|registry| registry.leave(id, departure));
+        }
+        let metrics = &self.shared.metrics;
+        let why = match how {
+            Over::Left => None,
+            Over::TurnedAway(why) => Some(why),
+            Over::Silent => {
+                metrics.sessions_silent.add();
+                Some("nothing was heard for too long")
+            }
+            Over::Behind => return metrics.sessions_behind.add(),
+            Over::Dropped => return,
+        };
+        self.lines.clear();
+        if let Some(why) = why {
+            metrics.session_errors.add();
+            let last = Answer::Reply { id: None, result: Err(Refusal::new(why)) };
+            self.out.extend_from_slice(last.line().as_bytes());
+        }
+        self.connection.farewell(&self.out[self.sent..]);
+    }
+}
+
+fn short_of_memory() -> Refusal {
+    Refusal::new(SHORT_OF_MEMORY)
+}

@@ -1,0 +1,150 @@
+//! What the tracker's threads share, and all its locks:
+//!
+//! | lock | what it guards | held for |
+//! |---|---|---|
+//! | `registry` | swarms, sessions, catalogue | one question or one change, in memory |
+//! | `doors` | how to wake each connection's thread, connections per address | one look |
+//! | the store's | metainfo files, only without a folder | one copy |
+//!
+//! No thread holds two of them, and none is held over a socket, the disk or a channel.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::mailbox::Mailbox;
+use crate::torrent::Torrent;
+
+use super::Limits;
+use super::budget::Budget;
+use super::metrics::Metrics;
+use super::protocol::Refusal;
+use super::registry::Registry;
+use super::store::Store;
+
+/// Wakes a thread that waits; nothing is ever put into it.
+pub type Waker = Mailbox<()>;
+
+/// A connection's number, never used twice.
+pub type ConnectionId = u64;
+
+/// The tracker as its threads see it.
+pub struct Shared {
+    pub limits: Limits,
+    pub store: Store,
+    pub metrics: Metrics,
+    pub budget: Arc<Budget>,
+    pub started: Instant,
+    registry: Mutex<Registry>,
+    doors: Mutex<HashMap<ConnectionId, Door>>,
+    /// The thread `events`, to be woken when there is news.
+    herald: Waker,
+    stopping: AtomicBool,
+}
+
+/// Where to knock for a connection's thread.
+struct Door {
+    mailbox: Waker,
+    remote: IpAddr,
+    wants_news: bool,
+}
+
+impl Shared {
+    pub fn new(limits: Limits, store: Store, registry: Registry, herald: Waker) -> Shared {
+        Shared {
+            store,
+            metrics: Metrics::default(),
+            budget: Budget::new(limits.line_bytes),
+            started: Instant::now(),
+            registry: Mutex::new(registry),
+            doors: Mutex::new(HashMap::new()),
+            herald,
+            stopping: AtomicBool::new(false),
+            limits,
+        }
+    }
+
+    /// Asks or changes the registry, and has the sessions told if there is news.
+    pub fn registry<T>(&self, work: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut registry = self.registry.lock();
+        let result = work(&mut registry);
+        let has_news = registry.take_has_news();
+        drop(registry);
+        if has_news {
+            self.herald.wake();
+        }
+        result
+    }
+
+    /// Stores a torrent that is not in the catalogue. When this returns it is on disk.
+    ///
+    /// # Errors
+    /// When the catalogue is full or the disk fails.
+    pub fn keep(&self, torrent: &Torrent) -> Result<(), Refusal> {
+        let hash = torrent.info_hash();
+        let is_known = self.registry(|registry| match registry.knows(hash) {
+            true => Ok(true),
+            false => registry.has_room(torrent.bytes().len()).map(|()| false),
+        })?;
+        if is_known {
+            return Ok(());
+        }
+        self.store.put(torrent).map_err(|error| {
+            log::error!("cannot keep {}: {error}", torrent.key());
+            Refusal::new(format!("the tracker cannot keep the torrent: {error}"))
+        })
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Tells every thread to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.herald.wake();
+        self.wake_if(|_| true);
+    }
+
+    /// Lets a connection in, if there is room for it.
+    pub fn enter(&self, id: ConnectionId, remote: IpAddr, mailbox: Waker) -> bool {
+        let mut doors = self.doors.lock();
+        let same_address = doors.values().filter(|door| door.remote == remote).count();
+        let fits =
+            doors.len() < self.limits.connections && same_address < self.limits.connections_per_address;
+        if fits {
+            doors.insert(id, Door { mailbox, remote, wants_news: false });
+        }
+        fits
+    }
+
+    pub fn exit(&self, id: ConnectionId) {
+        self.doors.lock().remove(&id);
+    }
+
+    /// From now on this connection is woken when there is news.
+    pub fn subscribe(&self, id: ConnectionId) {
+        if let Some(door) = self.doors.lock().get_mut(&id) {
+            door.wants_news = true;
+        }
+    }
+
+    /// Wakes all that subscribed.
+    pub fn spread_news(&self) {
+        self.wake_if(|door| door.wants_news);
+    }
+
+    pub fn connections(&self) -> usize {
+        self.doors.lock().len()
+    }
+
+    fn wake_if(&self, wanted: impl Fn(&Door) -> bool) {
+        let doors: Vec<Waker> =
+            self.doors.lock().values().filter(|door| wanted(door)).map(|door| door.mailbox.clone()).collect();
+        doors.iter().for_each(Waker::wake);
+    }
+}

@@ -1,0 +1,220 @@
+//! The metainfo files of the catalogue. With `--data` they are in a folder, `KEY.torrent` each, beside a list of them
+//! for people and other programs, `search_content.txt`; else in memory.
+//!
+//! A file is written under a temporary name, synced, renamed, and the folder synced, so that after a crash it is there
+//! in full or not at all. [`Store::put`] returns when that is done, on the thread that calls it. The list is written by the
+//! thread `store`, which takes all that is waiting into one rewrite; it is made anew from the folder at every start, so a
+//! crash before it is written loses nothing.
+//!
+//! One lock, `memory`, only without a folder. The folder itself needs none: files are replaced as a whole. A second
+//! tracker is kept out by a lock on the file `.lock`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+
+use crate::threads;
+use crate::torrent::Torrent;
+
+use super::registry::Facts;
+
+const LIST: &str = "search_content.txt";
+
+/// How many listings may wait for the thread `store`. Whoever publishes one more waits for the disk a little longer.
+const WAITING: usize = 1024;
+
+/// Why a folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot use the data folder {}: {source}", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("the data folder {} is in use by another tracker", path.display())]
+    InUse { path: PathBuf },
+}
+
+/// Where metainfo files are kept.
+pub struct Store {
+    place: Place,
+}
+
+enum Place {
+    Memory(Mutex<HashMap<String, Arc<[u8]>>>),
+    Folder { path: PathBuf, listings: Option<Sender<Listing>>, writer: Option<JoinHandle<()>>, _lock: File },
+}
+
+/// A torrent's line in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Listing {
+    key: String,
+    line: String,
+}
+
+impl Listing {
+    fn of(facts: &Facts) -> Listing {
+        let line = format!("Name : {} type: {} tor : {}.torrent\n", facts.stem(), facts.kind, facts.key);
+        Listing { key: facts.key.clone(), line }
+    }
+}
+
+impl Store {
+    /// A store in memory, which ends with the tracker.
+    pub fn in_memory() -> Store {
+        Store { place: Place::Memory(Mutex::new(HashMap::new())) }
+    }
+
+    /// A store in the folder `path`, which is made if need be, and the torrents that are in it. Files that are no
+    /// torrents are passed over with a warning.
+    ///
+    /// # Errors
+    /// When the folder cannot be read and written, or another tracker uses it.
+    pub fn open(path: &Path) -> Result<(Store, Vec<Torrent>), StoreError> {
+        let failed = |source| StoreError::Folder { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(failed)?;
+        let lock = File::create(path.join(".lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let torrents = load(path).map_err(failed)?;
+        let list: BTreeMap<String, String> = torrents
+            .iter()
+            .map(|torrent| Listing::of(&Facts::of(torrent)))
+            .map(|listing| (listing.key, listing.line))
+            .collect();
+        write_list(path, &list).map_err(failed)?;
+        let (listings, waiting) = crossbeam_channel::bounded(WAITING);
+        let folder = path.to_owned();
+        let writer = threads::spawn("store", move || keep_list(&folder, list, &waiting)).map_err(failed)?;
+        let place = Place::Folder {
+            path: path.to_owned(),
+            listings: Some(listings),
+            writer: Some(writer),
+            _lock: lock,
+        };
+        Ok((Store { place }, torrents))
+    }
+
+    /// Keeps a torrent. With a folder it is on disk when this returns.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn put(&self, torrent: &Torrent) -> io::Result<()> {
+        match &self.place {
+            Place::Memory(files) => {
+                files.lock().insert(torrent.key(), torrent.bytes().into());
+            }
+            Place::Folder { path, listings, .. } => {
+                let facts = Facts::of(torrent);
+                replace(path, &file_name(&facts.key), torrent.bytes())?;
+                if let Some(listings) = listings {
+                    // Fails only when the writer is gone, which ends the process.
+                    let _ = listings.send(Listing::of(&facts));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The metainfo file of a torrent that was put. `key` must come from the catalogue, not from a peer.
+    ///
+    /// # Errors
+    /// Those of the disk; `NotFound` if it is not there.
+    pub fn get(&self, key: &str) -> io::Result<Vec<u8>> {
+        match &self.place {
+            Place::Memory(files) => {
+                let bytes = files.lock().get(key).cloned();
+                bytes.map(|bytes| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
+            }
+            Place::Folder { path, .. } => fs::read(path.join(file_name(key))),
+        }
+    }
+}
+
+impl Drop for Store {
+    /// Waits until the list is written.
+    fn drop(&mut self) {
+        if let Place::Folder { listings, writer, .. } = &mut self.place {
+            listings.take();
+            if let Some(writer) = writer.take() {
+                let _ = writer.join(); // its panic has ended the process
+            }
+        }
+    }
+}
+
+fn file_name(key: &str) -> String {
+    format!("{key}.torrent")
+}
+
+/// Reads all torrents in the folder. One under another name than its key, put there by hand, gets a copy under its key.
+fn load(path: &Path) -> io::Result<Vec<Torrent>> {
+    let mut torrents: BTreeMap<String, Torrent> = BTreeMap::new();
+    for entry in fs::read_dir(path)? {
+        let file = entry?.path();
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("tmp") => fs::remove_file(&file)?, // left by a crash, never acknowledged
+            Some("torrent") => match Torrent::read(&file) {
+                Ok(torrent) => {
+                    torrents.insert(torrent.key(), torrent);
+                }
+                Err(error) => log::warn!("left out {}: {error}", file.display()),
+            },
+            _ => {}
+        }
+    }
+    for (key, torrent) in &torrents {
+        if !path.join(file_name(key)).exists() {
+            replace(path, &file_name(key), torrent.bytes())?;
+        }
+    }
+    Ok(torrents.into_values().collect())
+}
+
+/// The thread `store`.
+fn keep_list(path: &Path, mut list: BTreeMap<String, String>, waiting: &Receiver<Listing>) {
+    while let Ok(first) = waiting.recv() {
+        for Listing { key, line } in std::iter::once(first).chain(waiting.try_iter()) {
+            list.insert(key, line);
+        }
+        if let Err(error) = write_list(path, &list) {
+            log::error!(
+                "cannot write {}: {error}; will try again at the next publish",
+                path.join(LIST).display()
+            );
+        }
+    }
+}
+
+fn write_list(path: &Path, list: &BTreeMap<String, String>) -> io::Result<()> {
+    let mut lines: Vec<&str> = list.values().map(String::as_str).collect();
+    lines.sort_unstable();
+    replace(path, LIST, lines.concat().as_bytes())
+}
+
+/// Puts `bytes` into the file `name` of `folder` so that after a crash the file is the old or the new one. Two threads
+/// may do so at the same time; the later one wins.
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = folder.join(format!("{name}.{:016x}.tmp", fastrand::u64(..)));
+    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, folder.join(name)));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary); // the first error is the one to tell
+    }
+    written?;
+    File::open(folder)?.sync_all()
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,492 @@
+//! Metainfo that is broken, hostile, or no metainfo at all: each gets one clear sentence, and none a panic.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use proptest::prelude::*;
+use shoal::bencode::{self, Value};
+use shoal::hash;
+use shoal::torrent::{Format, MAX_METAINFO_LEN, MAX_PIECES, Torrent};
+
+/// A bencoded value that can be taken apart and changed.
+#[derive(Clone)]
+enum Ben {
+    Int(i64),
+    Text(Vec<u8>),
+    List(Vec<Ben>),
+    Dict(BTreeMap<Vec<u8>, Ben>),
+    /// Bencoded already, or meant to be wrong.
+    Raw(Vec<u8>),
+}
+
+impl Ben {
+    fn write(&self, out: &mut Vec<u8>) {
+        let text = |bytes: &[u8]| [format!("{}:", bytes.len()).as_bytes(), bytes].concat();
+        match self {
+            Ben::Int(number) => out.extend(format!("i{number}e").bytes()),
+            Ben::Text(bytes) => out.extend(text(bytes)),
+            Ben::List(items) => {
+                out.push(b'l');
+                items.iter().for_each(|item| item.write(out));
+                out.push(b'e');
+            }
+            Ben::Dict(items) => {
+                out.push(b'd');
+                for (key, item) in items {
+                    out.extend(text(key));
+                    item.write(out);
+                }
+                out.push(b'e');
+            }
+            Ben::Raw(bytes) => out.extend(bytes),
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        out
+    }
+
+    /// The same with the value at `path` (keys, parted by `|`) replaced, or taken away.
+    fn with(mut self, path: &str, value: Option<Ben>) -> Ben {
+        let (folders, key) =
+            path.rsplit_once('|').map_or((None, path), |(folders, key)| (Some(folders), key));
+        let mut at = &mut self;
+        for key in folders.into_iter().flat_map(|folders| folders.split('|')) {
+            let Ben::Dict(items) = at else { panic!("no dictionary on the way to {path}") };
+            at = items.get_mut(key.as_bytes()).unwrap();
+        }
+        let Ben::Dict(items) = at else { panic!("no dictionary at {path}") };
+        match value {
+            Some(value) => items.insert(key.into(), value),
+            None => items.remove(key.as_bytes()),
+        };
+        self
+    }
+
+    fn set(self, path: &str, value: Ben) -> Ben {
+        self.with(path, Some(value))
+    }
+
+    fn without(self, path: &str) -> Ben {
+        self.with(path, None)
+    }
+}
+
+fn text(bytes: impl AsRef<[u8]>) -> Ben {
+    Ben::Text(bytes.as_ref().to_vec())
+}
+
+fn dict<const N: usize>(items: [(&str, Ben); N]) -> Ben {
+    Ben::Dict(items.into_iter().map(|(key, item)| (key.into(), item)).collect())
+}
+
+fn list<const N: usize>(items: [Ben; N]) -> Ben {
+    Ben::List(items.into())
+}
+
+fn names(names: &[&str]) -> Ben {
+    Ben::List(names.iter().map(text).collect())
+}
+
+fn file(path: Ben, len: i64) -> Ben {
+    dict([("length", Ben::Int(len)), ("path", path)])
+}
+
+fn pad(len: i64) -> Ben {
+    dict([("attr", text("p")), ("length", Ben::Int(len)), ("path", names(&[".pad", "x"]))])
+}
+
+const PIECE: i64 = 16_384;
+
+/// One file of 40,000 bytes in three pieces.
+fn v1_single() -> Ben {
+    let info = dict([
+        ("length", Ben::Int(40_000)),
+        ("name", text("file.bin")),
+        ("piece length", Ben::Int(PIECE)),
+        ("pieces", text([7; 60])),
+    ]);
+    dict([("announce", text("http://t/announce")), ("info", info)])
+}
+
+/// `a/one` of 10,000 bytes and `two` of 30,000.
+fn v1_folder() -> Ben {
+    with_files([file(names(&["a", "one"]), 10_000), file(names(&["two"]), 30_000)])
+}
+
+fn with_files<const N: usize>(files: [Ben; N]) -> Ben {
+    v1_single().without("info|length").set("info|files", list(files))
+}
+
+/// One `two` of 30,000 bytes that has a layer, and a small `a/one`.
+fn v2_folder() -> Ben {
+    let layer = [[1; 32], [2; 32]];
+    let root = hash::file_root(&layer, PIECE as u32);
+    let leaf = |len, root| dict([("", dict([("length", Ben::Int(len)), ("pieces root", text(root))]))]);
+    let tree = dict([("a", dict([("one", leaf(10_000, [3; 32]))])), ("two", leaf(30_000, root))]);
+    let info = dict([
+        ("file tree", tree),
+        ("meta version", Ben::Int(2)),
+        ("name", text("folder")),
+        ("piece length", Ben::Int(PIECE)),
+    ]);
+    let layers = Ben::Dict(BTreeMap::from([(root.to_vec(), text(layer.concat()))]));
+    dict([("info", info), ("piece layers", layers)])
+}
+
+fn hybrid() -> Ben {
+    let files = [file(names(&["a", "one"]), 10_000), pad(6_384), file(names(&["two"]), 30_000)];
+    v2_folder().set("info|files", list(files)).set("info|pieces", text([7; 60]))
+}
+
+fn named(name: &str) -> Ben {
+    v1_single().set("info|name", text(name))
+}
+
+fn pathed(path: &[&str]) -> Ben {
+    with_files([file(names(path), 40_000)])
+}
+
+/// A v2 torrent with one file of that path.
+fn treed(path: &[&str]) -> Ben {
+    let leaf = dict([("", dict([("length", Ben::Int(1)), ("pieces root", text([3; 32]))]))]);
+    let tree = path.iter().rev().fold(leaf, |below, name| dict([(*name, below)]));
+    v2_folder().set("info|file tree", tree)
+}
+
+fn refused(torrent: Ben, why: &str) {
+    let bytes = torrent.bytes();
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned();
+    let message = Torrent::parse(&bytes).expect_err(&shown).to_string();
+    assert!(message.contains(why), "`{message}` does not say `{why}`: {shown}");
+    assert!(!message.chars().any(char::is_control) && message.len() < 400, "{message}");
+}
+
+#[test]
+fn the_torrents_that_the_tables_start_from_are_good() {
+    for (torrent, format, pieces) in [
+        (v1_single(), Format::V1, 3),
+        (v1_folder(), Format::V1, 3),
+        (v2_folder(), Format::V2, 3),
+        (hybrid(), Format::Hybrid, 3),
+    ] {
+        let torrent = Torrent::parse(&torrent.bytes()).unwrap();
+        assert_eq!((torrent.format(), torrent.geometry().piece_count()), (format, pieces));
+        assert_eq!(torrent.geometry().total_len(), 40_000);
+    }
+}
+
+#[test]
+fn what_is_no_torrent_says_so() {
+    for bytes in ["", "hello", "<html>", "i1e", "le", "de", "d1:ai1ee", "d4:infoi1ee", "d4:infodee trailing"]
+    {
+        refused(
+            Ben::Raw(bytes.into()),
+            if bytes.starts_with("d4:infodee") { "after the end" } else { "not a torrent" },
+        );
+    }
+    refused(Ben::Raw(vec![b'd'; 100_000]), "a key must be a string");
+    refused(Ben::Raw(b"d1:a".repeat(100_000)), "nested too deeply");
+    refused(Ben::Raw(b"d4:info99999999999:x".to_vec()), "longer than the data");
+    refused(Ben::Raw(b"d4:infod6:lengthi99999999999999999999eee".to_vec()), "64 bits");
+    let truncated = hybrid().bytes();
+    for end in 0..truncated.len() {
+        assert!(Torrent::parse(&truncated[..end]).is_err(), "{end}");
+    }
+}
+
+#[test]
+fn names_that_are_not_safe_are_refused_wherever_they_stand() {
+    let long = "x".repeat(256);
+    let table = [
+        ("", "is empty"),
+        (".", "is `.`"),
+        ("..", "is `..`"),
+        ("/", "slash"),
+        ("/etc/passwd", "slash"),
+        ("a/b", "slash"),
+        ("../x", "slash"),
+        ("a\\b", "backslash"),
+        ("..\\x", "backslash"),
+        ("\\\\host\\share", "backslash"),
+        ("C:", "drive"),
+        ("a\0b", "control"),
+        ("a\nb", "control"),
+        ("\x1b[2J", "control"),
+        ("CON", "device"),
+        ("nul", "device"),
+        ("Aux", "device"),
+        ("com1", "device"),
+        ("LPT9", "device"),
+        ("nul.", "device"),
+        (&long, "255"),
+    ];
+    for (name, why) in table {
+        refused(named(name), why);
+        refused(pathed(&[name]), why);
+        refused(pathed(&["a", name]), why);
+        refused(pathed(&[name, "a"]), why);
+        refused(v2_folder().set("info|name", text(name)), why);
+        if !name.is_empty() {
+            refused(treed(&[name]), why);
+            refused(treed(&["a", name]), why);
+            refused(treed(&[name, "a"]), why);
+        }
+    }
+    for name in ["...", ".hidden", "a b", "aux.c", "console", "com10", "a:b", "ü", "-rf", "~", "C:x"] {
+        assert!(Torrent::parse(&named(name).bytes()).is_ok(), "{name}");
+    }
+    refused(pathed(&["d"; 65]), "64 folders");
+    assert!(Torrent::parse(&pathed(&["d"; 64]).bytes()).is_ok());
+    refused(treed(&["d"; 65]), "64 folders");
+    assert!(Torrent::parse(&treed(&["d"; 64]).bytes()).is_ok());
+}
+
+#[test]
+fn names_that_collide_are_refused() {
+    let files = |a: &[&str], b: &[&str], c: &[&str]| {
+        with_files([file(names(a), 10_000), file(names(b), 20_000), file(names(c), 10_000)])
+    };
+    refused(files(&["a"], &["b"], &["a"]), "`a` is there twice");
+    refused(files(&["a", "b"], &["a"], &["z"]), "`a` is there twice, or is both");
+    refused(files(&["a"], &["a!"], &["a", "b", "c"]), "`a` is there twice, or is both");
+    assert!(Torrent::parse(&files(&["a"], &["A"], &["a!"]).bytes()).is_ok());
+    let both = dict([("length", Ben::Int(1)), ("pieces root", text([3; 32]))]);
+    refused(treed(&["a", "b"]).set("info|file tree|a|", both), "`a` is there twice, or is both");
+}
+
+#[test]
+fn broken_v1_is_refused() {
+    let table: [(Ben, &str); 29] = [
+        (v1_single().without("info|name"), "`name` is missing"),
+        (v1_single().set("info|name", Ben::Int(1)), "`name` must be a string"),
+        (v1_single().without("info|piece length"), "`piece length` is missing"),
+        (v1_single().set("info|piece length", text("x")), "`piece length` must be a number"),
+        (v1_single().set("info|piece length", Ben::Int(0)), "`piece length` must be between"),
+        (v1_single().set("info|piece length", Ben::Int(-1)), "`piece length` must be between"),
+        (v1_single().set("info|piece length", Ben::Int((64 << 20) + 1)), "`piece length` must be between"),
+        (v1_single().set("info|piece length", Ben::Int(i64::MAX)), "`piece length` must be between"),
+        (v1_single().without("info|pieces"), "`pieces` is missing"),
+        (v1_single().set("info|pieces", Ben::Int(1)), "`pieces` must be a string"),
+        (v1_single().set("info|pieces", text([0; 59])), "`pieces` must be a multiple of 20"),
+        (v1_single().set("info|pieces", text([0; 40])), "2 hashes in `pieces` for 3 pieces"),
+        (v1_single().set("info|pieces", text([0; 80])), "4 hashes in `pieces` for 3 pieces"),
+        (v1_single().set("info|pieces", text("")), "0 hashes"),
+        (v1_single().without("info|length"), "`length` or `files` is missing"),
+        (v1_single().set("info|length", Ben::Int(-1)), "`length` must be a number that is not negative"),
+        (v1_single().set("info|length", text("9")), "`length` must be a number"),
+        (v1_single().set("info|length", Ben::Int(0)).set("info|pieces", text("")), "no bytes"),
+        (v1_single().set("info|length", Ben::Int(i64::MAX)), "more than 4194304 pieces"),
+        (
+            v1_single().set("info|length", Ben::Int(PIECE * i64::from(MAX_PIECES) + 1)),
+            "more than 4194304 pieces",
+        ),
+        (v1_single().set("info|piece length", Ben::Int(1)).set("info|length", Ben::Int(1 << 40)), "pieces"),
+        (v1_folder().set("info|length", Ben::Int(40_000)), "both `length` and `files`"),
+        (with_files([]), "no bytes"),
+        (v1_folder().set("info|files", Ben::Int(0)), "`files` must be a list"),
+        (with_files([text("x")]), "`files` must be a list of dictionaries"),
+        (with_files([dict([("length", Ben::Int(1))])]), "`path` is missing"),
+        (with_files([file(list([]), 40_000)]), "`path` must be a list with a name"),
+        (with_files([file(text("a"), 40_000)]), "`path` must be a list"),
+        (with_files([file(list([Ben::Int(1)]), 40_000)]), "`path` must be a list of strings"),
+    ];
+    for (torrent, why) in table {
+        refused(torrent, why);
+    }
+    let huge = || file(names(&["a"]), i64::MAX);
+    refused(with_files([huge(), file(names(&["b"]), 1)]), "63 bits");
+    refused(with_files([huge(), pad(i64::MAX), pad(2)]), "63 bits");
+    refused(with_files([pad(40_000)]), "no bytes");
+    let link = dict([("attr", text("l")), ("length", Ben::Int(5)), ("path", names(&["a"]))]);
+    refused(with_files([link, file(names(&["b"]), 40_000)]), "symbolic link");
+    refused(v1_single().set("info|meta version", Ben::Int(3)), "unsupported");
+    refused(v1_single().set("info|meta version", text("2")), "unsupported");
+}
+
+#[test]
+fn broken_v2_is_refused() {
+    let one = "info|file tree|a|one|";
+    let leaf =
+        |len, root: &[u8]| dict([("", dict([("length", Ben::Int(len)), ("pieces root", text(root))]))]);
+    let table: [(Ben, &str); 18] = [
+        (v2_folder().without("info|file tree"), "`file tree` is missing"),
+        (v2_folder().set("info|file tree", Ben::Int(1)), "`file tree` must be a dictionary"),
+        (v2_folder().set("info|file tree", dict([])), "no bytes"),
+        (v2_folder().set("info|file tree|a", dict([])), "without empty folders"),
+        (v2_folder().set("info|file tree|a", Ben::Int(3)), "made of dictionaries"),
+        (v2_folder().set("info|file tree|a|one", dict([("", Ben::Int(1))])), "made of dictionaries"),
+        (v2_folder().set("info|file tree|", leaf(1, &[1; 32])), "is empty"),
+        (v2_folder().without(&format!("{one}|length")), "`length` is missing"),
+        (v2_folder().set(&format!("{one}|length"), Ben::Int(-5)), "not negative"),
+        (v2_folder().without(&format!("{one}|pieces root")), "`pieces root` is missing"),
+        (v2_folder().set(&format!("{one}|pieces root"), text([1; 31])), "`pieces root` must be 32 bytes"),
+        (v2_folder().set(&format!("{one}|attr"), text("p")), "without pad files"),
+        (v2_folder().set("info|piece length", Ben::Int(8_192)), "power of two"),
+        (v2_folder().set("info|piece length", Ben::Int(49_152)), "power of two"),
+        (v2_folder().set("info|file tree|two", leaf(1 << 62, &[1; 32])), "more than 4194304 pieces"),
+        (v2_folder().without("piece layers"), "layer of `two` is missing"),
+        (v2_folder().set("piece layers", dict([])), "layer of `two` is missing"),
+        (v2_folder().set("piece layers", Ben::Int(1)), "`piece layers` must be a dictionary"),
+    ];
+    for (torrent, why) in table {
+        refused(torrent, why);
+    }
+    let root = hash::file_root(&[[1; 32], [2; 32]], PIECE as u32);
+    let layer = |bytes: Vec<u8>| {
+        v2_folder().set("piece layers", Ben::Dict(BTreeMap::from([(root.to_vec(), Ben::Text(bytes))])))
+    };
+    refused(layer([[1; 32], [3; 32]].concat()), "does not match");
+    refused(layer([[2; 32], [1; 32]].concat()), "does not match");
+    refused(layer(vec![1; 32]), "wrong length");
+    refused(layer(vec![1; 96]), "wrong length");
+    refused(layer(vec![1; 65]), "wrong length");
+    let unsorted = Ben::Raw(
+        [&b"d1:z"[..], &leaf(1, &[1; 32]).bytes(), b"1:a", &leaf(1, &[1; 32]).bytes(), b"e"].concat(),
+    );
+    refused(v2_folder().set("info|file tree", unsorted), "sorted");
+    let overflow = dict([("a", leaf(i64::MAX, &[1; 32])), ("b", leaf(i64::MAX, &[1; 32]))]);
+    refused(v2_folder().set("info|file tree", overflow), "63 bits");
+}
+
+#[test]
+fn hybrids_that_contradict_themselves_are_refused() {
+    let (one, two) = (|len| file(names(&["a", "one"]), len), |len| file(names(&["two"]), len));
+    let files = |files: Vec<Ben>| hybrid().set("info|files", Ben::List(files));
+    let table = [
+        (files(vec![one(10_000), pad(6_384), two(30_001)]), "different files"),
+        (files(vec![one(10_000), pad(6_384), file(names(&["tow"]), 30_000)]), "different files"),
+        (files(vec![two(30_000), pad(2_768), one(10_000)]), "different files"),
+        (files(vec![one(10_000), pad(6_384)]), "different files"),
+        (files(vec![one(10_000), pad(6_384), two(30_000), file(names(&["z"]), 0)]), "different files"),
+        (files(vec![one(10_000), two(30_000)]), "do not align"),
+        (files(vec![one(10_000), pad(6_383), two(30_000)]), "do not align"),
+        (files(vec![one(10_000), pad(6_384 + PIECE), two(30_000)]), "do not align"),
+        (files(vec![pad(PIECE), one(10_000), pad(6_384), two(30_000)]), "do not align"),
+        (files(vec![one(10_000), pad(6_384), two(30_000), pad(PIECE)]), "do not align"),
+        (hybrid().without("info|files").set("info|length", Ben::Int(40_000)), "different files"),
+        (hybrid().set("info|pieces", text([0; 40])), "2 hashes"),
+    ];
+    for (torrent, why) in table {
+        refused(torrent, why);
+    }
+    for good in [
+        // Padding after the last file is common, and may be in several parts.
+        files(vec![one(10_000), pad(6_384), two(30_000), pad(2_768)]),
+        files(vec![one(10_000), pad(6_000), pad(384), two(30_000)]),
+    ] {
+        assert!(Torrent::parse(&good.bytes()).is_ok());
+    }
+}
+
+#[test]
+fn too_many_files_are_refused() {
+    let many = |count: usize| {
+        let files = (0..count).map(|n| file(names(&[&format!("{n}")]), 1)).collect();
+        let pieces = vec![0; count.div_ceil(PIECE as usize) * 20];
+        v1_folder().set("info|files", Ben::List(files)).set("info|pieces", text(pieces))
+    };
+    assert_eq!(Torrent::parse(&many(200_000).bytes()).unwrap().files().len(), 200_000);
+    refused(many(200_001), "more than 200000 files");
+    refused(with_files([]).set("info|files", Ben::List(vec![pad(1); 400_001])), "more than 200000 files");
+}
+
+#[test]
+fn pad_files_do_not_count_as_files() {
+    let count = 150_000;
+    let name = |n: usize| format!("{n:06}");
+    let leaf = dict([("", dict([("length", Ben::Int(1)), ("pieces root", text([3; 32]))]))]);
+    let tree = (0..count).map(|n| (name(n).into_bytes(), leaf.clone())).collect();
+    let files = (0..count).flat_map(|n| [file(names(&[&name(n)]), 1), pad(PIECE - 1)]).collect();
+    let torrent = hybrid()
+        .set("info|file tree", Ben::Dict(tree))
+        .set("info|files", Ben::List(files))
+        .set("info|pieces", text(vec![0; count * 20]));
+    assert_eq!(Torrent::parse(&torrent.bytes()).unwrap().files().len(), count);
+}
+
+#[test]
+fn files_that_are_too_large_or_not_there_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.torrent");
+    fs::File::create(&path).unwrap().set_len(MAX_METAINFO_LEN as u64 + 1).unwrap();
+    let message = Torrent::read(&path).unwrap_err().to_string();
+    assert_eq!(message, "torrent too large: the file has more than 67108864 bytes");
+    let message = Torrent::read(&folder.path().join("none.torrent")).unwrap_err().to_string();
+    assert!(message.contains("cannot read") && message.contains("none.torrent"), "{message}");
+    assert!(Torrent::read(folder.path()).is_err());
+}
+
+#[test]
+fn what_is_odd_but_harmless_is_taken() {
+    let links = with_files([
+        dict([("attr", text("l")), ("length", Ben::Int(0)), ("path", names(&["link"]))]),
+        dict([("attr", text("x")), ("length", Ben::Int(40_000)), ("path", names(&["run"]))]),
+    ]);
+    let torrent = Torrent::parse(&links.bytes()).unwrap();
+    assert_eq!(torrent.files().len(), 1);
+    assert!(torrent.files()[0].executable);
+
+    let latin1 = Torrent::parse(&v1_single().set("info|name", text(b"caf\xe9")).bytes()).unwrap();
+    assert_eq!(latin1.name(), "caf\u{fffd}");
+
+    let trackers = v1_single().set(
+        "announce-list",
+        list([list([text(""), text("udp://a")]), list([]), Ben::Int(3), list([text("udp://b")])]),
+    );
+    let trackers = Torrent::parse(&trackers.bytes()).unwrap();
+    assert_eq!(trackers.trackers(), [["udp://a"], ["udp://b"]]);
+    let no_trackers = Torrent::parse(&v1_single().set("announce", Ben::Int(1)).bytes()).unwrap();
+    assert!(no_trackers.trackers().is_empty());
+
+    assert!(!Torrent::parse(&v1_single().set("info|private", Ben::Int(0)).bytes()).unwrap().private());
+    assert!(Torrent::parse(&v1_single().set("info|private", Ben::Int(1)).bytes()).unwrap().private());
+}
+
+#[test]
+fn the_info_hash_is_of_the_original_bytes() {
+    // Keys that we do not know, and out of order: encoded again this would be another torrent.
+    let info =
+        [&b"d4:name1:a6:zzzzzzi5e12:piece lengthi16384e6:lengthi3e6:pieces20:"[..], &[9; 20], b"e"].concat();
+    let torrent = Torrent::parse(&[&b"d4:info"[..], &info, b"e"].concat()).unwrap();
+    assert_eq!(torrent.info_bytes(), info);
+    assert_eq!(torrent.info_hash().0, hash::sha1(&info));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_give_a_torrent_or_an_error(bytes in any::<Vec<u8>>()) {
+        let _ = Torrent::parse(&bytes);
+        let _ = Torrent::parse(&[b"d4:infod", &bytes[..], b"ee"].concat());
+    }
+
+    #[test]
+    fn changed_torrents_give_a_sound_torrent_or_an_error(
+        which in 0..4usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3), 1..6),
+    ) {
+        let mut bytes = [v1_single(), v1_folder(), v2_folder(), hybrid()][which].bytes();
+        for (at, byte, kind) in changes {
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes[at] = b"0123456789deli:"[byte as usize % 15],
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        if let Ok(torrent) = Torrent::parse(&bytes) {
+            let geometry = torrent.geometry();
+            let sum: u64 = torrent.files().iter().map(|file| file.len).sum();
+            prop_assert_eq!(sum, geometry.total_len());
+            prop_assert!(geometry.piece_count() > 0);
+            for piece in geometry.pieces().take(10) {
+                let data = vec![0; geometry.piece_len(piece) as usize];
+                torrent.verify(piece, &data, shoal::torrent::Proof::V1);
+                torrent.verify(piece, &data, shoal::torrent::Proof::V2);
+            }
+            prop_assert!(matches!(bencode::parse(torrent.info_bytes()), Ok(Value::Dict(_))));
+        }
+    }
+}
