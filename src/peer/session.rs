@@ -74,8 +74,6 @@ pub enum Violation {
     NoSuchPiece(u32),
     #[error("its bitfield is not of this torrent")]
     BadBitfield,
-    #[error("it sent its bitfield twice or too late")]
-    LateBitfield,
     #[error("it sent a block nobody asked for (piece {}, offset {}, {} bytes)", .0.index, .0.begin, .0.len)]
     Unasked(Wanted),
     #[error("it asked for {} bytes at {} of piece {}, which do not exist", .0.len, .0.begin, .0.index)]
@@ -99,9 +97,8 @@ pub struct Session {
     choking: bool,
     interested: bool,
     peer_interested: bool,
-    /// Which pieces the other side has; `None` until it said.
+    /// Which pieces the other side has, as far as it said.
     peer_has: Bitfield,
-    spoke: bool,
     fetching: Fetching,
     /// Blocks the other side asked for, in its order. At most [`REQQ`].
     uploads: VecDeque<Block>,
@@ -133,7 +130,6 @@ impl Session {
             interested: false,
             peer_interested: false,
             peer_has: Bitfield::new(pieces),
-            spoke: false,
             uploads: VecDeque::new(),
             out: Vec::new(),
             events: VecDeque::new(),
@@ -202,7 +198,6 @@ impl Session {
 
     fn on_have(&mut self, index: u32) -> Result<(), Violation> {
         let piece = self.piece(index)?;
-        self.spoke = true;
         if self.peer_has.set(index) {
             self.fetching.encouraged();
             self.events.push_back(Event::Has(piece));
@@ -212,26 +207,34 @@ impl Session {
 
     fn on_bitfield(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         let bits = Bitfield::from_bytes(bytes, self.told.len()).ok_or(Violation::BadBitfield)?;
-        self.on_all_at_once(bits)
+        self.on_all_at_once(bits);
+        Ok(())
     }
 
     fn on_have_all(&mut self) -> Result<(), Violation> {
         self.fast("have all")?;
-        self.on_all_at_once(Bitfield::full(self.told.len()))
+        self.on_all_at_once(Bitfield::full(self.told.len()));
+        Ok(())
     }
 
     fn on_have_none(&mut self) -> Result<(), Violation> {
-        self.fast("have none")?;
-        self.on_all_at_once(Bitfield::new(self.told.len()))
+        self.fast("have none")
     }
 
-    fn on_all_at_once(&mut self, bits: Bitfield) -> Result<(), Violation> {
-        if std::mem::replace(&mut self.spoke, true) {
-            return Err(Violation::LateBitfield);
+    /// What it has, in one message. As a rule it comes first and once; aria2 sends it again in place of many haves,
+    /// so it adds to what we know.
+    fn on_all_at_once(&mut self, mut bits: Bitfield) {
+        if self.peer_has.is_full() {
+            return;
         }
-        self.peer_has = bits.clone();
-        self.events.push_back(Event::HasPieces(bits));
-        Ok(())
+        for index in self.peer_has.iter() {
+            bits.set(index);
+        }
+        if bits.count() > self.peer_has.count() {
+            self.fetching.encouraged();
+            self.peer_has = bits.clone();
+            self.events.push_back(Event::HasPieces(bits));
+        }
     }
 
     fn on_request(&mut self, wanted: Wanted) -> Result<(), Violation> {
