@@ -136,13 +136,14 @@ def main() -> int:
         return 0
 
     root = Path(tempfile.mkdtemp(prefix="shoal-interop-"))
+    report = None
     try:
         report = run_with_tracker(tests, root, us, args)
     finally:
-        if not args.keep:
+        if args.keep and report and report.failed:
+            print(f"kept: {root}")
+        else:
             shutil.rmtree(root, ignore_errors=True)
-    if args.keep:
-        print(f"kept: {root}")
     print(report.summary())
     return 1 if report.failed or not tests else 0
 
