@@ -45,6 +45,7 @@ pub mod wire;
 
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Mailbox, mailbox};
+use crate::net;
 use crate::threads;
 use crate::torrent::verify::verify;
 use crate::torrent::{Piece, Torrent};
@@ -140,7 +141,7 @@ struct Threads {
 impl Peer {
     /// Starts all threads; connections are taken from now on.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        raise_file_limit();
+        net::raise_descriptor_limit();
         let listener = listen(config.listen)?;
         let addr = listener.local_addr()?;
         let state = config.state.as_deref().map(StateDir::open).transpose()?.map(Arc::new);
@@ -368,13 +369,4 @@ fn listen(addr: Option<SocketAddr>) -> Result<TcpListener, StartError> {
         }
     }
     Err(failed)
-}
-
-/// Each connection needs two file descriptors, and the usual limit of 1024 is for programs that have few.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    }
 }

@@ -26,6 +26,8 @@ use thiserror::Error;
 
 /// How many requests we keep for the other side, and say so in the extension handshake (BEP 10).
 pub const REQQ: usize = 1000;
+/// One is enough, and some clients send a second; each costs us a look at every piece.
+const MOST_BITFIELDS: u32 = 8;
 /// How long the other side may be silent.
 const SILENCE: Duration = Duration::from_secs(120);
 /// After how long we say something, if only a keep-alive.
@@ -74,8 +76,8 @@ pub enum Violation {
     NoSuchPiece(u32),
     #[error("its bitfield is not of this torrent")]
     BadBitfield,
-    #[error("it sent its bitfield twice or too late")]
-    LateBitfield,
+    #[error("it sent more than {MOST_BITFIELDS} bitfields")]
+    TooManyBitfields,
     #[error("it sent a block nobody asked for (piece {}, offset {}, {} bytes)", .0.index, .0.begin, .0.len)]
     Unasked(Wanted),
     #[error("it asked for {} bytes at {} of piece {}, which do not exist", .0.len, .0.begin, .0.index)]
@@ -99,9 +101,9 @@ pub struct Session {
     choking: bool,
     interested: bool,
     peer_interested: bool,
-    /// Which pieces the other side has; `None` until it said.
+    /// Which pieces the other side has.
     peer_has: Bitfield,
-    spoke: bool,
+    bitfields: u32,
     fetching: Fetching,
     /// Blocks the other side asked for, in its order. At most [`REQQ`].
     uploads: VecDeque<Block>,
@@ -133,7 +135,7 @@ impl Session {
             interested: false,
             peer_interested: false,
             peer_has: Bitfield::new(pieces),
-            spoke: false,
+            bitfields: 0,
             uploads: VecDeque::new(),
             out: Vec::new(),
             events: VecDeque::new(),
@@ -202,7 +204,6 @@ impl Session {
 
     fn on_have(&mut self, index: u32) -> Result<(), Violation> {
         let piece = self.piece(index)?;
-        self.spoke = true;
         if self.peer_has.set(index) {
             self.fetching.encouraged();
             self.events.push_back(Event::Has(piece));
@@ -225,12 +226,16 @@ impl Session {
         self.on_all_at_once(Bitfield::new(self.told.len()))
     }
 
+    /// Says which pieces it has. BEP 3 wants that first and once; aria2 also says it later, so it only ever adds.
     fn on_all_at_once(&mut self, bits: Bitfield) -> Result<(), Violation> {
-        if std::mem::replace(&mut self.spoke, true) {
-            return Err(Violation::LateBitfield);
+        self.bitfields += 1;
+        if self.bitfields > MOST_BITFIELDS {
+            return Err(Violation::TooManyBitfields);
         }
-        self.peer_has = bits.clone();
-        self.events.push_back(Event::HasPieces(bits));
+        bits.iter().for_each(|index| {
+            self.peer_has.set(index);
+        });
+        self.events.push_back(Event::HasPieces(self.peer_has.clone()));
         Ok(())
     }
 
