@@ -31,6 +31,8 @@ pub mod session;
 pub mod state_dir;
 pub mod storage;
 pub mod swarm;
+#[cfg(test)]
+mod testing;
 pub mod uploads;
 
 pub mod window;
