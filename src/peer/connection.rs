@@ -6,7 +6,7 @@
 //! write), and mail. It takes no lock for a block: those of the picker are taken once a piece.
 
 use super::extended::Extended;
-use super::handle::{Handle, MAILBOX, Mail};
+use super::handle::{Handle, Helper, MAILBOX, Mail};
 use super::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
 use super::outbox::Outbox;
 use super::partial::Source;
@@ -311,7 +311,7 @@ impl Connection {
                 self.look_again_at = Some(self.now + LOOK_AGAIN);
                 self.session.set_interested(interesting);
             }
-            Mail::Lend { piece, helper } => self.lend(piece, &helper),
+            Mail::Lend { piece, helper } => self.lend(piece, helper),
             Mail::Helped { block, data, from } => self.session.helped(block, &data, &from),
             Mail::HelpNotNeeded(block) => self.session.help_not_needed(block),
             Mail::Admit => self.session.unchoke(),
@@ -322,13 +322,11 @@ impl Connection {
         Ok(())
     }
 
-    fn lend(&mut self, piece: Piece, helper: &Handle) {
-        let blocks = self.session.lend(piece, helper.id);
-        let answer = match blocks.is_empty() {
-            true => Mail::NoWork { interesting: true },
-            false => Mail::Help { owner: self.handle.id, blocks },
-        };
-        let _ = helper.mailbox.post(answer); // it ended: what was lent is still in our own queue
+    fn lend(&mut self, piece: Piece, helper: Helper) {
+        let blocks = self.session.lend(piece, helper.id());
+        if !blocks.is_empty() {
+            helper.accept(self.handle.id, blocks);
+        }
     }
 
     // ---- what the other side says ---------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 //!
 //! An error of the disk pauses its torrent and leaves the others running.
 
-use super::handle::{Handle, Mail};
+use super::handle::{Handle, Helper, Mail};
 use super::partial::Partial;
 use super::picker::Pick;
 use super::session::ConnId;
@@ -43,10 +43,9 @@ fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>) {
 }
 
 fn ask_for_help(swarm: &Swarm, piece: Piece, owner: ConnId, helper: &Arc<Handle>) {
-    let lend = Mail::Lend { piece, helper: Arc::clone(helper) };
-    let asked = swarm.member(owner).is_some_and(|owner| owner.mailbox.post(lend).is_ok());
-    if !asked {
-        let _ = helper.mailbox.post(Mail::NoWork { interesting: true }); // it ended: nobody to tell
+    let helper = Helper::new(helper);
+    if let Some(owner) = swarm.member(owner) {
+        let _ = owner.mailbox.post(Mail::Lend { piece, helper }); // it ended: the letter answers by itself
     }
 }
 

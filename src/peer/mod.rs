@@ -37,6 +37,8 @@ pub mod shell;
 pub mod state_dir;
 pub mod storage;
 pub mod swarm;
+#[cfg(test)]
+mod testing;
 pub mod uploads;
 
 pub mod watch;

@@ -317,6 +317,9 @@ impl Swarm {
         let pick = self.picker.lock().pick(handle.id, memory);
         if let Pick::Nothing { interesting: true } = pick {
             self.hungry.lock().insert(handle.id, Arc::clone(handle));
+            if self.member(handle.id).is_none() {
+                self.hungry.lock().remove(&handle.id); // it ended while we looked
+            }
         }
         pick
     }
