@@ -139,10 +139,11 @@ def make_data(folder: Path, size: int) -> Path:
     return path
 
 
-def touch_memory(folder: Path, size: int):
-    """Has the machine hand out the memory of the leecher's copy: the first use of a page is the dear one."""
-    make_data(folder, size).rename(folder / "touched")
-    (folder / "touched").unlink()
+def touch_memory(data: Path):
+    """Has the machine hand out the memory of a second copy: the first use of a page is the dear one."""
+    copy = data.with_name("touched")
+    shutil.copyfile(data, copy)
+    copy.unlink()
 
 
 def make_torrent(data: Path, form: str) -> Path:
@@ -232,8 +233,8 @@ def main() -> int:
     print(f"{args.size >> 20} MiB, {args.runs} runs, {os.cpu_count()} cores, load before: {load:.2f}", flush=True)
     folder = memory_folder(args.size)
     try:
-        touch_memory(folder, args.size)
         data = make_data(folder, args.size)
+        touch_memory(data)
         results = {}
         for form in args.formats:
             print(form, flush=True)
