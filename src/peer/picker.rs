@@ -301,6 +301,11 @@ impl Picker {
         self.have.is_full()
     }
 
+    /// Whether no piece is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     /// How many pieces wait to be checked.
     pub fn checking_count(&self) -> usize {
         self.states.iter().filter(|state| **state == State::Checking).count()

@@ -306,7 +306,11 @@ impl Swarm {
         if !self.is_running() {
             return Pick::Nothing { interesting: false };
         }
-        let memory = self.commons.budget.reserve(self.torrent.geometry().piece_length());
+        let (budget, len) = (&self.commons.budget, self.torrent.geometry().piece_length());
+        let memory = budget.reserve(len).or_else(|| {
+            let starving = self.picker.lock().is_idle();
+            starving.then(|| budget.overdraw(len))?
+        });
         let pick = self.picker.lock().pick(handle.id, memory);
         if let Pick::Nothing { interesting: true } = pick {
             self.hungry.lock().insert(handle.id, Arc::clone(handle));
@@ -326,10 +330,11 @@ impl Swarm {
 
     /// A connection will not finish these.
     pub fn gave_back(self: &Arc<Self>, partials: Vec<Partial>, owner: ConnId) {
+        let memory_is_short = self.commons.budget.is_half_spent() || !self.is_running();
         {
             let mut picker = self.picker.lock();
             partials.into_iter().for_each(|partial| picker.gave_back(partial, owner));
-            if self.commons.budget.is_half_spent() {
+            if memory_is_short {
                 picker.drop_leftovers(); // somebody may need the memory who cannot finish these
             }
         }
