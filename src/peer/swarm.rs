@@ -515,7 +515,12 @@ impl Swarms {
     /// False if the torrent is there already.
     pub fn insert(&self, swarm: &Arc<Swarm>) -> bool {
         let mut by_hash = self.by_hash.write();
-        if by_hash.contains_key(&swarm.torrent.info_hash()) {
+        let collides = |other: &Arc<Swarm>| {
+            !swarm.storage.is_shared()
+                && !other.storage.is_shared()
+                && other.storage.root() == swarm.storage.root()
+        };
+        if by_hash.contains_key(&swarm.torrent.info_hash()) || by_hash.values().any(collides) {
             return false;
         }
         by_hash.extend(swarm.torrent.wire_hashes().map(|hash| (hash, Arc::clone(swarm))));
