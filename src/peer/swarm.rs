@@ -119,9 +119,10 @@ pub struct Swarm {
     candidates: Mutex<Candidates>,
     state: Mutex<State>,
     complete: AtomicBool,
-    /// When the resume state was saved last, and whether a worker is at it.
-    saved_at: Mutex<Instant>,
-    saving: AtomicBool,
+    /// When the resume state was saved last, or a worker was told to. Never since the start: then with the first piece.
+    saved_at: Mutex<Option<Instant>>,
+    /// How often saving was asked for while somebody is at it; 0 while nobody is.
+    saves: AtomicUsize,
     /// Connections that found nothing to fetch; asked again when a piece or memory becomes free. Bounded by `members`.
     hungry: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
 }
@@ -160,8 +161,8 @@ impl Swarm {
             blame: Mutex::default(),
             candidates: Mutex::default(),
             state: Mutex::new(State::Running),
-            saved_at: Mutex::new(Instant::now()),
-            saving: AtomicBool::new(false),
+            saved_at: Mutex::default(),
+            saves: AtomicUsize::new(0),
             hungry: Mutex::default(),
             torrent,
             commons,
@@ -367,9 +368,18 @@ impl Swarm {
         self.wake_all();
         self.feed_hungry();
         self.observer.progressed(self);
-        if self.saved_at.lock().elapsed() >= SAVE_EVERY && !self.saving.swap(true, Ordering::AcqRel) {
+        if self.is_time_to_save() {
             self.pool.push(Job::Save(Arc::clone(self)));
         }
+    }
+
+    fn is_time_to_save(&self) -> bool {
+        let mut saved_at = self.saved_at.lock();
+        let due = saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_EVERY);
+        if due {
+            *saved_at = Some(Instant::now());
+        }
+        due
     }
 
     fn feed_hungry(self: &Arc<Self>) {
@@ -477,13 +487,28 @@ impl Swarm {
         Ok(())
     }
 
-    /// Vouches for what is on the disk: takes the set of pieces first, syncs the data, then saves the set.
+    /// Vouches for what is on the disk. One thread at a time: a second one would take for synced what the first is
+    /// still syncing, and both would write the same file. Whoever comes second has the first do it once more.
     pub fn save(&self) -> Result<(), StorageError> {
+        if self.saves.fetch_add(1, Ordering::AcqRel) > 0 {
+            return Ok(());
+        }
+        loop {
+            let asked = self.saves.load(Ordering::Acquire);
+            let saved = self.save_now();
+            let nobody_asked_since =
+                self.saves.compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            if nobody_asked_since {
+                return saved;
+            }
+        }
+    }
+
+    /// Takes the set of pieces first, syncs the data, then saves the set.
+    fn save_now(&self) -> Result<(), StorageError> {
         let have = self.picker.lock().have().clone();
-        let synced = self.storage.sync();
-        *self.saved_at.lock() = Instant::now();
-        self.saving.store(false, Ordering::Release);
-        synced?;
+        self.storage.sync()?;
+        *self.saved_at.lock() = Some(Instant::now());
         let Some(file) = &self.resume else { return Ok(()) };
         let stamps = if self.is_complete() { self.stamps() } else { Vec::new() };
         let paused = !self.is_running();
