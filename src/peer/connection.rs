@@ -309,7 +309,8 @@ impl Connection {
             Mail::NoWork { interesting } => {
                 self.looking = false;
                 self.look_again_at = Some(self.now + LOOK_AGAIN);
-                self.session.set_interested(interesting);
+                // The peer may have got something since: then that counts, and not what the worker saw.
+                self.session.set_interested(interesting || self.swarm.lacks_any(self.session.peer_has()));
             }
             Mail::Lend { piece, helper } => self.lend(piece, helper),
             Mail::Helped { block, data, from } => self.session.helped(block, &data, &from),

@@ -195,7 +195,8 @@ impl Picker {
         }
     }
 
-    fn lacks_any(&self, bits: &Bitfield) -> bool {
+    /// Whether there is something among `bits` that we do not have.
+    pub fn lacks_any(&self, bits: &Bitfield) -> bool {
         let theirs = bits.as_bytes().iter();
         theirs.zip(self.have.as_bytes()).any(|(theirs, ours)| theirs & !ours != 0)
     }

@@ -295,16 +295,21 @@ impl Swarm {
 
     /// The peer told what it has: whether that is something we lack.
     pub fn peer_has_pieces(&self, id: ConnId, bits: Bitfield) -> bool {
-        self.picker.lock().peer_has_pieces(id, bits)
+        self.picker.lock().peer_has_pieces(id, bits) && !self.storage.is_shared()
     }
 
     pub fn peer_has(&self, id: ConnId, piece: Piece) -> bool {
-        self.picker.lock().peer_has(id, piece)
+        self.picker.lock().peer_has(id, piece) && !self.storage.is_shared()
+    }
+
+    /// Whether there is something among these pieces that we are to fetch.
+    pub fn lacks_any(&self, of: &Bitfield) -> bool {
+        !self.storage.is_shared() && self.picker.lock().lacks_any(of)
     }
 
     /// The next piece for a connection, with the memory for it.
     pub fn pick(&self, handle: &Arc<Handle>) -> Pick {
-        if !self.is_running() {
+        if !self.is_running() || self.storage.is_shared() {
             return Pick::Nothing { interesting: false };
         }
         let (budget, len) = (&self.commons.budget, self.torrent.geometry().piece_length());
