@@ -213,12 +213,16 @@ impl Picker {
         true
     }
 
-    /// A missing piece is on the disk, unproven: to be checked before it is fetched.
-    pub fn doubt(&mut self, piece: Piece) {
-        if self.states[at(piece)] == State::Missing {
+    /// A missing piece is on the disk, unproven: to be checked before it is fetched. False if it is not missing, but
+    /// on its way already.
+    pub fn doubt(&mut self, piece: Piece) -> bool {
+        let missing = self.states[at(piece)] == State::Missing;
+        if missing {
             self.remove(piece);
+            self.leftovers.remove(&piece);
             self.states[at(piece)] = State::Checking;
         }
+        missing
     }
 
     /// The check found the piece good.

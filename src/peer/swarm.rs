@@ -179,7 +179,9 @@ impl Swarm {
         let mut batch: Option<Range<u32>> = None;
         let push = |batch: Range<u32>| self.pool.push(Job::Check(Arc::clone(self), batch));
         for piece in pieces {
-            self.picker.lock().doubt(piece);
+            if !self.picker.lock().doubt(piece) {
+                continue;
+            }
             let index = piece.index();
             batch = match batch {
                 Some(range) if range.end == index && index - range.start < CHECK_BATCH => {
