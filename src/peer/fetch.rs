@@ -54,8 +54,7 @@ fn finish(swarm: &Arc<Swarm>, partial: Partial, proof: Proof) {
     let piece = partial.piece();
     if !swarm.torrent.verify(piece, partial.data(), proof) {
         log::warn!("{}: piece {} came broken", swarm.torrent.name(), piece.index());
-        swarm.accuse(&partial);
-        return swarm.bad(piece);
+        return swarm.broken(partial);
     }
     if let Err(why) = swarm.storage.write(piece, partial.data()) {
         swarm.bad(piece);

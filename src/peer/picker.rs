@@ -17,7 +17,7 @@ use super::partial::Partial;
 use super::session::ConnId;
 use crate::bitfield::Bitfield;
 use crate::torrent::{Geometry, Piece};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 #[cfg(test)]
 mod tests;
@@ -58,6 +58,8 @@ pub struct Picker {
     in_flight: Vec<Piece>,
     /// Missing pieces of which some blocks came before their connection ended.
     leftovers: HashMap<Piece, Partial>,
+    /// Pieces that came broken: fetched from one peer alone until they are good, so that it is clear who lied.
+    alone: HashSet<Piece>,
     random: fastrand::Rng,
 }
 
@@ -73,6 +75,7 @@ impl Picker {
             peers: HashMap::new(),
             in_flight: Vec::new(),
             leftovers: HashMap::new(),
+            alone: HashSet::new(),
             random: fastrand::Rng::with_seed(seed),
             geometry,
             have,
@@ -180,7 +183,7 @@ impl Picker {
         let Some(bits) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
         let helpable = self.in_flight.iter().filter_map(|piece| match self.states[at(*piece)] {
             State::InFlight { owner, helps }
-                if owner != peer && helps < MOST_HELPS && bits.has(piece.index()) =>
+                if owner != peer && bits.has(piece.index()) && !self.alone.contains(piece) =>
             {
                 Some((helps, *piece, owner))
             }
@@ -230,6 +233,13 @@ impl Picker {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
         self.states[at(piece)] = State::Have;
         self.have.set(piece.index());
+        self.alone.remove(&piece);
+    }
+
+    /// All blocks of the piece came, and some were wrong.
+    pub fn broken(&mut self, piece: Piece) {
+        self.bad(piece);
+        self.alone.insert(piece);
     }
 
     /// The check found the piece bad.
@@ -244,7 +254,7 @@ impl Picker {
         let piece = partial.piece();
         if self.owner(piece) == Some(owner) {
             self.release(piece);
-            if partial.sources().is_empty() {
+            if partial.sources().is_empty() || self.alone.contains(&piece) {
                 return;
             }
             self.leftovers.insert(piece, partial);

@@ -364,7 +364,16 @@ impl Swarm {
         complete
     }
 
-    /// The piece is not what it should be, or could not be written: it is missing again.
+    /// The piece came and failed its hash: it is missing again, and whoever is to blame for that is banned.
+    pub fn broken(self: &Arc<Self>, partial: Partial) {
+        let piece = partial.piece();
+        self.accuse(&partial);
+        drop(partial); // its memory is free before anybody looks for some
+        self.picker.lock().broken(piece);
+        self.feed_hungry();
+    }
+
+    /// The piece on the disk is not what it should be, or could not be written: it is missing again.
     pub fn bad(self: &Arc<Self>, piece: Piece) {
         self.picker.lock().bad(piece);
         self.feed_hungry();
@@ -395,7 +404,7 @@ impl Swarm {
     }
 
     /// Blame for a complete piece that failed its hash.
-    pub fn accuse(&self, partial: &Partial) {
+    fn accuse(&self, partial: &Partial) {
         let culprit = self.blame.lock().bad(partial);
         if let Some(culprit) = culprit {
             self.ban(&culprit);
