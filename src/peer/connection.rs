@@ -314,6 +314,7 @@ impl Connection {
             }
             Mail::Lend { piece, helper } => self.lend(piece, helper),
             Mail::Helped { block, data, from } => self.session.helped(block, &data, &from),
+            Mail::NotHelped { helper, blocks } => self.session.not_helped(helper, &blocks),
             Mail::HelpNotNeeded(block) => self.session.help_not_needed(block),
             Mail::Admit => self.session.unchoke(),
             Mail::Evict => self.session.choke(),
@@ -378,12 +379,14 @@ impl Connection {
             Event::Unchoked => self.look_again_at = None,
             Event::Complete(partial) => self.swarm.arrived(partial, &self.handle),
             Event::GaveBack(partials) => self.swarm.gave_back(partials, self.handle.id),
-            Event::Helped { owner, block, data } => self.send_help(owner, block, data),
-            Event::HelpNotNeeded { helper, block } => {
-                if let Some(helper) = self.swarm.member(helper) {
-                    let _ = helper.mailbox.post(Mail::HelpNotNeeded(block)); // it ended: nothing to cancel
-                }
+            Event::Helped { owner, block, data } => {
+                let from = Arc::clone(&self.handle.source);
+                self.write_to(owner, Mail::Helped { block, data, from });
             }
+            Event::NotHelping { owner, blocks } => {
+                self.write_to(owner, Mail::NotHelped { helper: self.handle.id, blocks })
+            }
+            Event::HelpNotNeeded { helper, block } => self.write_to(helper, Mail::HelpNotNeeded(block)),
             Event::Introduced(Extended { client, port, .. }) => self.handle.introduce(client, port),
         }
     }
@@ -398,10 +401,10 @@ impl Connection {
         }
     }
 
-    fn send_help(&mut self, owner: ConnId, block: Block, data: Vec<u8>) {
-        if let Some(owner) = self.swarm.member(owner) {
-            let from = Arc::clone(&self.handle.source);
-            let _ = owner.mailbox.post(Mail::Helped { block, data, from }); // it ended: the block came in vain
+    /// Tells another connection. If it has ended the letter is in vain: its pieces are somebody else's by now.
+    fn write_to(&self, other: ConnId, letter: Mail) {
+        if let Some(other) = self.swarm.member(other) {
+            let _ = other.mailbox.post(letter);
         }
     }
 

@@ -22,13 +22,10 @@ use std::collections::{HashMap, HashSet};
 #[cfg(test)]
 mod tests;
 
-/// So many times may a piece in flight be helped: each help takes half of what is left.
-const MOST_HELPS: u8 = 16;
-
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum State {
     Missing,
-    InFlight { owner: ConnId, helps: u8 },
+    InFlight { owner: ConnId, helps: u16 },
     Checking,
     Have,
 }
@@ -191,7 +188,7 @@ impl Picker {
         });
         match helpable.min_by_key(|(helps, _, _)| *helps) {
             Some((helps, piece, owner)) => {
-                self.states[at(piece)] = State::InFlight { owner, helps: helps + 1 };
+                self.states[at(piece)] = State::InFlight { owner, helps: helps.saturating_add(1) };
                 Pick::Help(piece, owner)
             }
             None => Pick::Nothing { interesting: self.lacks_any(bits) },
