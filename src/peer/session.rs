@@ -193,8 +193,11 @@ impl Session {
     }
 
     fn on_unchoke(&mut self, now: Instant) {
-        self.fetching.unchoked(now);
-        self.events.push_back(Event::Unchoked);
+        // Said again and again it would excuse a peer for ever that owes us blocks.
+        if self.fetching.is_choked() {
+            self.fetching.unchoked(now);
+            self.events.push_back(Event::Unchoked);
+        }
     }
 
     fn on_interested(&mut self, interested: bool) {
