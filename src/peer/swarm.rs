@@ -57,6 +57,8 @@ pub enum Job {
     Check(Arc<Swarm>, Range<u32>),
     /// Make durable what came since the last time, and vouch for it.
     Save(Arc<Swarm>),
+    /// All pieces are here: give the download its name.
+    Complete(Arc<Swarm>),
 }
 
 /// Who wants to know what becomes of a torrent. Called on workers' threads; must not block.
@@ -486,9 +488,12 @@ impl Swarm {
         self.close_all("the torrent is paused");
     }
 
-    /// Goes on after a pause.
-    pub fn unpause(&self) {
-        *self.state.lock() = State::Running;
+    /// Goes on after a pause: with the download, or with giving a complete one its name.
+    pub fn unpause(self: &Arc<Self>) {
+        let was = std::mem::replace(&mut *self.state.lock(), State::Running);
+        if was != State::Running && !self.is_complete() && self.picker.lock().is_complete() {
+            self.pool.push(Job::Complete(Arc::clone(self)));
+        }
     }
 
     // ---- what survives --------------------------------------------------------------------------------------
