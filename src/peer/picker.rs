@@ -239,7 +239,7 @@ impl Picker {
         self.alone.insert(piece);
     }
 
-    /// The check found the piece bad.
+    /// The check found the piece bad, or it could not be written.
     pub fn bad(&mut self, piece: Piece) {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
         self.states[at(piece)] = State::Missing;

@@ -340,6 +340,7 @@ impl Session {
         }
     }
 
+    /// Passes on what this connection will not fetch, for itself or for others.
     fn give_back(&mut self, partials: Vec<Partial>) {
         if !partials.is_empty() {
             self.events.push_back(Event::GaveBack(partials));

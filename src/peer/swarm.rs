@@ -274,7 +274,7 @@ impl Swarm {
 
     /// An address to connect to now.
     pub fn next_candidate(&self) -> Option<SocketAddr> {
-        if !self.is_running() || self.members.lock().len() >= DIAL_MEMBERS {
+        if !self.may_dial() {
             return None;
         }
         self.candidates.lock().next(self.is_complete(), Instant::now())
@@ -282,10 +282,16 @@ impl Swarm {
 
     /// When there will be one.
     pub fn next_candidate_at(&self) -> Option<Instant> {
-        self.is_running().then(|| self.candidates.lock().due_at(self.is_complete()))?
+        self.may_dial().then(|| self.candidates.lock().due_at(self.is_complete()))?
     }
 
-    /// The connection to `addr` ended; `worked` if it had come to a session.
+    fn may_dial(&self) -> bool {
+        self.is_running()
+            && self.members.lock().len() < DIAL_MEMBERS
+            && self.candidates.lock().busy() < DIAL_MEMBERS
+    }
+
+    /// The connection to `addr` ended; `worked` if it was of use.
     pub fn dialled(&self, addr: SocketAddr, worked: bool) {
         self.candidates.lock().ended(addr, worked, Instant::now());
     }
@@ -558,7 +564,7 @@ pub struct Swarms {
 }
 
 impl Swarms {
-    /// False if the torrent is there already.
+    /// False if the torrent is there already, or another that is being downloaded into the same file or folder.
     pub fn insert(&self, swarm: &Arc<Swarm>) -> bool {
         let mut by_hash = self.by_hash.write();
         let collides = |other: &Arc<Swarm>| {
