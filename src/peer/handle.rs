@@ -26,6 +26,8 @@ pub enum Mail {
     Help { owner: ConnId, blocks: Vec<Block> },
     /// A block of your piece, fetched from `from`.
     Helped { block: Block, data: Vec<u8>, from: Arc<Source> },
+    /// `helper` will not bring these blocks.
+    NotHelped { helper: ConnId, blocks: Vec<Block> },
     /// The owner has this block by now.
     HelpNotNeeded(Block),
     /// Your peer has an upload slot.

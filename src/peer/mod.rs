@@ -294,7 +294,11 @@ impl Peer {
         let none = Bitfield::new(pieces);
         let Some(resume) = self.resume_file(torrent).and_then(|file| file.load()) else { return none };
         let Some(have) = resume.pieces(pieces).filter(|_| resume.dir == storage.dir()) else { return none };
-        if storage.has_content() && unchanged(&resume, torrent, storage) { have } else { none }
+        if storage.has_content() && unchanged(&resume, torrent, storage) {
+            storage.within_files(&have)
+        } else {
+            none
+        }
     }
 
     fn resume_file(&self, torrent: &Torrent) -> Option<ResumeFile> {
