@@ -26,8 +26,6 @@ use thiserror::Error;
 
 /// How many requests we keep for the other side, and say so in the extension handshake (BEP 10).
 pub const REQQ: usize = 1000;
-/// One is enough, and some clients send a second; each costs us a look at every piece.
-const MOST_BITFIELDS: u32 = 8;
 /// How long the other side may be silent.
 const SILENCE: Duration = Duration::from_secs(120);
 /// After how long we say something, if only a keep-alive.
@@ -78,8 +76,6 @@ pub enum Violation {
     NoSuchPiece(u32),
     #[error("its bitfield is not of this torrent")]
     BadBitfield,
-    #[error("it sent more than {MOST_BITFIELDS} bitfields")]
-    TooManyBitfields,
     #[error("it sent a block nobody asked for (piece {}, offset {}, {} bytes)", .0.index, .0.begin, .0.len)]
     Unasked(Wanted),
     #[error("it asked for {} bytes at {} of piece {}, which do not exist", .0.len, .0.begin, .0.index)]
@@ -103,9 +99,8 @@ pub struct Session {
     choking: bool,
     interested: bool,
     peer_interested: bool,
-    /// Which pieces the other side has.
+    /// Which pieces the other side has, as far as it said.
     peer_has: Bitfield,
-    bitfields: u32,
     fetching: Fetching,
     /// Blocks the other side asked for, in its order. At most [`REQQ`].
     uploads: VecDeque<Block>,
@@ -138,7 +133,6 @@ impl Session {
             interested: false,
             peer_interested: false,
             peer_has: Bitfield::new(pieces),
-            bitfields: 0,
             uploads: VecDeque::new(),
             out: Vec::new(),
             events: VecDeque::new(),
@@ -220,30 +214,34 @@ impl Session {
 
     fn on_bitfield(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         let bits = Bitfield::from_bytes(bytes, self.told.len()).ok_or(Violation::BadBitfield)?;
-        self.on_all_at_once(bits)
+        self.on_all_at_once(bits);
+        Ok(())
     }
 
     fn on_have_all(&mut self) -> Result<(), Violation> {
         self.fast("have all")?;
-        self.on_all_at_once(Bitfield::full(self.told.len()))
+        self.on_all_at_once(Bitfield::full(self.told.len()));
+        Ok(())
     }
 
     fn on_have_none(&mut self) -> Result<(), Violation> {
-        self.fast("have none")?;
-        self.on_all_at_once(Bitfield::new(self.told.len()))
+        self.fast("have none")
     }
 
-    /// Says which pieces it has. BEP 3 wants that first and once; aria2 also says it later, so it only ever adds.
-    fn on_all_at_once(&mut self, bits: Bitfield) -> Result<(), Violation> {
-        self.bitfields += 1;
-        if self.bitfields > MOST_BITFIELDS {
-            return Err(Violation::TooManyBitfields);
+    /// What it has, in one message. As a rule it comes first and once; aria2 sends it again in place of many haves,
+    /// so it adds to what we know.
+    fn on_all_at_once(&mut self, mut bits: Bitfield) {
+        if self.peer_has.is_full() {
+            return;
         }
-        bits.iter().for_each(|index| {
-            self.peer_has.set(index);
-        });
-        self.events.push_back(Event::HasPieces(self.peer_has.clone()));
-        Ok(())
+        for index in self.peer_has.iter() {
+            bits.set(index);
+        }
+        if bits.count() > self.peer_has.count() {
+            self.fetching.encouraged();
+            self.peer_has = bits.clone();
+            self.events.push_back(Event::HasPieces(bits));
+        }
     }
 
     fn on_request(&mut self, wanted: Wanted) -> Result<(), Violation> {

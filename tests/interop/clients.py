@@ -103,8 +103,11 @@ class Aria2(Client):
         "--bt-require-crypto=false",
         "--interface=127.0.0.1",
         "--file-allocation=none",
-        "--summary-interval=0",
         "--download-result=hide",
+        "--summary-interval=0",
+        "--show-console-readout=false",
+        "--console-log-level=info",
+        "--enable-color=false",
         "--stop=120",
     ]
 
