@@ -311,7 +311,8 @@ impl World {
 
     fn give_back(&mut self, nth: usize, some: bool) {
         let Some((mut partial, owner)) = pull(&mut self.flying, nth) else { return };
-        let first = partial.missing_blocks(&self.picker.geometry).next().filter(|_| some && partial.missing() > 1);
+        let first =
+            partial.missing_blocks(&self.picker.geometry).next().filter(|_| some && partial.missing() > 1);
         if let Some(block) = first {
             partial.put(block, &[1; BLOCK as usize], &source(owner.0 as u8));
         }
