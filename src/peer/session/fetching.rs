@@ -332,4 +332,20 @@ impl Fetching {
         self.snubbed = true;
         self.let_go()
     }
+
+    /// Panics if the invariant is broken; for tests.
+    #[cfg(test)]
+    pub fn assert_invariant(&self) {
+        let ours = |errand: &Errand| errand.owner.is_none();
+        let asked = self.asked.iter().map(|asked| asked.errand).filter(ours);
+        let waiting: Vec<Block> =
+            asked.chain(self.to_ask.iter().copied().filter(ours)).map(|errand| errand.block).collect();
+        let missing = self.pieces.iter().flat_map(|partial| partial.missing_blocks(self.torrent.geometry()));
+        let missing: std::collections::HashSet<Block> = missing.collect();
+        assert_eq!(waiting.len(), missing.len(), "some block is nowhere, or twice");
+        assert!(waiting.iter().all(|block| missing.contains(block)));
+        assert!(self.lent.iter().all(|(block, _)| missing.contains(block)), "lent and not missing");
+        assert!(self.forgiven.len() <= FORGIVEN);
+        assert!(!self.choked || self.pieces.is_empty());
+    }
 }
