@@ -4,7 +4,8 @@
 //!
 //! The modules in layers, each knowing only those above it in this list:
 //!
-//! 0. [`atomic`], [`bencode`], [`bitfield`], [`hash`], [`mailbox`]
+//! 0. [`atomic`], [`bencode`], [`bitfield`], [`hash`], [`mailbox`], [`net`], [`peer_id`], [`threads`], and for the
+//!    binaries [`interrupt`] and [`logging`]
 //! 1. [`torrent`]: metainfo and geometry
 //! 2. [`peer`]'s and [`tracker`]'s pure parts: messages, sessions, picker, admission
 //! 3. [`peer`] and [`tracker`]: the threads

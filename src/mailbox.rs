@@ -197,6 +197,14 @@ impl<T> Inbox<T> {
     }
 }
 
+/// The channel itself would keep unread mail for as long as anybody holds a [`Mailbox`], with all that the mail owns.
+/// A letter posted while this runs still waits for that.
+impl<T> Drop for Inbox<T> {
+    fn drop(&mut self) {
+        while self.receiver.try_recv().is_ok() {}
+    }
+}
+
 /// One `poll(2)` on the bell and the socket. An interrupted one counts as a wake-up without cause.
 fn poll_both(
     bell: &Bell,
@@ -374,6 +382,16 @@ mod tests {
         assert_eq!(inbox.take(), Some("first"));
         drop(inbox);
         assert_eq!(mailbox.post("third"), Err(Undelivered::Closed("third")));
+    }
+
+    #[test]
+    fn mail_that_nobody_read_is_dropped_with_the_inbox() {
+        let (mailbox, inbox) = mailbox(4).unwrap();
+        let letter = Arc::new(());
+        mailbox.post(Arc::clone(&letter)).unwrap();
+        drop(inbox);
+        assert_eq!(Arc::strong_count(&letter), 1);
+        assert!(mailbox.post(letter).is_err());
     }
 
     #[test]

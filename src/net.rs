@@ -22,6 +22,17 @@ pub fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
+/// Lets the process open as many files and sockets as the system allows: a connection takes two descriptors, and many
+/// systems begin with 1024 for a process that may have more.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;

@@ -40,6 +40,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::mailbox::{Inbox, Interest, mailbox};
+use crate::net;
 use crate::threads;
 
 use connection::Connection;
@@ -135,6 +136,7 @@ impl Tracker {
     /// # Errors
     /// When the port or the data folder cannot be used.
     pub fn start(config: Config) -> Result<Tracker, StartError> {
+        net::raise_descriptor_limit();
         let listen_failed = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(listen_failed)?;
         listener.set_nonblocking(true).map_err(listen_failed)?;

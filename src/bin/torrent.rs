@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use shoal::interrupt;
+use shoal::logging;
 use shoal::peer::Config;
 use shoal::peer::plain::{self, Order};
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
@@ -156,8 +157,7 @@ impl NetworkArgs {
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let warnings = env_logger::Env::default().default_filter_or("warn");
-    env_logger::Builder::from_env(warnings).format_timestamp(None).format_target(false).init();
+    logging::start("warn");
     let outcome = match Cli::parse().command {
         Command::Create(args) => create(&args),
         Command::Show(args) => show_torrent(&args),

@@ -7,8 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use shoal::tracker::{Config, Limits, Tracker};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use shoal::{interrupt, logging};
 
 /// Keeps a searchable catalogue of torrents and tells peers who holds which piece.
 ///
@@ -26,7 +25,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("SHOAL_LOG", "info")).init();
+    logging::start("info");
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,24 +36,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    raise_descriptor_limit();
     // Before the threads start, so that a signal during the start is not lost.
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let stop = interrupt::channel()?;
     let tracker = Tracker::start(Config { listen: args.listen, data: args.data, limits: Limits::default() })?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "tracker listening on {}", tracker.addr())?;
     stdout.flush()?;
-    signals.forever().next();
+    let _ = stop.recv();
     tracker.stop();
     Ok(())
-}
-
-/// A connection takes two descriptors, and many systems begin with 1024 for a process that may have more.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
-        log::warn!("cannot raise the limit of open files: {error}");
-    }
 }

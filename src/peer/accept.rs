@@ -118,7 +118,8 @@ impl Door {
     fn dial_all(&mut self) -> io::Result<()> {
         for swarm in self.swarms.all() {
             while let Some(addr) = self.next_candidate(&swarm) {
-                self.start(Origin::Dialled(addr, Arc::clone(&swarm)), addr.ip())?;
+                let started = self.start(Origin::Dialled(addr, Arc::clone(&swarm)), addr.ip());
+                started.inspect_err(|_| swarm.dialled(addr, false))?;
             }
         }
         Ok(())
@@ -141,9 +142,9 @@ impl Door {
     fn start(&mut self, origin: Origin, ip: IpAddr) -> io::Result<()> {
         let id = self.commons.next_conn();
         let (letters, inbox) = connection::mailbox_for_connection()?;
-        let (own, door, reply_to) = (self.commons.peer_id, self.mailbox.clone(), letters.clone());
+        let (commons, door, reply_to) = (Arc::clone(&self.commons), self.mailbox.clone(), letters.clone());
         let work = move || {
-            connection::run(id, origin, own, reply_to, inbox);
+            connection::run(id, origin, &commons, reply_to, inbox);
             let _ = door.post(Knock::Ended(id)); // the door is closed: it joins everybody anyway
         };
         let thread = threads::spawn_with_stack(id.to_string(), STACK, work)?;

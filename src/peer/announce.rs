@@ -11,6 +11,8 @@ mod backoff;
 mod http;
 mod link;
 mod session;
+mod shared;
 
 pub use http::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
-pub use session::{AskError, Host, Publication, SessionClient};
+pub use session::SessionClient;
+pub use shared::{AskError, Host, Publication};

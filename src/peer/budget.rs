@@ -1,8 +1,12 @@
 //! The memory for pieces in flight: one budget for the whole process, reserved when a piece is picked and returned
 //! when its [`Buffer`] is dropped, wherever that happens. Runs on any thread; its lock is a leaf.
 //!
-//! Invariant: `used` is the sum of the lengths of all buffers alive, and never above `limit` but for the one piece
-//! that a budget grants when nothing is in flight at all, so that a huge piece is slow rather than impossible.
+//! Invariant: `used` is the sum of the lengths of all buffers alive, and never above `limit` but for two pieces: the
+//! one that a budget grants when nothing is in flight at all, so that a huge piece is slow rather than impossible; and
+//! one *overdraft* at a time, for a torrent that has nothing in flight while others use all there is.
+//!
+//! A buffer takes its memory when the first block is put into it: by then it is known how long the piece really is.
+//! The last piece of a small file may be a thousandth of what was reserved.
 
 use parking_lot::Mutex;
 use std::ops::{Deref, DerefMut};
@@ -17,9 +21,11 @@ pub struct Budget {
 #[derive(Default)]
 struct State {
     used: usize,
+    overdrawn: bool,
     /// Returned memory, kept warm: zeroing and faulting in a fresh buffer costs as much as hashing part of it.
-    /// Bounded by `limit`, since all of it was in use at some time.
     spare: Vec<Vec<u8>>,
+    /// Bytes in `spare`; together with `used` at most `limit` when something is put there.
+    spared: usize,
 }
 
 impl Budget {
@@ -28,24 +34,42 @@ impl Budget {
         Arc::new(Budget { limit, state: Mutex::default() })
     }
 
-    /// Memory for a piece of `len` bytes, its content arbitrary; `None` if the budget is spent.
+    /// Memory for a piece of `len` bytes; `None` if the budget is spent.
     pub fn reserve(self: &Arc<Self>, len: u32) -> Option<Buffer> {
         let len = len as usize;
+        let mut state = self.state.lock();
+        if state.used > 0 && state.used.saturating_add(len) > self.limit {
+            return None;
+        }
+        state.used += len;
+        Some(self.buffer(len, false))
+    }
+
+    /// Memory beyond a spent budget, for one piece at a time; `None` while there is such a piece.
+    pub fn overdraw(self: &Arc<Self>, len: u32) -> Option<Buffer> {
+        let len = len as usize;
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.overdrawn, true) {
+            return None;
+        }
+        state.used += len;
+        Some(self.buffer(len, true))
+    }
+
+    fn buffer(self: &Arc<Self>, len: usize, overdraft: bool) -> Buffer {
+        Buffer { bytes: Vec::new(), len, overdraft, budget: Arc::clone(self) }
+    }
+
+    /// `len` bytes, their content arbitrary.
+    fn memory(&self, len: usize) -> Vec<u8> {
         let reused = {
             let mut state = self.state.lock();
-            if state.used > 0 && state.used + len > self.limit {
-                return None;
-            }
-            state.used += len;
-            let reused = state.spare.pop().filter(|bytes| bytes.capacity() >= len);
-            if reused.is_none() {
-                state.spare.clear(); // pieces of another size came into fashion
-            }
+            let reused = state.spare.pop();
+            state.spared -= reused.as_ref().map_or(0, Vec::len);
             reused
         };
-        let mut bytes = reused.unwrap_or_default();
-        bytes.resize(len, 0);
-        Some(Buffer { bytes, budget: Arc::clone(self) })
+        // Pieces are mostly of one length. A longer buffer would be more memory than was reserved.
+        reused.filter(|bytes| bytes.len() == len).unwrap_or_else(|| vec![0; len])
     }
 
     /// Bytes in use.
@@ -59,17 +83,22 @@ impl Budget {
     }
 }
 
-/// The memory of one piece in flight.
+/// The memory of one piece in flight. Reads as empty until something is written.
 pub struct Buffer {
+    /// Empty, or `len` bytes.
     bytes: Vec<u8>,
+    len: usize,
+    overdraft: bool,
     budget: Arc<Budget>,
 }
 
 impl Buffer {
-    /// Cuts the buffer to the `len` bytes of a shorter piece; the rest returns to the budget at once.
+    /// Cuts the buffer, into which nothing was written yet, to the `len` bytes of a shorter piece; the rest returns to
+    /// the budget at once.
     pub fn shorten(&mut self, len: u32) {
-        let less = self.bytes.len().saturating_sub(len as usize);
-        self.bytes.truncate(len as usize);
+        debug_assert!(self.bytes.is_empty());
+        let less = self.len.saturating_sub(len as usize);
+        self.len -= less;
         self.budget.state.lock().used -= less;
     }
 }
@@ -84,6 +113,9 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
+        if self.bytes.is_empty() {
+            self.bytes = self.budget.memory(self.len);
+        }
         &mut self.bytes
     }
 }
@@ -92,8 +124,12 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         let mut state = self.budget.state.lock();
-        state.used -= bytes.len();
-        state.spare.push(bytes);
+        state.used -= self.len;
+        state.overdrawn &= !self.overdraft;
+        if !bytes.is_empty() && state.used + state.spared + bytes.len() <= self.budget.limit {
+            state.spared += bytes.len();
+            state.spare.push(bytes);
+        }
     }
 }
 
@@ -121,5 +157,56 @@ mod tests {
         assert!(budget.reserve(1).is_none());
         drop(huge);
         assert!(budget.reserve(1).is_some());
+    }
+
+    /// Pieces of a kilobyte each took, and kept, the 16 MiB that were reserved for them.
+    #[test]
+    fn a_piece_that_ends_early_takes_no_more_memory_than_it_has_bytes() {
+        let budget = Budget::new(64 << 20);
+        let whole = |budget: &Arc<Budget>| budget.reserve(16 << 20).unwrap();
+        let mut used_before = whole(&budget);
+        used_before[0] = 1;
+        drop(used_before);
+        for _ in 0..2 {
+            let mut short = whole(&budget);
+            short.shorten(1000);
+            short[999] = 1;
+            assert_eq!((short.len(), budget.used()), (1000, 1000));
+            assert!(short.bytes.capacity() < 2000);
+        }
+    }
+
+    #[test]
+    fn memory_is_used_again_but_not_hoarded() {
+        let budget = Budget::new(100);
+        let fill = |len| {
+            let mut buffer = budget.reserve(len).unwrap();
+            buffer.fill(7);
+            buffer
+        };
+        let both = (fill(50), fill(50));
+        drop(both);
+        assert_eq!(budget.state.lock().spared, 100);
+        let mut again = budget.reserve(50).unwrap();
+        again[1] = 1;
+        assert_eq!(again[0], 7, "it is the same memory");
+        drop(again);
+        drop(fill(60));
+        let state = budget.state.lock();
+        assert!(state.spared <= 100);
+        assert_eq!(state.spared, state.spare.iter().map(Vec::len).sum::<usize>());
+    }
+
+    /// A torrent with huge pieces waited as long as another had anything in flight.
+    #[test]
+    fn one_piece_at_a_time_goes_beyond_a_spent_budget() {
+        let budget = Budget::new(100);
+        let _all = budget.reserve(100).unwrap();
+        assert!(budget.reserve(1000).is_none());
+        let first = budget.overdraw(1000).unwrap();
+        assert!(budget.overdraw(1000).is_none());
+        drop(first);
+        assert!(budget.overdraw(1000).is_some());
+        assert_eq!(budget.used(), 100);
     }
 }

@@ -16,6 +16,8 @@ struct Address {
     /// The user named it: never given up.
     given: bool,
     busy: bool,
+    /// Never to be tried: remembered, so that it is not learnt anew.
+    useless: bool,
     failures: u32,
     try_at: Instant,
 }
@@ -32,21 +34,21 @@ impl Candidates {
         if addr.port() == 0 || (self.addresses.len() >= MOST && !given) {
             return;
         }
-        let new = Address { given, busy: false, failures: 0, try_at: now };
+        let new = Address { given, busy: false, useless: false, failures: 0, try_at: now };
         self.addresses.entry(addr).or_insert(new).given |= given;
     }
 
     /// An address to connect to now; it is busy until [`ended`](Self::ended). Only those the user named if
     /// `only_given`.
     pub fn next(&mut self, only_given: bool, now: Instant) -> Option<SocketAddr> {
-        let due = |a: &Address| !a.busy && a.try_at <= now && (a.given || !only_given);
+        let due = |a: &Address| !a.busy && !a.useless && a.try_at <= now && (a.given || !only_given);
         let (addr, address) =
             self.addresses.iter_mut().filter(|(_, a)| due(a)).min_by_key(|(_, a)| a.try_at)?;
         address.busy = true;
         Some(*addr)
     }
 
-    /// The connection to `addr` ended; `worked` if it had come to a session.
+    /// The connection to `addr` ended; `worked` if it was of use.
     pub fn ended(&mut self, addr: SocketAddr, worked: bool, now: Instant) {
         let Some(address) = self.addresses.get_mut(&addr) else { return };
         address.busy = false;
@@ -61,13 +63,18 @@ impl Candidates {
     /// Never try this address again: it is ourselves, or banned.
     pub fn forget(&mut self, addr: SocketAddr) {
         if let Some(address) = self.addresses.get_mut(&addr) {
-            address.busy = true; // remembered, so that it is not learnt anew
+            address.useless = true;
         }
+    }
+
+    /// How many addresses we are connected to or try.
+    pub fn busy(&self) -> usize {
+        self.addresses.values().filter(|a| a.busy && !a.useless).count()
     }
 
     /// When the next address is due, if any is left.
     pub fn due_at(&self, only_given: bool) -> Option<Instant> {
-        let free = self.addresses.values().filter(|a| !a.busy && (a.given || !only_given));
+        let free = self.addresses.values().filter(|a| !a.busy && !a.useless && (a.given || !only_given));
         free.map(|a| a.try_at).min()
     }
 }

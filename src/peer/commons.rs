@@ -27,6 +27,10 @@ pub struct Tuning {
     pub socket_buffer: Option<usize>,
     /// Blocks asked for at once before anything is measured.
     pub first_window: Option<u32>,
+    /// How long a peer may owe us blocks without sending one.
+    pub patience: Option<Duration>,
+    /// How long the other side may take to connect and shake hands.
+    pub handshake_time: Option<Duration>,
 }
 
 /// Shared by all torrents and connections of a peer.

@@ -5,8 +5,9 @@
 //! waits for three things at once: the socket readable, the socket writable (only while something is left to
 //! write), and mail. It takes no lock for a block: those of the picker are taken once a piece.
 
+use super::commons::Commons;
 use super::extended::Extended;
-use super::handle::{Handle, MAILBOX, Mail};
+use super::handle::{Handle, Helper, MAILBOX, Mail};
 use super::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
 use super::outbox::Outbox;
 use super::partial::Source;
@@ -46,7 +47,7 @@ pub enum End {
     Handshake(#[from] HandshakeError),
     #[error("{0}")]
     Violation(#[from] Violation),
-    #[error("no handshake came within {} s", HANDSHAKE_TIME.as_secs())]
+    #[error("no handshake came in time")]
     NoHandshake,
     #[error("both sides have everything")]
     BothComplete,
@@ -74,24 +75,22 @@ pub fn mailbox_for_connection() -> io::Result<(Mailbox<Mail>, Inbox<Mail>)> {
 }
 
 /// The whole life of connection `id`, on its own thread.
-pub fn run(
-    id: ConnId,
-    origin: Origin,
-    own: handshake::PeerId,
-    letters: Mailbox<Mail>,
-    mut inbox: Inbox<Mail>,
-) {
+pub fn run(id: ConnId, origin: Origin, commons: &Commons, letters: Mailbox<Mail>, mut inbox: Inbox<Mail>) {
     let (addr, dialled) = match &origin {
         Origin::Accepted(_, addr, _) => (*addr, None),
         Origin::Dialled(addr, swarm) => (*addr, Some(Arc::clone(swarm))),
     };
-    let opened = open(origin, own, &mut inbox);
-    let worked = opened.is_ok();
+    let opened = open(origin, commons, &mut inbox);
     let end =
         opened.and_then(|opened| Connection::start(id, addr, dialled.is_some(), opened, letters, inbox));
-    let end = match end {
-        Ok(connection) => connection.live(),
-        Err(end) => end,
+    // Of use was a connection over which content passed; one that came about and ended at once is not tried again
+    // as soon.
+    let (end, worked) = match end {
+        Ok(connection) => {
+            let handle = Arc::clone(&connection.handle);
+            (connection.live(), handle.received() + handle.sent() > 0)
+        }
+        Err(end) => (end, false),
     };
     log::debug!("{addr}: connection ended: {end}");
     if let Some(swarm) = dialled {
@@ -109,17 +108,18 @@ struct Opened {
     agreement: Agreement,
 }
 
-fn open(origin: Origin, own: handshake::PeerId, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
-    let until = Instant::now() + HANDSHAKE_TIME;
+fn open(origin: Origin, commons: &Commons, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
+    let until = Instant::now() + commons.tuning.handshake_time.unwrap_or(HANDSHAKE_TIME);
+    let own = commons.peer_id;
     match origin {
         Origin::Accepted(socket, _, swarms) => {
             socket.set_nonblocking(true)?;
             let theirs = Hello::decode(&read_handshake(&socket, inbox, until)?)?;
             let swarm = swarms.get(theirs.info_hash).filter(|swarm| swarm.is_running());
             let swarm = swarm.ok_or(HandshakeError::NoSuchTorrent(theirs.info_hash))?;
-            let (agreement, reply) = handshake::reply(&theirs, &swarm.torrent, own)?;
+            let (agreement, reply) = handshake::reply(&theirs, &swarm.torrent, own);
             write_handshake(&socket, &reply)?;
-            Ok(Opened { socket, swarm, agreement })
+            Ok(Opened { socket, swarm, agreement: agreement? })
         }
         Origin::Dialled(addr, swarm) => {
             let socket = net::begin_connect(addr)?;
@@ -234,12 +234,19 @@ impl Connection {
         if !swarm.join(&handle) {
             return Err(End::Told("there is another connection to the same peer"));
         }
+        if !swarm.is_running() {
+            swarm.leave(&handle); // it was paused meanwhile, and who paused it did not see us
+            return Err(End::Told("the torrent is paused"));
+        }
         let (have, told) = swarm.have();
         let port = outgoing.then(|| swarm.commons.port());
         let now = Instant::now();
         let mut session = Session::new(Arc::clone(&swarm.torrent), agreement, source, &have, port, now);
         if let Some(blocks) = swarm.commons.tuning.first_window {
             session.set_window(blocks);
+        }
+        if let Some(patience) = swarm.commons.tuning.patience {
+            session.set_patience(patience);
         }
         log::debug!("{addr}: connected for {} ({:?})", swarm.torrent.name(), agreement.proof);
         Ok(Connection {
@@ -309,10 +316,12 @@ impl Connection {
             Mail::NoWork { interesting } => {
                 self.looking = false;
                 self.look_again_at = Some(self.now + LOOK_AGAIN);
-                self.session.set_interested(interesting);
+                // The peer may have got something since: then that counts, and not what the worker saw.
+                self.session.set_interested(interesting || self.swarm.lacks_any(self.session.peer_has()));
             }
-            Mail::Lend { piece, helper } => self.lend(piece, &helper),
+            Mail::Lend { piece, helper } => self.lend(piece, helper),
             Mail::Helped { block, data, from } => self.session.helped(block, &data, &from),
+            Mail::NotHelped { helper, blocks } => self.session.not_helped(helper, &blocks),
             Mail::HelpNotNeeded(block) => self.session.help_not_needed(block),
             Mail::Admit => self.session.unchoke(),
             Mail::Evict => self.session.choke(),
@@ -322,13 +331,11 @@ impl Connection {
         Ok(())
     }
 
-    fn lend(&mut self, piece: Piece, helper: &Handle) {
-        let blocks = self.session.lend(piece, helper.id);
-        let answer = match blocks.is_empty() {
-            true => Mail::NoWork { interesting: true },
-            false => Mail::Help { owner: self.handle.id, blocks },
-        };
-        let _ = helper.mailbox.post(answer); // it ended: what was lent is still in our own queue
+    fn lend(&mut self, piece: Piece, helper: Helper) {
+        let blocks = self.session.lend(piece, helper.id());
+        if !blocks.is_empty() {
+            helper.accept(self.handle.id, blocks);
+        }
     }
 
     // ---- what the other side says ---------------------------------------------------------------------------
@@ -342,7 +349,9 @@ impl Connection {
             self.read_at = Some(self.now + wait);
             return Ok(());
         }
-        let read = self.input.fill(&self.socket)?;
+        // No more than the rate allows soon: a debt of a full buffer would silence the other connections for long.
+        let most = self.swarm.commons.down.portion(LARGE_BUFFER as u32) as usize;
+        let read = self.input.fill(&self.socket, most)?;
         self.swarm.commons.down.spend(read);
         while let Some((message, len)) = self.input.next()? {
             self.session.on_message(message, self.now)?;
@@ -379,12 +388,14 @@ impl Connection {
             Event::Unchoked => self.look_again_at = None,
             Event::Complete(partial) => self.swarm.arrived(partial, &self.handle),
             Event::GaveBack(partials) => self.swarm.gave_back(partials, self.handle.id),
-            Event::Helped { owner, block, data } => self.send_help(owner, block, data),
-            Event::HelpNotNeeded { helper, block } => {
-                if let Some(helper) = self.swarm.member(helper) {
-                    let _ = helper.mailbox.post(Mail::HelpNotNeeded(block)); // it ended: nothing to cancel
-                }
+            Event::Helped { owner, block, data } => {
+                let from = Arc::clone(&self.handle.source);
+                self.write_to(owner, Mail::Helped { block, data, from });
             }
+            Event::NotHelping { owner, blocks } => {
+                self.write_to(owner, Mail::NotHelped { helper: self.handle.id, blocks })
+            }
+            Event::HelpNotNeeded { helper, block } => self.write_to(helper, Mail::HelpNotNeeded(block)),
             Event::Introduced(Extended { client, port, .. }) => self.handle.introduce(client, port),
         }
     }
@@ -399,10 +410,10 @@ impl Connection {
         }
     }
 
-    fn send_help(&mut self, owner: ConnId, block: Block, data: Vec<u8>) {
-        if let Some(owner) = self.swarm.member(owner) {
-            let from = Arc::clone(&self.handle.source);
-            let _ = owner.mailbox.post(Mail::Helped { block, data, from }); // it ended: the block came in vain
+    /// Tells another connection. If it has ended the letter is in vain: its pieces are somebody else's by now.
+    fn write_to(&self, other: ConnId, letter: Mail) {
+        if let Some(other) = self.swarm.member(other) {
+            let _ = other.mailbox.post(letter);
         }
     }
 
@@ -515,14 +526,16 @@ impl Input {
         Input { bytes: vec![0; SMALL_BUFFER], start: 0, end: 0, limit, max_message_len }
     }
 
-    /// Reads once from the socket; 0 if there is nothing now.
-    fn fill(&mut self, mut socket: &TcpStream) -> Result<usize, End> {
+    /// Reads once from the socket, at most `most` bytes; 0 if there is nothing now.
+    fn fill(&mut self, mut socket: &TcpStream, most: usize) -> Result<usize, End> {
         self.bytes.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         if self.end == self.bytes.len() {
             self.grow();
         }
-        match socket.read(&mut self.bytes[self.end..]) {
+        let room = &mut self.bytes[self.end..];
+        let most = most.min(room.len());
+        match socket.read(&mut room[..most]) {
             Ok(0) => Err(End::Closed),
             Ok(read) => {
                 self.end += read;

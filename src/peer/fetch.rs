@@ -3,10 +3,11 @@
 //!
 //! An error of the disk pauses its torrent and leaves the others running.
 
-use super::handle::{Handle, Mail};
+use super::handle::{Handle, Helper, Mail};
 use super::partial::Partial;
 use super::picker::Pick;
 use super::session::ConnId;
+use super::storage::StorageError;
 use super::swarm::{Job, Swarm};
 use crate::mailbox::Undelivered;
 use crate::torrent::{Piece, Proof};
@@ -19,7 +20,8 @@ pub fn run(_number: usize, job: Job) {
         Job::Fetch(swarm, handle) => fetch(&swarm, &handle),
         Job::Finish(swarm, partial, proof) => finish(&swarm, partial, proof),
         Job::Check(swarm, pieces) => check(&swarm, pieces),
-        Job::Save(swarm) => save(&swarm),
+        Job::Save(swarm) => pause_on_error(&swarm, swarm.save()),
+        Job::Complete(swarm) => pause_on_error(&swarm, swarm.complete()),
     }
 }
 
@@ -43,10 +45,9 @@ fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>) {
 }
 
 fn ask_for_help(swarm: &Swarm, piece: Piece, owner: ConnId, helper: &Arc<Handle>) {
-    let lend = Mail::Lend { piece, helper: Arc::clone(helper) };
-    let asked = swarm.member(owner).is_some_and(|owner| owner.mailbox.post(lend).is_ok());
-    if !asked {
-        let _ = helper.mailbox.post(Mail::NoWork { interesting: true }); // it ended: nobody to tell
+    let helper = Helper::new(helper);
+    if let Some(owner) = swarm.member(owner) {
+        let _ = owner.mailbox.post(Mail::Lend { piece, helper }); // it ended: the letter answers by itself
     }
 }
 
@@ -55,8 +56,7 @@ fn finish(swarm: &Arc<Swarm>, partial: Partial, proof: Proof) {
     let piece = partial.piece();
     if !swarm.torrent.verify(piece, partial.data(), proof) {
         log::warn!("{}: piece {} came broken", swarm.torrent.name(), piece.index());
-        swarm.accuse(&partial);
-        return swarm.bad(piece);
+        return swarm.broken(partial);
     }
     if let Err(why) = swarm.storage.write(piece, partial.data()) {
         swarm.bad(piece);
@@ -70,8 +70,8 @@ fn finish(swarm: &Arc<Swarm>, partial: Partial, proof: Proof) {
 fn good(swarm: &Arc<Swarm>, piece: Piece) {
     let last = swarm.good(piece);
     swarm.spread_news();
-    if last && let Err(why) = swarm.complete() {
-        swarm.fail(&why.to_string());
+    if last {
+        pause_on_error(swarm, swarm.complete());
     }
 }
 
@@ -90,8 +90,8 @@ fn check(swarm: &Arc<Swarm>, pieces: Range<u32>) {
     }
 }
 
-fn save(swarm: &Swarm) {
-    if let Err(why) = swarm.save() {
+fn pause_on_error(swarm: &Swarm, outcome: Result<(), StorageError>) {
+    if let Err(why) = outcome {
         swarm.fail(&why.to_string());
     }
 }

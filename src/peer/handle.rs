@@ -21,11 +21,13 @@ pub enum Mail {
     /// There is nothing to fetch from your peer now. `interesting`: it has something that we lack.
     NoWork { interesting: bool },
     /// Let `helper` fetch some of what your peer still owes of this piece.
-    Lend { piece: Piece, helper: Arc<Handle> },
+    Lend { piece: Piece, helper: Helper },
     /// Fetch these blocks for `owner`.
     Help { owner: ConnId, blocks: Vec<Block> },
     /// A block of your piece, fetched from `from`.
     Helped { block: Block, data: Vec<u8>, from: Arc<Source> },
+    /// `helper` will not bring these blocks.
+    NotHelped { helper: ConnId, blocks: Vec<Block> },
     /// The owner has this block by now.
     HelpNotNeeded(Block),
     /// Your peer has an upload slot.
@@ -34,6 +36,38 @@ pub enum Mail {
     Evict,
     /// End, for this reason.
     Close(&'static str),
+}
+
+/// A connection that offers its help and waits for an answer. It gets one in any case: if the owner it was sent to
+/// ends before it reads the letter, dropping the letter answers that there is no work. Unanswered it would wait for ever.
+pub struct Helper {
+    handle: Option<Arc<Handle>>,
+    id: ConnId,
+}
+
+impl Helper {
+    pub fn new(handle: &Arc<Handle>) -> Self {
+        Helper { handle: Some(Arc::clone(handle)), id: handle.id }
+    }
+
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Has it fetch these blocks for `owner`.
+    pub fn accept(mut self, owner: ConnId, blocks: Vec<Block>) {
+        if let Some(handle) = self.handle.take() {
+            let _ = handle.mailbox.post(Mail::Help { owner, blocks }); // it ended: the owner hears that it left
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            let _ = handle.mailbox.post(Mail::NoWork { interesting: true }); // it ended: nobody to tell
+        }
+    }
 }
 
 /// The others' view of one connection.
@@ -123,5 +157,37 @@ impl Handle {
 impl std::fmt::Display for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.addr, self.client())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::{Inbox, mailbox};
+    use crate::peer::handshake::PeerId;
+
+    fn connection(id: u64) -> (Arc<Handle>, Inbox<Mail>) {
+        let (letters, inbox) = mailbox(4).unwrap();
+        let addr: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let source = Arc::new(Source { addr: addr.ip(), peer_id: PeerId::random() });
+        (Arc::new(Handle::new(ConnId(id), addr, true, source, Proof::V2, letters)), inbox)
+    }
+
+    /// The helper waited for ever when the owner of the piece ended with the offer unread.
+    #[test]
+    fn an_offer_of_help_is_answered_even_if_nobody_reads_it() {
+        let (owner, owners_inbox) = connection(1);
+        let (helper, mut inbox) = connection(2);
+        let geometry = crate::peer::testing::geometry(1, 1 << 14);
+        let piece = geometry.piece(0).unwrap();
+        owner.mailbox.post(Mail::Lend { piece, helper: Helper::new(&helper) }).ok().unwrap();
+        assert!(inbox.take().is_none());
+        drop(owners_inbox);
+        assert!(matches!(inbox.take(), Some(Mail::NoWork { interesting: true })), "it was under way");
+        assert!(owner.mailbox.post(Mail::Lend { piece, helper: Helper::new(&helper) }).is_err());
+        assert!(matches!(inbox.take(), Some(Mail::NoWork { interesting: true })), "it was never delivered");
+        Helper::new(&helper).accept(owner.id, Vec::new());
+        assert!(matches!(inbox.take(), Some(Mail::Help { .. })));
+        assert!(inbox.take().is_none(), "an answer is not followed by another");
     }
 }

@@ -119,19 +119,20 @@ impl Initiator {
     }
 }
 
-/// Answers a [`Hello`] that asked for `torrent`: in v2 where both know it.
+/// Answers a [`Hello`] that asked for `torrent`: in v2 where both know it. The answer goes out even if there is no
+/// agreement: whoever connected to itself learns from it that it did.
 pub fn reply(
     theirs: &Hello,
     torrent: &Torrent,
     peer_id: PeerId,
-) -> Result<(Agreement, [u8; HANDSHAKE_LEN]), HandshakeError> {
+) -> (Result<Agreement, HandshakeError>, [u8; HANDSHAKE_LEN]) {
     let short = torrent.v2_short();
     let (info_hash, proof) = match short {
         Some(v2) if theirs.info_hash == v2 || theirs.v2 => (v2, Proof::V2),
         _ => (theirs.info_hash, Proof::V1),
     };
     let ours = Hello::ours(info_hash, peer_id, short.is_some());
-    Ok((agree(theirs, peer_id, proof)?, ours.encode()))
+    (agree(theirs, peer_id, proof), ours.encode())
 }
 
 fn agree(theirs: &Hello, own: PeerId, proof: Proof) -> Result<Agreement, HandshakeError> {

@@ -37,6 +37,8 @@ pub mod shell;
 pub mod state_dir;
 pub mod storage;
 pub mod swarm;
+#[cfg(test)]
+mod testing;
 pub mod uploads;
 
 pub mod watch;
@@ -45,6 +47,7 @@ pub mod wire;
 
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Mailbox, mailbox};
+use crate::net;
 use crate::threads;
 use crate::torrent::verify::verify;
 use crate::torrent::{Piece, Torrent};
@@ -140,7 +143,7 @@ struct Threads {
 impl Peer {
     /// Starts all threads; connections are taken from now on.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        raise_file_limit();
+        net::raise_descriptor_limit();
         let listener = listen(config.listen)?;
         let addr = listener.local_addr()?;
         let state = config.state.as_deref().map(StateDir::open).transpose()?.map(Arc::new);
@@ -291,7 +294,11 @@ impl Peer {
         let none = Bitfield::new(pieces);
         let Some(resume) = self.resume_file(torrent).and_then(|file| file.load()) else { return none };
         let Some(have) = resume.pieces(pieces).filter(|_| resume.dir == storage.dir()) else { return none };
-        if storage.has_content() && unchanged(&resume, torrent, storage) { have } else { none }
+        if storage.has_content() && unchanged(&resume, torrent, storage) {
+            storage.within_files(&have)
+        } else {
+            none
+        }
     }
 
     fn resume_file(&self, torrent: &Torrent) -> Option<ResumeFile> {
@@ -368,13 +375,4 @@ fn listen(addr: Option<SocketAddr>) -> Result<TcpListener, StartError> {
         }
     }
     Err(failed)
-}
-
-/// Each connection needs two file descriptors, and the usual limit of 1024 is for programs that have few.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    }
 }

@@ -2,8 +2,8 @@
 //!
 //! One arena holds the bytes: messages as they come, and blocks as they were read from the file, neighbours in one
 //! piece of memory. The order in which they go out is kept apart, so that a block read in one go with its
-//! neighbours gets its header in front without being moved. The arena is refilled only when all of it has gone
-//! out, or has room: its bound is [`ROOM`] for blocks, and messages come on top.
+//! neighbours gets its header in front without being moved. The arena is emptied only when all of it has gone out.
+//! Blocks are added up to [`ROOM`], messages come on top, and [`CLOGGED`] bounds them all.
 
 use super::wire::{PIECE_HEADER_LEN, piece_header};
 use crate::torrent::{Block, Piece};
@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// Blocks may wait up to so many bytes. The socket's own buffer is what keeps the line busy.
 pub const ROOM: usize = 512 * 1024;
-/// More than this waiting means that the other side asks without ever reading.
+/// More than this since the arena was last empty means that the other side asks faster than it reads.
 const CLOGGED: usize = 4 << 20;
 /// Slices handed to one write; the system takes up to 1024.
 const SLICES: usize = 64;
@@ -24,7 +24,6 @@ pub struct Outbox {
     arena: Vec<u8>,
     /// What to send next, in order: ranges of `arena`.
     order: VecDeque<Range<usize>>,
-    waiting: usize,
 }
 
 impl Outbox {
@@ -32,9 +31,9 @@ impl Outbox {
         self.order.is_empty()
     }
 
-    /// Whether the other side does not read what it asks for.
+    /// Whether the other side does not read what it asks for, or not all of it.
     pub fn is_clogged(&self) -> bool {
-        self.waiting > CLOGGED
+        self.arena.len() > CLOGGED
     }
 
     /// How many bytes of blocks may be added.
@@ -77,7 +76,6 @@ impl Outbox {
     }
 
     fn append(&mut self, range: Range<usize>) {
-        self.waiting += range.len();
         match self.order.back_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
             _ => self.order.push_back(range),
@@ -102,7 +100,6 @@ impl Outbox {
     }
 
     fn sent(&mut self, mut written: usize) {
-        self.waiting -= written;
         while let Some(range) = self.order.front_mut() {
             if written < range.len() {
                 range.start += written;
@@ -181,5 +178,28 @@ mod tests {
         assert_eq!(socket.taken, expected);
         assert!(matches!(decode(&socket.taken, 1 << 16), Ok(Some((Message::Choke, 5)))));
         assert_eq!(outbox.room(), ROOM);
+    }
+
+    /// What had gone out stayed in memory until all had, so a peer that always left a little unread had us keep more
+    /// and more.
+    #[test]
+    fn whoever_never_reads_the_last_byte_is_clogged_in_the_end() {
+        struct AllButOne;
+        impl Write for AllButOne {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if bytes.len() > 1 { Ok(bytes.len() - 1) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut outbox = Outbox::default();
+        let rounds = (0..1_000_000).take_while(|_| {
+            outbox.push(&[0; 1000]);
+            outbox.flush(AllButOne).unwrap();
+            !outbox.is_clogged()
+        });
+        assert_eq!(rounds.count(), CLOGGED / 1000);
+        assert!(outbox.arena.len() <= CLOGGED + 1000);
     }
 }

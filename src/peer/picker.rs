@@ -17,18 +17,15 @@ use super::partial::Partial;
 use super::session::ConnId;
 use crate::bitfield::Bitfield;
 use crate::torrent::{Geometry, Piece};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 #[cfg(test)]
 mod tests;
 
-/// So many times may a piece in flight be helped: each help takes half of what is left.
-const MOST_HELPS: u8 = 16;
-
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum State {
     Missing,
-    InFlight { owner: ConnId, helps: u8 },
+    InFlight { owner: ConnId, helps: u16 },
     Checking,
     Have,
 }
@@ -58,6 +55,8 @@ pub struct Picker {
     in_flight: Vec<Piece>,
     /// Missing pieces of which some blocks came before their connection ended.
     leftovers: HashMap<Piece, Partial>,
+    /// Pieces that came broken: fetched from one peer alone until they are good, so that it is clear who lied.
+    alone: HashSet<Piece>,
     random: fastrand::Rng,
 }
 
@@ -73,6 +72,7 @@ impl Picker {
             peers: HashMap::new(),
             in_flight: Vec::new(),
             leftovers: HashMap::new(),
+            alone: HashSet::new(),
             random: fastrand::Rng::with_seed(seed),
             geometry,
             have,
@@ -180,7 +180,7 @@ impl Picker {
         let Some(bits) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
         let helpable = self.in_flight.iter().filter_map(|piece| match self.states[at(*piece)] {
             State::InFlight { owner, helps }
-                if owner != peer && helps < MOST_HELPS && bits.has(piece.index()) =>
+                if owner != peer && bits.has(piece.index()) && !self.alone.contains(piece) =>
             {
                 Some((helps, *piece, owner))
             }
@@ -188,14 +188,15 @@ impl Picker {
         });
         match helpable.min_by_key(|(helps, _, _)| *helps) {
             Some((helps, piece, owner)) => {
-                self.states[at(piece)] = State::InFlight { owner, helps: helps + 1 };
+                self.states[at(piece)] = State::InFlight { owner, helps: helps.saturating_add(1) };
                 Pick::Help(piece, owner)
             }
             None => Pick::Nothing { interesting: self.lacks_any(bits) },
         }
     }
 
-    fn lacks_any(&self, bits: &Bitfield) -> bool {
+    /// Whether there is something among `bits` that we do not have.
+    pub fn lacks_any(&self, bits: &Bitfield) -> bool {
         let theirs = bits.as_bytes().iter();
         theirs.zip(self.have.as_bytes()).any(|(theirs, ours)| theirs & !ours != 0)
     }
@@ -212,12 +213,16 @@ impl Picker {
         true
     }
 
-    /// A missing piece is on the disk, unproven: to be checked before it is fetched.
-    pub fn doubt(&mut self, piece: Piece) {
-        if self.states[at(piece)] == State::Missing {
+    /// A missing piece is on the disk, unproven: to be checked before it is fetched. False if it is not missing, but
+    /// on its way already.
+    pub fn doubt(&mut self, piece: Piece) -> bool {
+        let missing = self.states[at(piece)] == State::Missing;
+        if missing {
             self.remove(piece);
+            self.leftovers.remove(&piece);
             self.states[at(piece)] = State::Checking;
         }
+        missing
     }
 
     /// The check found the piece good.
@@ -225,9 +230,16 @@ impl Picker {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
         self.states[at(piece)] = State::Have;
         self.have.set(piece.index());
+        self.alone.remove(&piece);
     }
 
-    /// The check found the piece bad.
+    /// All blocks of the piece came, and some were wrong.
+    pub fn broken(&mut self, piece: Piece) {
+        self.bad(piece);
+        self.alone.insert(piece);
+    }
+
+    /// The check found the piece bad, or it could not be written.
     pub fn bad(&mut self, piece: Piece) {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
         self.states[at(piece)] = State::Missing;
@@ -239,7 +251,7 @@ impl Picker {
         let piece = partial.piece();
         if self.owner(piece) == Some(owner) {
             self.release(piece);
-            if partial.sources().is_empty() {
+            if partial.sources().is_empty() || self.alone.contains(&piece) {
                 return;
             }
             self.leftovers.insert(piece, partial);
@@ -299,6 +311,11 @@ impl Picker {
 
     pub fn is_complete(&self) -> bool {
         self.have.is_full()
+    }
+
+    /// Whether no piece is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty()
     }
 
     /// How many pieces wait to be checked.

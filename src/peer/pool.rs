@@ -177,6 +177,10 @@ impl<J> Drop for Workers<J> {
         for thread in self.threads.drain(..) {
             let _ = thread.join(); // a panic has ended the process already
         }
+        // A job may own the pool it waits in, which would keep both for ever.
+        let shared = &self.pool.shared;
+        while retry(|| shared.injector.steal()).is_some() {}
+        shared.stealers.iter().for_each(|deque| while retry(|| deque.steal()).is_some() {});
     }
 }
 
@@ -235,5 +239,20 @@ mod tests {
         release.send(()).unwrap();
         assert_eq!(results.recv(), Ok(0));
         drop(workers);
+    }
+
+    /// They stayed in the queues, which a job that holds a pool keeps alive.
+    #[test]
+    fn jobs_that_were_never_done_are_dropped_with_the_workers() {
+        let (release, gate) = crossbeam_channel::bounded::<()>(0);
+        let wait = move |_, _: Arc<()>| {
+            let _ = gate.recv();
+        };
+        let (pool, workers) = start("fetch", 1, wait).unwrap();
+        let job = Arc::new(());
+        (0..100).for_each(|_| pool.push(Arc::clone(&job)));
+        drop(release);
+        drop(workers);
+        assert_eq!(Arc::strong_count(&job), 1);
     }
 }

@@ -18,7 +18,7 @@ use super::partial::{Partial, Source};
 use super::wire::{self, HashRange, Message, Wanted, WireError};
 use crate::bitfield::Bitfield;
 use crate::torrent::{Block, Piece, Torrent};
-use fetching::Fetching;
+use fetching::{Arrival, Fetching};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,7 +59,9 @@ pub enum Event {
     GaveBack(Vec<Partial>),
     /// A block that we fetched to help another connection.
     Helped { owner: ConnId, block: Block, data: Vec<u8> },
-    /// A block that we lent came here first: the helper need not fetch it.
+    /// These blocks, which we were to fetch for another connection, will not come over this one.
+    NotHelping { owner: ConnId, blocks: Vec<Block> },
+    /// A block that we lent came from elsewhere first: the helper need not fetch it.
     HelpNotNeeded { helper: ConnId, block: Block },
     /// It told its name and how many requests it keeps.
     Introduced(Extended),
@@ -105,6 +107,7 @@ pub struct Session {
     out: Vec<u8>,
     /// Drained after each message, so bounded by what one message can cause.
     events: VecDeque<Event>,
+    patience: Duration,
     heard_at: Instant,
     spoke_at: Instant,
 }
@@ -133,6 +136,7 @@ impl Session {
             uploads: VecDeque::new(),
             out: Vec::new(),
             events: VecDeque::new(),
+            patience: PATIENCE,
             heard_at: now,
             spoke_at: now,
         };
@@ -185,8 +189,11 @@ impl Session {
     }
 
     fn on_unchoke(&mut self, now: Instant) {
-        self.fetching.unchoked(now);
-        self.events.push_back(Event::Unchoked);
+        // Said again and again it would excuse a peer for ever that owes us blocks.
+        if self.fetching.is_choked() {
+            self.fetching.unchoked(now);
+            self.events.push_back(Event::Unchoked);
+        }
     }
 
     fn on_interested(&mut self, interested: bool) {
@@ -266,16 +273,18 @@ impl Session {
         let piece = self.piece(index)?;
         let Some(block) = self.torrent.geometry().block_at(piece, begin, len) else { return Err(unasked) };
         let arrival = self.fetching.arrived(block, data, now).ok_or(unasked)?;
-        if let Some(helper) = arrival.helper {
-            self.events.push_back(Event::HelpNotNeeded { helper, block });
-        }
         if let Some(owner) = arrival.owner {
             self.events.push_back(Event::Helped { owner, block, data: data.to_vec() });
         }
-        if let Some(partial) = arrival.complete {
-            self.events.push_back(Event::Complete(partial));
-        }
+        self.on_arrival(block, arrival);
         Ok(())
+    }
+
+    fn on_arrival(&mut self, block: Block, arrival: Arrival) {
+        for helper in arrival.helpers {
+            self.events.push_back(Event::HelpNotNeeded { helper, block });
+        }
+        self.events.extend(arrival.complete.map(Event::Complete));
     }
 
     fn on_reject(&mut self, wanted: Wanted) -> Result<(), Violation> {
@@ -334,19 +343,21 @@ impl Session {
         }
     }
 
+    /// Passes on what this connection will not fetch, for itself or for others.
     fn give_back(&mut self, partials: Vec<Partial>) {
         if !partials.is_empty() {
             self.events.push_back(Event::GaveBack(partials));
         }
+        let unhelped = self.fetching.take_unhelped();
+        self.events.extend(unhelped.into_iter().map(|(owner, blocks)| Event::NotHelping { owner, blocks }));
     }
 
     // ---- what the rest of the peer wants of this connection -------------------------------------------------
 
     /// Fetches what is missing of this piece.
     pub fn fetch(&mut self, partial: Partial, now: Instant) {
-        if let Some(partial) = self.fetching.add(partial) {
-            self.events.push_back(Event::GaveBack(vec![partial]));
-        }
+        let given_back = self.fetching.add(partial);
+        self.give_back(given_back.into_iter().collect());
         self.ask(now);
     }
 
@@ -358,18 +369,22 @@ impl Session {
     /// Fetches blocks of a piece that another connection owns.
     pub fn help(&mut self, owner: ConnId, blocks: &[Block], now: Instant) {
         self.fetching.help(owner, blocks);
+        self.give_back(Vec::new());
         self.ask(now);
     }
 
     /// A helper brought a block of one of our pieces.
     pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<Source>) {
-        let (cancel, complete) = self.fetching.helped(block, data, from);
+        let (cancel, arrival) = self.fetching.helped(block, data, from);
         if cancel {
             Message::Cancel(block.into()).encode(&mut self.out);
         }
-        if let Some(partial) = complete {
-            self.events.push_back(Event::Complete(partial));
-        }
+        self.on_arrival(block, arrival);
+    }
+
+    /// A helper will not bring these blocks: they may be lent again.
+    pub fn not_helped(&mut self, helper: ConnId, blocks: &[Block]) {
+        self.fetching.not_helped(helper, blocks);
     }
 
     /// A block that we fetch for another connection came to it from elsewhere.
@@ -394,6 +409,11 @@ impl Session {
     /// Starts with a request window of so many blocks, as far as the other side keeps that many.
     pub fn set_window(&mut self, blocks: u32) {
         self.fetching.set_window(blocks);
+    }
+
+    /// Snubs a peer that owes us blocks after so long without one.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// All pieces in flight come back, as events: the connection ends, or the torrent pauses.
@@ -474,7 +494,7 @@ impl Session {
         if now.saturating_duration_since(self.spoke_at) >= KEEP_ALIVE {
             Message::KeepAlive.encode(&mut self.out);
         }
-        let given_back = self.fetching.snub_if_late(PATIENCE, now);
+        let given_back = self.fetching.snub_if_late(self.patience, now);
         self.give_back(given_back);
         Ok(())
     }
@@ -482,7 +502,7 @@ impl Session {
     /// When [`tick`](Self::tick) has something to do again, if nothing happens before.
     pub fn deadline(&self) -> Instant {
         let quiet = (self.heard_at + SILENCE).min(self.spoke_at + KEEP_ALIVE);
-        self.fetching.late_at(PATIENCE).map_or(quiet, |late| quiet.min(late))
+        self.fetching.late_at(self.patience).map_or(quiet, |late| quiet.min(late))
     }
 
     // ---- what comes out -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 //! over something that is there already. Nothing is reached through a link below the download folder.
 
 use crate::atomic;
+use crate::bitfield::Bitfield;
 use crate::torrent::{Piece, Torrent};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
@@ -94,7 +95,7 @@ impl Storage {
             return Err(StorageError::Link(root));
         }
         if self.torrent.is_single_file() {
-            self.open_file(0, &root).map(drop)
+            self.open_or_create(0, &root).map(drop)
         } else {
             fs::create_dir_all(&root).map_err(failed("create", &root))
         }
@@ -130,6 +131,24 @@ impl Storage {
         }
     }
 
+    /// Those of `pieces` for which the files are long enough. What is not there cannot be vouched for, whatever was
+    /// known of it.
+    pub fn within_files(&self, pieces: &Bitfield) -> Bitfield {
+        let geometry = self.torrent.geometry();
+        let lens = (0..self.torrent.files().len())
+            .map(|index| fs::metadata(self.path(index)).map_or(0, |meta| meta.len()));
+        let lens: Vec<u64> = lens.collect();
+        let is_there = |piece: &Piece| {
+            let mut spans = geometry.spans(*piece, 0, geometry.piece_len(*piece));
+            spans.all(|span| span.file.is_none_or(|file| span.offset + span.len as u64 <= lens[file]))
+        };
+        let mut within = Bitfield::new(pieces.len());
+        for piece in pieces.iter().filter_map(|index| geometry.piece(index)).filter(is_there) {
+            within.set(piece.index());
+        }
+        within
+    }
+
     /// Whether there is something on the disk at all.
     pub fn has_content(&self) -> bool {
         fs::metadata(self.root()).is_ok_and(|meta| meta.is_dir() || meta.len() > 0)
@@ -143,7 +162,7 @@ impl Storage {
             rest = after;
             match span.file {
                 None => part.fill(0),
-                Some(index) => self.file(index)?.read_exact_at(part, span.offset).map_err(|why| {
+                Some(index) => self.file_to_read(index)?.read_exact_at(part, span.offset).map_err(|why| {
                     let path = self.path(index);
                     match why.kind() {
                         io::ErrorKind::UnexpectedEof => StorageError::Truncated(path),
@@ -162,7 +181,7 @@ impl Storage {
             let (part, after) = rest.split_at(span.len);
             rest = after;
             if let Some(index) = span.file {
-                let file = self.file(index)?;
+                let file = self.file_to_write(index)?;
                 file.write_all_at(part, span.offset).map_err(|why| self.failed("write", index, why))?;
                 self.dirty.lock().insert(index);
             }
@@ -175,7 +194,7 @@ impl Storage {
         let dirty = std::mem::take(&mut *self.dirty.lock());
         for &index in &dirty {
             let synced = self
-                .file(index)
+                .file_to_write(index)
                 .and_then(|file| file.sync_data().map_err(|why| self.failed("sync", index, why)));
             if let Err(why) = synced {
                 self.dirty.lock().extend(dirty); // not vouched for: the next sync tries again
@@ -191,13 +210,16 @@ impl Storage {
             return Ok(());
         }
         for (index, entry) in self.torrent.files().iter().enumerate() {
-            if entry.len == 0 {
-                self.file(index)?; // no piece ever opened it
+            // An empty file was never opened, and what lay there before the download may have been longer.
+            let file = self.file_to_write(index)?;
+            let len = file.metadata().map_err(|why| self.failed("look at", index, why))?.len();
+            if len > entry.len {
+                file.set_len(entry.len).map_err(|why| self.failed("shorten", index, why))?;
+                self.dirty.lock().insert(index);
             }
             if entry.executable {
-                let path = self.path(index);
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-                    .map_err(failed("mark", &path))?;
+                file.set_permissions(fs::Permissions::from_mode(0o755))
+                    .map_err(|why| self.failed("mark", index, why))?;
             }
         }
         self.sync()?;
@@ -207,11 +229,29 @@ impl Storage {
         atomic::sync_folder(&complete).map_err(failed("sync the folder of", &complete))
     }
 
-    fn file(&self, index: usize) -> Result<Arc<File>, StorageError> {
+    /// Opens it for reading only what is there; a download that is being renamed has it under its new name.
+    fn file_to_read(&self, index: usize) -> Result<Arc<File>, StorageError> {
+        let path = self.path(index);
+        self.file(index, || match self.open_existing(index, &path) {
+            Err(_) if path != self.path(index) => self.open_existing(index, &self.path(index)),
+            opened => opened,
+        })
+    }
+
+    /// Opens it for writing, and makes it if need be.
+    fn file_to_write(&self, index: usize) -> Result<Arc<File>, StorageError> {
+        self.file(index, || self.open_or_create(index, &self.path(index)))
+    }
+
+    fn file(
+        &self,
+        index: usize,
+        open: impl FnOnce() -> Result<File, StorageError>,
+    ) -> Result<Arc<File>, StorageError> {
         if let Some(file) = self.open.read().get(&index) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(self.open_file(index, &self.path(index))?);
+        let file = Arc::new(open()?);
         let mut open = self.open.write();
         if open.len() >= OPEN_FILES {
             let any = open.keys().next().copied();
@@ -220,13 +260,20 @@ impl Storage {
         Ok(Arc::clone(open.entry(index).or_insert(file)))
     }
 
-    fn open_file(&self, index: usize, path: &Path) -> Result<File, StorageError> {
+    fn open_existing(&self, index: usize, path: &Path) -> Result<File, StorageError> {
         if self.is_shared() {
             return File::open(path).map_err(|why| self.failed("open", index, why));
         }
+        self.refuse_links(path)?;
+        self.open_with(OpenOptions::new().read(true).write(true), index, path)
+    }
+
+    fn open_or_create(&self, index: usize, path: &Path) -> Result<File, StorageError> {
         self.make_folders(path)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
+        self.open_with(OpenOptions::new().read(true).write(true).create(true).truncate(false), index, path)
+    }
+
+    fn open_with(&self, options: &mut OpenOptions, index: usize, path: &Path) -> Result<File, StorageError> {
         options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
         options.open(path).map_err(|why| match is_link(path) {
             true => StorageError::Link(path.to_owned()),
@@ -234,15 +281,25 @@ impl Storage {
         })
     }
 
-    /// The folders between the root and `path`, none of them a link.
-    fn make_folders(&self, path: &Path) -> Result<(), StorageError> {
+    /// The folders between the root and `path`, outermost first.
+    fn folders_to(&self, path: &Path) -> Vec<PathBuf> {
         let root = self.root();
-        let (Ok(below), false) = (path.strip_prefix(&root), self.torrent.is_single_file()) else {
-            return Ok(());
+        let below = path.strip_prefix(&root).ok().and_then(Path::parent);
+        let names = below.into_iter().flat_map(Path::components);
+        let grow = |folder: &mut PathBuf, name| {
+            folder.push(name);
+            Some(folder.clone())
         };
-        let mut folder = root;
-        for component in below.parent().into_iter().flat_map(Path::components) {
-            folder.push(component);
+        names.scan(root, grow).collect()
+    }
+
+    fn refuse_links(&self, path: &Path) -> Result<(), StorageError> {
+        let link = self.folders_to(path).into_iter().find(|folder| is_link(folder));
+        link.map_or(Ok(()), |link| Err(StorageError::Link(link)))
+    }
+
+    fn make_folders(&self, path: &Path) -> Result<(), StorageError> {
+        for folder in self.folders_to(path) {
             if is_link(&folder) {
                 return Err(StorageError::Link(folder));
             }

@@ -57,6 +57,8 @@ pub enum Job {
     Check(Arc<Swarm>, Range<u32>),
     /// Make durable what came since the last time, and vouch for it.
     Save(Arc<Swarm>),
+    /// All pieces are here: give the download its name.
+    Complete(Arc<Swarm>),
 }
 
 /// Who wants to know what becomes of a torrent. Called on workers' threads; must not block.
@@ -119,9 +121,10 @@ pub struct Swarm {
     candidates: Mutex<Candidates>,
     state: Mutex<State>,
     complete: AtomicBool,
-    /// When the resume state was saved last, and whether a worker is at it.
-    saved_at: Mutex<Instant>,
-    saving: AtomicBool,
+    /// When the resume state was saved last, or a worker was told to. Never since the start: then with the first piece.
+    saved_at: Mutex<Option<Instant>>,
+    /// How often saving was asked for while somebody is at it; 0 while nobody is.
+    saves: AtomicUsize,
     /// Connections that found nothing to fetch; asked again when a piece or memory becomes free. Bounded by `members`.
     hungry: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
 }
@@ -167,8 +170,8 @@ impl Swarm {
             blame: Mutex::default(),
             candidates: Mutex::default(),
             state: Mutex::new(State::Running),
-            saved_at: Mutex::new(Instant::now()),
-            saving: AtomicBool::new(false),
+            saved_at: Mutex::default(),
+            saves: AtomicUsize::new(0),
             hungry: Mutex::default(),
             torrent,
             commons,
@@ -185,7 +188,9 @@ impl Swarm {
         let mut batch: Option<Range<u32>> = None;
         let push = |batch: Range<u32>| self.pool.push(Job::Check(Arc::clone(self), batch));
         for piece in pieces {
-            self.picker.lock().doubt(piece);
+            if !self.picker.lock().doubt(piece) {
+                continue;
+            }
             let index = piece.index();
             batch = match batch {
                 Some(range) if range.end == index && index - range.start < CHECK_BATCH => {
@@ -276,7 +281,7 @@ impl Swarm {
 
     /// An address to connect to now.
     pub fn next_candidate(&self) -> Option<SocketAddr> {
-        if !self.is_running() || self.members.lock().len() >= DIAL_MEMBERS {
+        if !self.may_dial() {
             return None;
         }
         self.candidates.lock().next(self.is_complete(), Instant::now())
@@ -284,10 +289,16 @@ impl Swarm {
 
     /// When there will be one.
     pub fn next_candidate_at(&self) -> Option<Instant> {
-        self.is_running().then(|| self.candidates.lock().due_at(self.is_complete()))?
+        self.may_dial().then(|| self.candidates.lock().due_at(self.is_complete()))?
     }
 
-    /// The connection to `addr` ended; `worked` if it had come to a session.
+    fn may_dial(&self) -> bool {
+        self.is_running()
+            && self.members.lock().len() < DIAL_MEMBERS
+            && self.candidates.lock().busy() < DIAL_MEMBERS
+    }
+
+    /// The connection to `addr` ended; `worked` if it was of use.
     pub fn dialled(&self, addr: SocketAddr, worked: bool) {
         self.candidates.lock().ended(addr, worked, Instant::now());
     }
@@ -301,22 +312,34 @@ impl Swarm {
 
     /// The peer told what it has: whether that is something we lack.
     pub fn peer_has_pieces(&self, id: ConnId, bits: Bitfield) -> bool {
-        self.picker.lock().peer_has_pieces(id, bits)
+        self.picker.lock().peer_has_pieces(id, bits) && !self.storage.is_shared()
     }
 
     pub fn peer_has(&self, id: ConnId, piece: Piece) -> bool {
-        self.picker.lock().peer_has(id, piece)
+        self.picker.lock().peer_has(id, piece) && !self.storage.is_shared()
+    }
+
+    /// Whether there is something among these pieces that we are to fetch.
+    pub fn lacks_any(&self, of: &Bitfield) -> bool {
+        !self.storage.is_shared() && self.picker.lock().lacks_any(of)
     }
 
     /// The next piece for a connection, with the memory for it.
     pub fn pick(&self, handle: &Arc<Handle>) -> Pick {
-        if !self.is_running() {
+        if !self.is_running() || self.storage.is_shared() {
             return Pick::Nothing { interesting: false };
         }
-        let memory = self.commons.budget.reserve(self.torrent.geometry().piece_length());
+        let (budget, len) = (&self.commons.budget, self.torrent.geometry().piece_length());
+        let memory = budget.reserve(len).or_else(|| {
+            let starving = self.picker.lock().is_idle();
+            starving.then(|| budget.overdraw(len))?
+        });
         let pick = self.picker.lock().pick(handle.id, memory);
         if let Pick::Nothing { interesting: true } = pick {
             self.hungry.lock().insert(handle.id, Arc::clone(handle));
+            if self.member(handle.id).is_none() {
+                self.hungry.lock().remove(&handle.id); // it ended while we looked
+            }
         }
         pick
     }
@@ -330,10 +353,11 @@ impl Swarm {
 
     /// A connection will not finish these.
     pub fn gave_back(self: &Arc<Self>, partials: Vec<Partial>, owner: ConnId) {
+        let memory_is_short = self.commons.budget.is_half_spent() || !self.is_running();
         {
             let mut picker = self.picker.lock();
             partials.into_iter().for_each(|partial| picker.gave_back(partial, owner));
-            if self.commons.budget.is_half_spent() {
+            if memory_is_short {
                 picker.drop_leftovers(); // somebody may need the memory who cannot finish these
             }
         }
@@ -355,7 +379,16 @@ impl Swarm {
         complete
     }
 
-    /// The piece is not what it should be, or could not be written: it is missing again.
+    /// The piece came and failed its hash: it is missing again, and whoever is to blame for that is banned.
+    pub fn broken(self: &Arc<Self>, partial: Partial) {
+        let piece = partial.piece();
+        self.accuse(&partial);
+        drop(partial); // its memory is free before anybody looks for some
+        self.picker.lock().broken(piece);
+        self.feed_hungry();
+    }
+
+    /// The piece on the disk is not what it should be, or could not be written: it is missing again.
     pub fn bad(self: &Arc<Self>, piece: Piece) {
         self.picker.lock().bad(piece);
         self.feed_hungry();
@@ -366,9 +399,18 @@ impl Swarm {
         self.wake_all();
         self.feed_hungry();
         self.observer.progressed(self);
-        if self.saved_at.lock().elapsed() >= SAVE_EVERY && !self.saving.swap(true, Ordering::AcqRel) {
+        if self.is_time_to_save() {
             self.pool.push(Job::Save(Arc::clone(self)));
         }
+    }
+
+    fn is_time_to_save(&self) -> bool {
+        let mut saved_at = self.saved_at.lock();
+        let due = saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_EVERY);
+        if due {
+            *saved_at = Some(Instant::now());
+        }
+        due
     }
 
     fn feed_hungry(self: &Arc<Self>) {
@@ -377,7 +419,7 @@ impl Swarm {
     }
 
     /// Blame for a complete piece that failed its hash.
-    pub fn accuse(&self, partial: &Partial) {
+    fn accuse(&self, partial: &Partial) {
         let culprit = self.blame.lock().bad(partial);
         if let Some(culprit) = culprit {
             self.ban(&culprit);
@@ -459,9 +501,12 @@ impl Swarm {
         self.close_all("the torrent is paused");
     }
 
-    /// Goes on after a pause.
-    pub fn unpause(&self) {
-        *self.state.lock() = State::Running;
+    /// Goes on after a pause: with the download, or with giving a complete one its name.
+    pub fn unpause(self: &Arc<Self>) {
+        let was = std::mem::replace(&mut *self.state.lock(), State::Running);
+        if was != State::Running && !self.is_complete() && self.picker.lock().is_complete() {
+            self.pool.push(Job::Complete(Arc::clone(self)));
+        }
     }
 
     // ---- what survives --------------------------------------------------------------------------------------
@@ -476,13 +521,28 @@ impl Swarm {
         Ok(())
     }
 
-    /// Vouches for what is on the disk: takes the set of pieces first, syncs the data, then saves the set.
+    /// Vouches for what is on the disk. One thread at a time: a second one would take for synced what the first is
+    /// still syncing, and both would write the same file. Whoever comes second has the first do it once more.
     pub fn save(&self) -> Result<(), StorageError> {
+        if self.saves.fetch_add(1, Ordering::AcqRel) > 0 {
+            return Ok(());
+        }
+        loop {
+            let asked = self.saves.load(Ordering::Acquire);
+            let saved = self.save_now();
+            let nobody_asked_since =
+                self.saves.compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            if nobody_asked_since {
+                return saved;
+            }
+        }
+    }
+
+    /// Takes the set of pieces first, syncs the data, then saves the set.
+    fn save_now(&self) -> Result<(), StorageError> {
         let have = self.picker.lock().have().clone();
-        let synced = self.storage.sync();
-        *self.saved_at.lock() = Instant::now();
-        self.saving.store(false, Ordering::Release);
-        synced?;
+        self.storage.sync()?;
+        *self.saved_at.lock() = Some(Instant::now());
         let Some(file) = &self.resume else { return Ok(()) };
         let stamps = if self.is_complete() { self.stamps() } else { Vec::new() };
         let paused = !self.is_running();
@@ -511,10 +571,15 @@ pub struct Swarms {
 }
 
 impl Swarms {
-    /// False if the torrent is there already.
+    /// False if the torrent is there already, or another that is being downloaded into the same file or folder.
     pub fn insert(&self, swarm: &Arc<Swarm>) -> bool {
         let mut by_hash = self.by_hash.write();
-        if by_hash.contains_key(&swarm.torrent.info_hash()) {
+        let collides = |other: &Arc<Swarm>| {
+            !swarm.storage.is_shared()
+                && !other.storage.is_shared()
+                && other.storage.root() == swarm.storage.root()
+        };
+        if by_hash.contains_key(&swarm.torrent.info_hash()) || by_hash.values().any(collides) {
             return false;
         }
         by_hash.extend(swarm.torrent.wire_hashes().map(|hash| (hash, Arc::clone(swarm))));

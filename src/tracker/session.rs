@@ -49,7 +49,7 @@ pub fn serve(shared: &Shared, connection: &mut Connection, door: ConnectionId) {
         started: now,
         heard: now,
         line_begun: now,
-        progressed: now,
+        stuck: None,
         news_left: false,
     };
     let how = loop {
@@ -93,8 +93,8 @@ struct Session<'a> {
     heard: Instant,
     /// When the line began that has not ended.
     line_begun: Instant,
-    /// When the socket last took a byte, or had none to take.
-    progressed: Instant,
+    /// Since when the socket has taken none of the bytes that wait.
+    stuck: Option<Instant>,
     /// More news are there than were taken.
     news_left: bool,
 }
@@ -295,12 +295,17 @@ impl Session<'_> {
             if n == 0 {
                 self.out.drain(..self.sent);
                 self.sent = 0;
+                self.stuck.get_or_insert_with(Instant::now);
                 return Ok(());
             }
+            self.stuck = None;
+            if self.is_congested() {
+                // It could not be heard, since it was not listened to; that it reads is as good.
+                self.heard = Instant::now();
+                self.line_begun = self.heard;
+            }
             self.sent += n;
-            self.progressed = Instant::now();
         }
-        self.progressed = Instant::now();
         self.sent = 0;
         if self.out.capacity() > FREE {
             self.out = Vec::new();
@@ -322,7 +327,7 @@ impl Session<'_> {
         if !self.lines.is_empty() && !self.is_congested() && now >= self.line_begun + limits.line {
             return Err(Over::TurnedAway("the line took too long"));
         }
-        if !self.out.is_empty() && now >= self.progressed + limits.stall {
+        if self.stuck.is_some_and(|since| now >= since + limits.stall) {
             return Err(Over::Behind);
         }
         Ok(())
@@ -335,16 +340,16 @@ impl Session<'_> {
             return Ok(());
         }
         let limits = &self.shared.limits;
-        let mut until =
-            if is_congested { self.progressed + limits.stall } else { self.heard + limits.silence };
+        let mut until = self.heard + limits.silence;
+        if let Some(since) = self.stuck {
+            // Whoever is not listened to is not silent.
+            until = if is_congested { since + limits.stall } else { until.min(since + limits.stall) };
+        }
         if self.member.is_none() {
             until = until.min(self.started + limits.greeting);
         }
-        if !self.lines.is_empty() {
+        if !self.lines.is_empty() && !is_congested {
             until = until.min(self.line_begun + limits.line);
-        }
-        if !self.out.is_empty() {
-            until = until.min(self.progressed + limits.stall);
         }
         let interest = Interest { readable: !is_congested, writable: !self.out.is_empty() };
         self.connection.wait(interest, until)?;

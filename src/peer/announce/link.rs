@@ -17,7 +17,7 @@ use crate::tracker::lines::Lines;
 use crate::tracker::protocol::{Answer, Call, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request};
 
 use super::backoff::Backoff;
-use super::session::{AskError, Mail, Publication, Shared};
+use super::shared::{AskError, Mail, Publication, Shared};
 
 const HIGH_WATER: usize = 64 << 10;
 

@@ -1,1 +1,350 @@
-//! tests
+use super::*;
+use crate::peer::testing::{empty, geometry, source};
+use proptest::prelude::*;
+
+const BLOCK: u32 = 16 * 1024;
+
+/// `pieces` pieces of two blocks each, none of them here.
+fn picker(pieces: u32, seed: u64) -> Picker {
+    let geometry = geometry((pieces * BLOCK * 2) as usize, BLOCK * 2);
+    Picker::new(geometry, Bitfield::new(pieces), seed)
+}
+
+fn memory() -> Option<Buffer> {
+    super::super::budget::Budget::new(usize::MAX).reserve(BLOCK * 2)
+}
+
+fn bits(len: u32, pieces: impl IntoIterator<Item = u32>) -> Bitfield {
+    let mut bits = Bitfield::new(len);
+    pieces.into_iter().for_each(|piece| assert!(bits.set(piece)));
+    bits
+}
+
+fn join(picker: &mut Picker, peer: u64, has: Bitfield) {
+    picker.joined(ConnId(peer));
+    picker.peer_has_pieces(ConnId(peer), has);
+}
+
+fn fetch(picker: &mut Picker, peer: u64) -> Partial {
+    match picker.pick(ConnId(peer), memory()) {
+        Pick::Fetch(partial) => partial,
+        Pick::Help(piece, _) => panic!("help with {piece:?}"),
+        Pick::Nothing { .. } => panic!("nothing"),
+    }
+}
+
+fn order(picker: &mut Picker, peer: u64, pieces: u32) -> Vec<u32> {
+    (0..pieces).map(|_| fetch(picker, peer).piece().index()).collect()
+}
+
+#[test]
+fn the_rarest_come_first_and_ties_differ_by_seed() {
+    let orders: Vec<Vec<u32>> = (0..5)
+        .map(|seed| {
+            let mut picker = picker(30, seed);
+            join(&mut picker, 1, Bitfield::full(30));
+            join(&mut picker, 2, bits(30, 10..30));
+            join(&mut picker, 3, bits(30, 20..30));
+            let order = order(&mut picker, 1, 30);
+            let rarity = |piece: &u32| piece / 10; // 0 to 9 only the seed has, 10 to 19 one other, 20 to 29 two
+            assert!(order.is_sorted_by_key(rarity), "{order:?}");
+            order
+        })
+        .collect();
+    assert!(orders.iter().any(|other| *other != orders[0]), "the same order for every seed: {orders:?}");
+}
+
+#[test]
+fn what_becomes_rarer_or_more_frequent_moves() {
+    let mut picker = picker(3, 1);
+    join(&mut picker, 1, Bitfield::full(3));
+    join(&mut picker, 2, bits(3, [0, 1]));
+    join(&mut picker, 3, bits(3, [0, 2]));
+    join(&mut picker, 4, bits(3, [2]));
+    picker.left(ConnId(3));
+    let third = picker.geometry.piece(2).unwrap();
+    picker.left(ConnId(4));
+    picker.assert_invariant();
+    assert_eq!(picker.availability, [1, 1, 0]);
+    assert_eq!(fetch(&mut picker, 1).piece(), third, "only the seed has it now");
+}
+
+#[test]
+fn seeds_are_only_counted() {
+    let mut picker = picker(50, 1);
+    let before = picker.buckets.clone();
+    for seed in 0..20 {
+        join(&mut picker, seed, Bitfield::full(50));
+    }
+    assert_eq!(picker.buckets, before, "a seed moves nothing");
+    join(&mut picker, 99, Bitfield::new(50));
+    for piece in picker.geometry.clone().pieces() {
+        assert!(picker.peer_has(ConnId(99), piece));
+        picker.assert_invariant();
+    }
+    assert!(picker.availability.iter().all(|count| *count == 0), "it turned into a seed");
+    (0..20).for_each(|seed| picker.left(ConnId(seed)));
+    picker.left(ConnId(99));
+    picker.assert_invariant();
+}
+
+#[test]
+fn what_was_begun_is_finished_first() {
+    let mut picker = picker(40, 1);
+    join(&mut picker, 1, Bitfield::full(40));
+    join(&mut picker, 2, Bitfield::full(40));
+    let mut partial = fetch(&mut picker, 1);
+    let piece = partial.piece();
+    let block = picker.geometry.block(piece, 1);
+    partial.put(block, &[7; BLOCK as usize], &source(1));
+    picker.gave_back(partial, ConnId(1));
+    picker.assert_invariant();
+    let partial = fetch(&mut picker, 2);
+    assert_eq!((partial.piece(), partial.missing()), (piece, 1));
+    assert!(!partial.lacks(block));
+}
+
+#[test]
+fn without_memory_only_what_was_begun_goes_on() {
+    let mut picker = picker(4, 1);
+    join(&mut picker, 1, Bitfield::full(4));
+    join(&mut picker, 2, Bitfield::full(4));
+    assert!(matches!(picker.pick(ConnId(1), None), Pick::Nothing { interesting: true }));
+    let mut partial = fetch(&mut picker, 1);
+    let piece = partial.piece();
+    assert!(matches!(picker.pick(ConnId(2), None), Pick::Help(other, ConnId(1)) if other == piece));
+    partial.put(picker.geometry.block(piece, 0), &[7; BLOCK as usize], &source(1));
+    picker.gave_back(partial, ConnId(1));
+    assert!(matches!(picker.pick(ConnId(2), None), Pick::Fetch(again) if again.piece() == piece));
+}
+
+#[test]
+fn the_least_helped_is_helped_next_and_nobody_helps_himself() {
+    let mut picker = picker(2, 1);
+    for peer in 1..=3 {
+        join(&mut picker, peer, Bitfield::full(2));
+    }
+    let first = fetch(&mut picker, 1).piece();
+    let second = fetch(&mut picker, 2).piece();
+    let mut helped = Vec::new();
+    for _ in 0..40 {
+        match picker.pick(ConnId(3), memory()) {
+            Pick::Help(piece, owner) => {
+                assert_eq!(owner, ConnId(if piece == first { 1 } else { 2 }));
+                helped.push(piece);
+            }
+            _ => panic!("there is always somebody to help"),
+        }
+    }
+    assert_eq!(helped.iter().filter(|piece| **piece == first).count(), 20);
+    assert!(matches!(picker.pick(ConnId(1), memory()), Pick::Help(piece, ConnId(2)) if piece == second));
+}
+
+/// With help from a liar each copy came broken, and it was never clear who had lied.
+#[test]
+fn a_piece_that_came_broken_is_fetched_from_one_peer_alone() {
+    let mut picker = picker(1, 1);
+    join(&mut picker, 1, Bitfield::full(1));
+    join(&mut picker, 2, Bitfield::full(1));
+    let piece = fetch(&mut picker, 1).piece();
+    assert!(picker.checking(piece, ConnId(1)));
+    picker.broken(piece);
+    picker.assert_invariant();
+    let mut partial = fetch(&mut picker, 1);
+    assert!(matches!(picker.pick(ConnId(2), memory()), Pick::Nothing { interesting: true }), "no help");
+    partial.put(picker.geometry.block(piece, 0), &[7; BLOCK as usize], &source(1));
+    picker.gave_back(partial, ConnId(1));
+    assert_eq!(fetch(&mut picker, 2).missing(), 2, "nothing is kept of what the other sent");
+    assert!(picker.checking(piece, ConnId(2)));
+    picker.good(piece);
+    picker.assert_invariant();
+    assert!(picker.alone.is_empty() && picker.is_complete());
+}
+
+/// A piece that a connection had begun was checked on the disk as well, and was then in two states.
+#[test]
+fn a_piece_under_way_is_not_doubted() {
+    let mut picker = picker(2, 1);
+    join(&mut picker, 1, Bitfield::full(2));
+    let piece = fetch(&mut picker, 1).piece();
+    let other = picker.geometry.pieces().find(|other| *other != piece).unwrap();
+    assert!(!picker.doubt(piece));
+    assert!(picker.doubt(other));
+    picker.assert_invariant();
+    assert_eq!(picker.checking_count(), 1);
+    picker.good(other);
+    assert!(!picker.doubt(other));
+}
+
+#[test]
+fn only_the_owner_finishes_or_gives_back() {
+    let mut picker = picker(1, 1);
+    join(&mut picker, 1, Bitfield::full(1));
+    join(&mut picker, 2, Bitfield::full(1));
+    let piece = fetch(&mut picker, 1).piece();
+    assert!(!picker.checking(piece, ConnId(2)));
+    picker.gave_back(empty(&picker.geometry.clone(), piece), ConnId(2));
+    assert!(matches!(picker.pick(ConnId(2), memory()), Pick::Help(_, ConnId(1))), "still in flight");
+    picker.left(ConnId(1));
+    assert!(!picker.checking(piece, ConnId(1)), "it left");
+    assert_eq!(fetch(&mut picker, 2).piece(), piece);
+    picker.assert_invariant();
+}
+
+#[test]
+fn strangers_get_nothing() {
+    let mut picker = picker(3, 1);
+    assert!(matches!(picker.pick(ConnId(9), memory()), Pick::Nothing { interesting: false }));
+    assert!(!picker.peer_has_pieces(ConnId(9), Bitfield::full(3)));
+    assert!(!picker.peer_has(ConnId(9), picker.geometry.piece(1).unwrap()));
+    picker.left(ConnId(9));
+    picker.assert_invariant();
+}
+
+const PIECES: u32 = 12;
+const PEERS: u64 = 5;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Join(u64),
+    HasPieces(u64, u16),
+    Has(u64, u32),
+    Leave(u64),
+    Pick(u64, bool),
+    /// The first, or so, of the pieces in flight: some blocks come, then it is given back.
+    GiveBack(usize, bool),
+    Complete(usize),
+    /// What becomes of the first, or so, of those being checked: good, bad or broken.
+    Checked(usize, u8),
+    Doubt(u32),
+    DropLeftovers,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0..PEERS).prop_map(Step::Join),
+        2 => (0..PEERS, any::<u16>()).prop_map(|(peer, bits)| Step::HasPieces(peer, bits)),
+        3 => (0..PEERS, 0..PIECES).prop_map(|(peer, piece)| Step::Has(peer, piece)),
+        1 => (0..PEERS).prop_map(Step::Leave),
+        8 => (0..PEERS, prop::bool::weighted(0.8)).prop_map(|(peer, memory)| Step::Pick(peer, memory)),
+        2 => (0usize..8, any::<bool>()).prop_map(|(nth, some)| Step::GiveBack(nth, some)),
+        4 => (0usize..8).prop_map(Step::Complete),
+        4 => (0usize..8, 0u8..3).prop_map(|(nth, what)| Step::Checked(nth, what)),
+        1 => (0..PIECES).prop_map(Step::Doubt),
+        1 => Just(Step::DropLeftovers),
+    ]
+}
+
+/// A picker and what the rest of the peer would hold.
+struct World {
+    picker: Picker,
+    here: Vec<u64>,
+    flying: Vec<(Partial, ConnId)>,
+    checking: Vec<Piece>,
+}
+
+impl World {
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Join(peer) if !self.here.contains(&peer) => {
+                self.here.push(peer);
+                self.picker.joined(ConnId(peer));
+            }
+            Step::Join(_) => {}
+            Step::HasPieces(peer, bits) => {
+                let bits = self::bits(PIECES, (0..PIECES).filter(|piece| bits >> piece & 1 == 1));
+                self.picker.peer_has_pieces(ConnId(peer), bits);
+            }
+            Step::Has(peer, piece) => {
+                let piece = self.picker.geometry.piece(piece).unwrap();
+                self.picker.peer_has(ConnId(peer), piece);
+            }
+            Step::Leave(peer) => {
+                self.here.retain(|other| *other != peer);
+                self.picker.left(ConnId(peer)); // what it still holds comes too late
+            }
+            Step::Pick(peer, memory) => self.pick(ConnId(peer), memory),
+            Step::GiveBack(nth, some) => self.give_back(nth, some),
+            Step::Complete(nth) => {
+                if let Some((partial, owner)) = pull(&mut self.flying, nth)
+                    && self.picker.checking(partial.piece(), owner)
+                {
+                    self.checking.push(partial.piece());
+                }
+            }
+            Step::Checked(nth, what) => {
+                let Some(piece) = pull(&mut self.checking, nth) else { return };
+                match what {
+                    0 => self.picker.good(piece),
+                    1 => self.picker.bad(piece),
+                    _ => self.picker.broken(piece),
+                }
+            }
+            Step::Doubt(piece) => {
+                let piece = self.picker.geometry.piece(piece).unwrap();
+                if self.picker.doubt(piece) {
+                    self.checking.push(piece);
+                }
+            }
+            Step::DropLeftovers => drop(self.picker.drop_leftovers()),
+        }
+    }
+
+    fn pick(&mut self, peer: ConnId, has_memory: bool) {
+        let had = self.picker.peers.get(&peer).cloned();
+        match self.picker.pick(peer, memory().filter(|_| has_memory)) {
+            Pick::Fetch(partial) => {
+                assert!(had.unwrap().has(partial.piece().index()), "the peer does not have it");
+                assert_eq!(self.picker.owner(partial.piece()), Some(peer));
+                self.flying.push((partial, peer));
+            }
+            Pick::Help(piece, owner) => {
+                assert!(had.unwrap().has(piece.index()) && owner != peer);
+                assert_eq!(self.picker.owner(piece), Some(owner));
+            }
+            Pick::Nothing { interesting } => {
+                let lacks = had.is_some_and(|had| had.iter().any(|piece| !self.picker.have.has(piece)));
+                assert_eq!(interesting, lacks);
+            }
+        }
+    }
+
+    fn give_back(&mut self, nth: usize, some: bool) {
+        let Some((mut partial, owner)) = pull(&mut self.flying, nth) else { return };
+        let first =
+            partial.missing_blocks(&self.picker.geometry).next().filter(|_| some && partial.missing() > 1);
+        if let Some(block) = first {
+            partial.put(block, &[1; BLOCK as usize], &source(owner.0 as u8));
+        }
+        self.picker.gave_back(partial, owner);
+    }
+}
+
+fn pull<T>(from: &mut Vec<T>, nth: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from.remove(nth % from.len()))
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_each_piece_is_in_one_state(steps in prop::collection::vec(step(), 1..120), seed: u64) {
+        let picker = picker(PIECES, seed);
+        let mut world = World { picker, here: Vec::new(), flying: Vec::new(), checking: Vec::new() };
+        for step in steps {
+            world.take(step);
+            world.picker.assert_invariant();
+        }
+        // And from wherever that led, one seed brings the download to its end.
+        for peer in 0..PEERS {
+            world.picker.left(ConnId(peer));
+        }
+        world.flying.clear();
+        world.checking.drain(..).for_each(|piece| world.picker.bad(piece));
+        join(&mut world.picker, 77, Bitfield::full(PIECES));
+        while !world.picker.is_complete() {
+            let piece = fetch(&mut world.picker, 77).piece();
+            prop_assert!(world.picker.checking(piece, ConnId(77)));
+            world.picker.good(piece);
+            world.picker.assert_invariant();
+        }
+    }
+}

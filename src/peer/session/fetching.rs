@@ -7,7 +7,7 @@ use super::ConnId;
 use crate::peer::partial::{Partial, Source};
 use crate::peer::window::Window;
 use crate::torrent::{Block, Piece, Torrent};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,8 +39,8 @@ pub struct Arrival {
     pub complete: Option<Partial>,
     /// It was fetched for this connection.
     pub owner: Option<ConnId>,
-    /// This connection was fetching it too.
-    pub helper: Option<ConnId>,
+    /// These connections were to fetch it too.
+    pub helpers: Vec<ConnId>,
 }
 
 pub struct Fetching {
@@ -55,7 +55,10 @@ pub struct Fetching {
     asked: VecDeque<Asked>,
     /// Blocks that came and were asked for.
     came: u64,
+    /// Blocks of our pieces that others were asked to fetch; one block to several if time runs short.
     lent: Vec<(Block, ConnId)>,
+    /// Blocks that we were to fetch for others and will not.
+    unhelped: BTreeMap<ConnId, Vec<Block>>,
     forgiven: VecDeque<Block>,
     /// When the last block came, or the first was asked for after a pause.
     progress_at: Instant,
@@ -75,6 +78,7 @@ impl Fetching {
             asked: VecDeque::new(),
             came: 0,
             lent: Vec::new(),
+            unhelped: BTreeMap::new(),
             forgiven: VecDeque::new(),
             progress_at: now,
         }
@@ -111,10 +115,13 @@ impl Fetching {
     }
 
     fn let_go(&mut self) -> Vec<Partial> {
-        self.to_ask.clear();
         self.lent.clear();
+        for errand in std::mem::take(&mut self.to_ask) {
+            self.not_helping(errand);
+        }
         while let Some(asked) = self.asked.pop_front() {
             self.forgive(asked.errand.block);
+            self.not_helping(asked.errand);
         }
         std::mem::take(&mut self.pieces)
     }
@@ -131,9 +138,23 @@ impl Fetching {
     }
 
     pub fn help(&mut self, owner: ConnId, blocks: &[Block]) {
-        if !self.choked && !self.snubbed {
-            self.to_ask.extend(blocks.iter().map(|block| Errand { block: *block, owner: Some(owner) }));
+        let errands = blocks.iter().map(|block| Errand { block: *block, owner: Some(owner) });
+        if self.choked || self.snubbed {
+            errands.for_each(|errand| self.not_helping(errand));
+        } else {
+            self.to_ask.extend(errands);
         }
+    }
+
+    fn not_helping(&mut self, errand: Errand) {
+        if let Some(owner) = errand.owner {
+            self.unhelped.entry(owner).or_default().push(errand.block);
+        }
+    }
+
+    /// The blocks that we were to fetch for others and will not, by owner.
+    pub fn take_unhelped(&mut self) -> BTreeMap<ConnId, Vec<Block>> {
+        std::mem::take(&mut self.unhelped)
     }
 
     /// The next block to ask for, if the window has room.
@@ -176,7 +197,7 @@ impl Fetching {
         Some(Arrival {
             complete: self.put(block, data, &source),
             owner: None,
-            helper: self.no_longer_lent(block),
+            helpers: self.no_longer_lent(block),
         })
     }
 
@@ -199,11 +220,16 @@ impl Fetching {
         self.refusals += 1;
         if self.refusals >= REFUSALS {
             self.snubbed = true;
+            refused.into_iter().for_each(|asked| self.not_helping(asked.errand));
             return self.let_go();
         }
         match refused {
             Some(Asked { errand: Errand { owner: None, .. }, .. }) => self.let_go_of(block.piece()),
-            _ => Vec::new(),
+            Some(asked) => {
+                self.not_helping(asked.errand);
+                Vec::new()
+            }
+            None => Vec::new(),
         }
     }
 
@@ -219,14 +245,19 @@ impl Fetching {
         at.map(|at| self.pieces.swap_remove(at)).into_iter().collect()
     }
 
-    /// Half of what is still owed of `piece` and not lent yet, from its end: what would come last. What we have not
-    /// asked for ourselves yet moves to the end of our own queue, so that it is fetched here only if help fails.
+    /// Half of what is still owed of `piece` and not lent yet, from its end: what would come last. Once all is lent, the
+    /// same to one more, in case the first is slow. What we have not asked for ourselves yet moves to the end of
+    /// our own queue, so that it is fetched here only if help fails.
     pub fn lend(&mut self, piece: Piece, helper: ConnId) -> Vec<Block> {
         let Some(partial) = self.pieces.iter().find(|partial| partial.piece() == piece) else {
             return Vec::new();
         };
-        let free = |block: &Block| !self.lent.iter().any(|(lent, _)| lent == block);
-        let owed: Vec<Block> = partial.missing_blocks(self.torrent.geometry()).filter(free).collect();
+        let missing = || partial.missing_blocks(self.torrent.geometry());
+        let mut owed: Vec<Block> =
+            missing().filter(|block| self.helpers_with(*block).next().is_none()).collect();
+        if owed.is_empty() {
+            owed = missing().filter(|block| !self.helpers_with(*block).any(|to| to == helper)).collect();
+        }
         let lent = owed[owed.len() / 2..].to_vec();
         self.lent.extend(lent.iter().map(|block| (*block, helper)));
         let (last, first): (VecDeque<Errand>, VecDeque<Errand>) = std::mem::take(&mut self.to_ask)
@@ -237,9 +268,14 @@ impl Fetching {
         lent
     }
 
-    /// A helper brought a block: whether our own request for it is to be cancelled, and the piece if it is complete.
-    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<Source>) -> (bool, Option<Partial>) {
-        self.no_longer_lent(block);
+    /// A helper will not fetch these blocks of ours.
+    pub fn not_helped(&mut self, helper: ConnId, blocks: &[Block]) {
+        self.lent.retain(|(block, to)| *to != helper || !blocks.contains(block));
+    }
+
+    /// A helper brought a block: whether our own request for it is to be cancelled, and what else came of it.
+    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<Source>) -> (bool, Arrival) {
+        let helpers = self.no_longer_lent(block);
         let ours = |errand: &Errand| errand.block == block && errand.owner.is_none();
         self.to_ask.retain(|errand| !ours(errand));
         let asked = self.asked.iter().position(|asked| ours(&asked.errand));
@@ -247,7 +283,8 @@ impl Fetching {
             self.asked.remove(at);
             self.forgive(block);
         }
-        (asked.is_some(), self.put(block, data, from))
+        let complete = self.put(block, data, from);
+        (asked.is_some(), Arrival { complete, owner: None, helpers })
     }
 
     /// Drops a block that we fetch for somebody else: whether its request is to be cancelled.
@@ -262,9 +299,12 @@ impl Fetching {
         asked.is_some()
     }
 
-    fn no_longer_lent(&mut self, block: Block) -> Option<ConnId> {
-        let at = self.lent.iter().position(|(lent, _)| *lent == block)?;
-        Some(self.lent.swap_remove(at).1)
+    fn helpers_with(&self, block: Block) -> impl Iterator<Item = ConnId> + '_ {
+        self.lent.iter().filter(move |(lent, _)| *lent == block).map(|(_, helper)| *helper)
+    }
+
+    fn no_longer_lent(&mut self, block: Block) -> Vec<ConnId> {
+        self.lent.extract_if(.., |(lent, _)| *lent == block).map(|(_, helper)| helper).collect()
     }
 
     fn forgive(&mut self, block: Block) {
@@ -291,5 +331,21 @@ impl Fetching {
         }
         self.snubbed = true;
         self.let_go()
+    }
+
+    /// Panics if the invariant is broken; for tests.
+    #[cfg(test)]
+    pub fn assert_invariant(&self) {
+        let ours = |errand: &Errand| errand.owner.is_none();
+        let asked = self.asked.iter().map(|asked| asked.errand).filter(ours);
+        let waiting: Vec<Block> =
+            asked.chain(self.to_ask.iter().copied().filter(ours)).map(|errand| errand.block).collect();
+        let missing = self.pieces.iter().flat_map(|partial| partial.missing_blocks(self.torrent.geometry()));
+        let missing: std::collections::HashSet<Block> = missing.collect();
+        assert_eq!(waiting.len(), missing.len(), "some block is nowhere, or twice");
+        assert!(waiting.iter().all(|block| missing.contains(block)));
+        assert!(self.lent.iter().all(|(block, _)| missing.contains(block)), "lent and not missing");
+        assert!(self.forgiven.len() <= FORGIVEN);
+        assert!(!self.choked || self.pieces.is_empty());
     }
 }

@@ -261,3 +261,32 @@ proptest! {
         prop_assert_eq!(Announce::parse(&announce.query()), Ok(announce));
     }
 }
+
+/// Every line of the page is one that is sent or taken, and nothing that is sent or taken is missing from it.
+#[test]
+fn the_page_is_true() {
+    let page = include_str!("../../../docs/PROTOCOL.md");
+    let blocks = page.split("```json\n").skip(1).filter_map(|block| block.split("```").next());
+    let mut seen = std::collections::BTreeSet::new();
+    for line in blocks.flat_map(str::lines).map(str::trim).filter(|line| !line.is_empty()) {
+        let value: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let again = if value.get("request").is_some() {
+            Call::parse(line.as_bytes()).unwrap_or_else(|bad| panic!("{}: {line}", bad.message)).line()
+        } else {
+            Answer::parse(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}")).line()
+        };
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&again).unwrap(), value);
+        for tag in ["request", "to", "event", "status"] {
+            seen.extend(value.get(tag).and_then(|name| name.as_str()).map(|name| format!("{tag} {name}")));
+        }
+    }
+    let requests =
+        ["hello", "publish", "search", "list", "torrent", "locate", "have", "peers", "unpublish", "leave"];
+    let expected = requests
+        .iter()
+        .flat_map(|name| [format!("request {name}"), format!("to {name}")])
+        .chain(["added", "removed", "offered"].map(|name| format!("event {name}")))
+        .chain(["success", "error"].map(|name| format!("status {name}")));
+    assert_eq!(seen, expected.collect());
+}

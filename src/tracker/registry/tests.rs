@@ -1,5 +1,8 @@
+use std::time::Instant;
+
 use super::*;
 use crate::bencode;
+use crate::tracker::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
 use crate::tracker::protocol::{Entry, Found};
 
 const NEAR: &str = "192.168.1.10";
