@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cases import Case, Test, all_tests
 from clients import Aria2, Libtorrent, Shoal, StandIn, Tracker
-from processes import Failure, Process
+from processes import Failure, Process, end_all_when_told
 
 HERE = Path(__file__).parent
 TAIL = 40  # lines of each log
@@ -136,6 +136,7 @@ def main() -> int:
         return 0
 
     root = Path(tempfile.mkdtemp(prefix="shoal-interop-"))
+    end_all_when_told(root)
     report = None
     try:
         report = run_with_tracker(tests, root, us, args)
