@@ -123,10 +123,23 @@ fn what_we_have_is_said_first() {
     }
 }
 
+/// aria2 sends a second bitfield in place of many haves; it was taken for a violation.
 #[test]
-fn a_bitfield_comes_once_and_first() {
-    let mut leecher = Leecher::new(9, true);
-    assert_eq!(leecher.hears(Message::HaveAll), Err(Violation::LateBitfield));
+fn a_second_bitfield_adds_to_the_first() {
+    let (torrent, now) = (torrent(&content(9 * PIECE_LEN as usize), PIECE_LEN), Instant::now());
+    let mut session = session(&torrent, &Bitfield::new(9), true, now);
+    for bits in [&[0x80, 0x00], &[0x01, 0x80], &[0x00, 0x00]] {
+        assert_eq!(session.on_message(Message::Bitfield(bits), now), Ok(()));
+    }
+    assert_eq!(session.peer_has().iter().collect::<Vec<_>>(), [0, 7, 8]);
+    let told =
+        std::iter::from_fn(|| session.next_event()).filter(|event| matches!(event, Event::HasPieces(_)));
+    assert_eq!(told.count(), 2, "the last one added nothing");
+}
+
+#[test]
+fn a_bitfield_fits_its_torrent() {
+    let leecher = Leecher::new(9, true);
     let fresh = |modern| session(&leecher.torrent, &Bitfield::new(9), modern, leecher.now);
     let now = leecher.now;
     assert_eq!(fresh(true).on_message(Message::Bitfield(&[0xff]), now), Err(Violation::BadBitfield));
