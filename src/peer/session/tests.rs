@@ -146,9 +146,6 @@ fn a_bitfield_fits_its_torrent() {
     assert_eq!(fresh(true).on_message(Message::Bitfield(&[0xff, 0xff]), now), Err(Violation::BadBitfield));
     assert_eq!(fresh(false).on_message(Message::HaveAll, now), Err(Violation::NotAgreed("have all")));
     assert_eq!(fresh(true).on_message(Message::Have(9), now), Err(Violation::NoSuchPiece(9)));
-    let mut late = fresh(true);
-    late.on_message(Message::Have(3), now).unwrap();
-    assert_eq!(late.on_message(Message::HaveNone, now), Err(Violation::LateBitfield));
 }
 
 // ---- fetching ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 //! What becomes of a torrent's pieces: picked, arrived, good or broken, and how everybody hears of it.
 
-use super::{Job, Swarm};
+use super::{Job, Look, Swarm};
 use crate::bitfield::Bitfield;
 use crate::peer::handle::Handle;
 use crate::peer::partial::Partial;
@@ -18,11 +18,10 @@ impl Swarm {
     /// Has the workers look which of `pieces` are on the disk; until then they are not fetched.
     pub fn check(self: &Arc<Self>, pieces: impl Iterator<Item = Piece>) {
         let mut batch: Option<Range<u32>> = None;
-        let push = |batch: Range<u32>| self.pool.push(Job::Check(Arc::clone(self), batch));
-        for piece in pieces {
-            if !self.picker.lock().doubt(piece) {
-                continue;
-            }
+        let doubtful: Vec<Piece> = pieces.filter(|piece| self.picker.lock().doubt(*piece)).collect();
+        let look = Arc::new(Look::new(doubtful.len() as u32));
+        let push = |batch: Range<u32>| self.pool.push(Job::Check(Arc::clone(self), batch, Arc::clone(&look)));
+        for piece in doubtful {
             let index = piece.index();
             batch = match batch {
                 Some(range) if range.end == index && index - range.start < CHECK_BATCH => {
