@@ -34,6 +34,7 @@ use crate::bitfield::Bitfield;
 use crate::torrent::{InfoHash, Piece, Proof, Torrent};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ pub enum Job {
     Complete(Arc<Swarm>),
 }
 
-/// Who wants to know what becomes of a torrent. Called on workers' threads; must not block.
+/// Who wants to know what becomes of a torrent. Called on workers' and connections' threads; must not block.
 pub trait Observer: Send + Sync {
     /// More pieces are here.
     fn progressed(&self, swarm: &Swarm);
@@ -69,6 +70,8 @@ pub trait Observer: Send + Sync {
     fn completed(&self, swarm: &Swarm);
     /// The torrent stopped because of something the user has to see to.
     fn paused(&self, swarm: &Swarm, why: &str);
+    /// The connection to a peer ended.
+    fn parted(&self, _swarm: &Swarm, _peer: &Handle, _why: &str) {}
 }
 
 /// Whether a torrent is at work.
@@ -234,13 +237,14 @@ impl Swarm {
         new.outgoing != old.outgoing && new.outgoing == we_are_greater
     }
 
-    /// A connection ended.
-    pub fn leave(self: &Arc<Self>, handle: &Handle) {
+    /// A connection ended, for this reason.
+    pub fn leave(self: &Arc<Self>, handle: &Handle, why: &dyn Display) {
         self.members.lock().remove(&handle.id);
         self.hungry.lock().remove(&handle.id);
         self.picker.lock().left(handle.id);
         self.commons.uploads.left(handle.id, &self.commons.ledger);
         self.feed_hungry();
+        self.observer.parted(self, handle, &why.to_string());
     }
 
     pub fn member(&self, id: ConnId) -> Option<Arc<Handle>> {

@@ -124,18 +124,26 @@ fn what_we_have_is_said_first() {
 }
 
 #[test]
-fn a_bitfield_comes_once_and_first() {
-    let mut leecher = Leecher::new(9, true);
-    assert_eq!(leecher.hears(Message::HaveAll), Err(Violation::LateBitfield));
-    let fresh = |modern| session(&leecher.torrent, &Bitfield::new(9), modern, leecher.now);
-    let now = leecher.now;
+fn a_bitfield_is_of_this_torrent_and_adds_to_what_is_known() {
+    let now = Instant::now();
+    let torrent = torrent(&content(9 * PIECE_LEN as usize), PIECE_LEN);
+    let fresh = |modern| session(&torrent, &Bitfield::new(9), modern, now);
     assert_eq!(fresh(true).on_message(Message::Bitfield(&[0xff]), now), Err(Violation::BadBitfield));
     assert_eq!(fresh(true).on_message(Message::Bitfield(&[0xff, 0xff]), now), Err(Violation::BadBitfield));
     assert_eq!(fresh(false).on_message(Message::HaveAll, now), Err(Violation::NotAgreed("have all")));
     assert_eq!(fresh(true).on_message(Message::Have(9), now), Err(Violation::NoSuchPiece(9)));
-    let mut late = fresh(true);
-    late.on_message(Message::Have(3), now).unwrap();
-    assert_eq!(late.on_message(Message::HaveNone, now), Err(Violation::LateBitfield));
+    let mut session = fresh(true);
+    for (message, pieces) in [
+        (Message::Have(3), 1),
+        (Message::Bitfield(&[0x80, 0x80]), 3),
+        (Message::HaveNone, 3),
+        (Message::Bitfield(&[0, 0]), 3),
+        (Message::HaveAll, 9),
+        (Message::Bitfield(&[0x80, 0]), 9),
+    ] {
+        session.on_message(message, now).unwrap();
+        assert_eq!(session.peer_has().count(), pieces);
+    }
 }
 
 // ---- fetching ---------------------------------------------------------------------------------------------------
