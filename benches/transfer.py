@@ -34,7 +34,7 @@ from pathlib import Path
 INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 sys.path.insert(0, str(INTEROP))
 
-from processes import POLITE, Failure, Process  # noqa: E402
+from processes import POLITE, Failure, Process, end_all_when_told  # noqa: E402
 
 LISTENING = r"listening on (\d+\.\d+\.\d+\.\d+:\d+)"
 POLL = 0.002  # seconds; the error of the clock
@@ -232,6 +232,7 @@ def main() -> int:
     load = os.getloadavg()[0]
     print(f"{args.size >> 20} MiB, {args.runs} runs, {os.cpu_count()} cores, load before: {load:.2f}", flush=True)
     folder = memory_folder(args.size)
+    end_all_when_told(folder)
     try:
         data = make_data(folder, args.size)
         touch_memory(data)

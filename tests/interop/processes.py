@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -28,6 +29,23 @@ def wait_until(condition, what: str, limit: float = LIMIT, pause: float = 0.02):
         time.sleep(pause)
 
 
+running: set["Process"] = set()  # all that were started and not yet ended
+
+
+def end_all_when_told(folder: Path):
+    """On SIGTERM and SIGINT ends every process, then removes the folder they worked in, and then ends."""
+
+    def end(number, _):
+        for process in list(running):
+            process.process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"ended by signal {number}", flush=True)
+        os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
 class Process:
     """A running program. Standard output and standard error go, in order, to one log file."""
 
@@ -48,6 +66,7 @@ class Process:
                 )
             except OSError as error:
                 raise Failure(f"{name} did not start: {error}") from None
+        running.add(self)
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")
@@ -78,6 +97,12 @@ class Process:
 
     def stop(self) -> str | None:
         """Ends it by its id if it still runs. Returns what was wrong with how it ended, if anything."""
+        try:
+            return self.end()
+        finally:
+            running.discard(self)
+
+    def end(self) -> str | None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:

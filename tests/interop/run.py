@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cases import Case, Test, all_tests
 from clients import Aria2, Libtorrent, Shoal, StandIn, Tracker
-from processes import Failure, Process
+from processes import Failure, Process, end_all_when_told
 
 HERE = Path(__file__).parent
 TAIL = 40  # lines of each log
@@ -136,13 +136,15 @@ def main() -> int:
         return 0
 
     root = Path(tempfile.mkdtemp(prefix="shoal-interop-"))
+    end_all_when_told(root)
+    report = None
     try:
         report = run_with_tracker(tests, root, us, args)
     finally:
-        if not args.keep:
+        if args.keep and report and report.failed:
+            print(f"kept: {root}")
+        else:
             shutil.rmtree(root, ignore_errors=True)
-    if args.keep:
-        print(f"kept: {root}")
     print(report.summary())
     return 1 if report.failed or not tests else 0
 

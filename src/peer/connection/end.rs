@@ -1,0 +1,31 @@
+//! Why a connection ended, in one sentence for the log. Pure.
+
+use crate::peer::handshake::HandshakeError;
+use crate::peer::session::Violation;
+use std::io;
+use thiserror::Error;
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub enum End {
+    #[error("it closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    #[error("{0}")]
+    Violation(#[from] Violation),
+    #[error("no handshake came in time")]
+    NoHandshake,
+    #[error("both sides have everything")]
+    BothComplete,
+    #[error("it asks without reading the answers")]
+    Clogged,
+    #[error("it is banned")]
+    Banned,
+    #[error("this thread fell behind its mail")]
+    Overflowed,
+    #[error("{0}")]
+    Told(&'static str),
+}

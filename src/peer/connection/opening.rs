@@ -1,0 +1,116 @@
+//! How a connection comes about: connecting, and the handshakes of both sides. Runs on the connection's own thread; like
+//! all of it, it sleeps only where mail can wake it, so that it can be told to stop at any time.
+
+use super::end::End;
+use crate::mailbox::{Inbox, Interest};
+use crate::net;
+use crate::peer::commons::Commons;
+use crate::peer::handle::Mail;
+use crate::peer::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
+use crate::peer::outbox::Outbox;
+use crate::peer::swarm::Swarm;
+use crate::peer::swarms::Swarms;
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The other side has so long to connect and to send its handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// How a connection comes about.
+pub enum Origin {
+    /// Somebody connected to us; which torrent it is about, its handshake tells.
+    Accepted(TcpStream, SocketAddr, Arc<Swarms>),
+    /// We are to connect, for this torrent.
+    Dialled(SocketAddr, Arc<Swarm>),
+}
+
+/// A socket after both handshakes.
+pub struct Opened {
+    pub socket: TcpStream,
+    pub swarm: Arc<Swarm>,
+    pub agreement: Agreement,
+}
+
+/// Connects if need be, and exchanges handshakes.
+pub fn open(origin: Origin, commons: &Commons, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
+    let until = Instant::now() + commons.tuning.handshake_time.unwrap_or(HANDSHAKE_TIME);
+    let own = commons.peer_id;
+    match origin {
+        Origin::Accepted(socket, _, swarms) => {
+            socket.set_nonblocking(true)?;
+            let theirs = Hello::decode(&read_handshake(&socket, inbox, until)?)?;
+            let swarm = swarms.get(theirs.info_hash).filter(|swarm| swarm.is_running());
+            let swarm = swarm.ok_or(HandshakeError::NoSuchTorrent(theirs.info_hash))?;
+            let (agreement, reply) = handshake::reply(&theirs, &swarm.torrent, own);
+            write_handshake(&socket, &reply)?;
+            Ok(Opened { socket, swarm, agreement: agreement? })
+        }
+        Origin::Dialled(addr, swarm) => {
+            let socket = net::begin_connect(addr)?;
+            wait_for(inbox, &socket, Interest::WRITE, until)?;
+            if let Some(why) = socket.take_error()? {
+                return Err(why.into());
+            }
+            let (initiator, hello) = Initiator::new(&swarm.torrent, own);
+            write_handshake(&socket, &hello)?;
+            let agreement = initiator.accept(&read_handshake(&socket, inbox, until)?)?;
+            Ok(Opened { socket, swarm, agreement })
+        }
+    }
+}
+
+/// 68 bytes fit into the empty buffer of a new socket, or something is wrong with it.
+fn write_handshake(socket: &TcpStream, bytes: &[u8; HANDSHAKE_LEN]) -> Result<(), End> {
+    let mut outbox = Outbox::default();
+    outbox.push(bytes);
+    outbox.flush(socket)?;
+    if outbox.is_empty() { Ok(()) } else { Err(End::Clogged) }
+}
+
+fn read_handshake(
+    mut socket: &TcpStream,
+    inbox: &mut Inbox<Mail>,
+    until: Instant,
+) -> Result<[u8; HANDSHAKE_LEN], End> {
+    let mut bytes = [0; HANDSHAKE_LEN];
+    let mut filled = 0;
+    while filled < HANDSHAKE_LEN {
+        match socket.read(&mut bytes[filled..]) {
+            Ok(0) => return Err(End::Closed),
+            Ok(read) => filled += read,
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
+                wait_for(inbox, socket, Interest::READ, until)?
+            }
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why.into()),
+        }
+        handshake::check_start(&bytes[..filled])?;
+    }
+    Ok(bytes)
+}
+
+/// Waits for the socket alone; the only mail that counts before the session is the one that ends it.
+fn wait_for(
+    inbox: &mut Inbox<Mail>,
+    socket: &TcpStream,
+    interest: Interest,
+    until: Instant,
+) -> Result<(), End> {
+    loop {
+        while let Some(mail) = inbox.take() {
+            if let Mail::Close(why) = mail {
+                return Err(End::Told(why));
+            }
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(End::NoHandshake);
+        }
+        let ready = inbox.wait(socket, interest, Some(left))?;
+        if ready.readable || ready.writable {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Who is connected to a torrent, and whom to connect to.
+
+use super::Swarm;
+use crate::peer::handle::{Handle, Mail};
+use crate::peer::partial::Source;
+use crate::peer::session::ConnId;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A download connects to so many peers by itself; more may connect to it.
+const DIAL_MEMBERS: usize = 50;
+
+impl Swarm {
+    /// A connection begins; false if there is one already to the same peer that should stay.
+    pub fn join(&self, handle: &Arc<Handle>) -> bool {
+        let twin = {
+            let mut members = self.members.lock();
+            let twin = members.values().find(|other| other.source.peer_id == handle.source.peer_id).cloned();
+            if twin.as_ref().is_some_and(|twin| !self.prefers(handle, twin)) {
+                return false;
+            }
+            members.insert(handle.id, Arc::clone(handle));
+            twin
+        };
+        if let Some(twin) = twin {
+            let _ = twin.mailbox.post(Mail::Close("there is another connection to the same peer"));
+        }
+        self.picker.lock().joined(handle.id);
+        self.commons.uploads.joined(Arc::clone(handle), Instant::now());
+        true
+    }
+
+    /// Two peers that connected to each other at once keep the same one of the two connections: the one that the
+    /// peer with the greater id made.
+    fn prefers(&self, new: &Handle, old: &Handle) -> bool {
+        let we_are_greater = self.commons.peer_id > new.source.peer_id;
+        new.outgoing != old.outgoing && new.outgoing == we_are_greater
+    }
+
+    /// A connection ended, for this reason.
+    pub fn leave(self: &Arc<Self>, handle: &Handle, why: &dyn Display) {
+        self.members.lock().remove(&handle.id);
+        self.hungry.lock().remove(&handle.id);
+        self.picker.lock().left(handle.id);
+        self.commons.uploads.left(handle.id, &self.commons.ledger);
+        self.feed_hungry();
+        self.observer.parted(self, handle, &why.to_string());
+    }
+
+    pub fn member(&self, id: ConnId) -> Option<Arc<Handle>> {
+        self.members.lock().get(&id).cloned()
+    }
+
+    pub fn members(&self) -> Vec<Arc<Handle>> {
+        self.members.lock().values().cloned().collect()
+    }
+
+    pub(super) fn wake_all(&self) {
+        self.members().iter().for_each(|member| member.mailbox.wake());
+    }
+
+    pub(super) fn close_all(&self, why: &'static str) {
+        for member in self.members() {
+            let _ = member.mailbox.post(Mail::Close(why)); // it ended by itself
+        }
+    }
+
+    /// Somebody sent wrong data: never again.
+    pub fn ban(&self, source: &Source) {
+        log::warn!("{} ({:?}) sent wrong data: banned", source.addr, source.peer_id);
+        self.commons.ban(source);
+        for member in self.members().iter().filter(|member| *member.source == *source) {
+            let _ = member.mailbox.post(Mail::Close("it sent wrong data"));
+        }
+    }
+
+    /// Learns where peers are said to be.
+    pub fn add_candidates(&self, addrs: impl IntoIterator<Item = SocketAddr>, given: bool) {
+        let now = Instant::now();
+        let mut candidates = self.candidates.lock();
+        addrs.into_iter().for_each(|addr| candidates.add(addr, given, now));
+    }
+
+    /// An address to connect to now.
+    pub fn next_candidate(&self) -> Option<SocketAddr> {
+        if !self.may_dial() {
+            return None;
+        }
+        self.candidates.lock().next(self.is_complete(), Instant::now())
+    }
+
+    /// When there will be one.
+    pub fn next_candidate_at(&self) -> Option<Instant> {
+        self.may_dial().then(|| self.candidates.lock().due_at(self.is_complete()))?
+    }
+
+    fn may_dial(&self) -> bool {
+        self.is_running()
+            && self.members.lock().len() < DIAL_MEMBERS
+            && self.candidates.lock().busy() < DIAL_MEMBERS
+    }
+
+    /// The connection to `addr` ended; `worked` if it was of use.
+    pub fn dialled(&self, addr: SocketAddr, worked: bool) {
+        self.candidates.lock().ended(addr, worked, Instant::now());
+    }
+
+    /// It is of no use to connect to `addr` ever again.
+    pub fn forget(&self, addr: SocketAddr) {
+        self.candidates.lock().forget(addr);
+    }
+}

@@ -1,0 +1,172 @@
+//! What becomes of a torrent's pieces: picked, arrived, good or broken, and how everybody hears of it.
+
+use super::{Job, Swarm};
+use crate::bitfield::Bitfield;
+use crate::peer::handle::Handle;
+use crate::peer::partial::Partial;
+use crate::peer::picker::Pick;
+use crate::peer::session::ConnId;
+use crate::torrent::Piece;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Pieces checked by one job.
+const CHECK_BATCH: u32 = 16;
+
+impl Swarm {
+    /// Has the workers look which of `pieces` are on the disk; until then they are not fetched.
+    pub fn check(self: &Arc<Self>, pieces: impl Iterator<Item = Piece>) {
+        let mut batch: Option<Range<u32>> = None;
+        let push = |batch: Range<u32>| self.pool.push(Job::Check(Arc::clone(self), batch));
+        for piece in pieces {
+            if !self.picker.lock().doubt(piece) {
+                continue;
+            }
+            let index = piece.index();
+            batch = match batch {
+                Some(range) if range.end == index && index - range.start < CHECK_BATCH => {
+                    Some(range.start..index + 1)
+                }
+                Some(range) => {
+                    push(range);
+                    Some(index..index + 1)
+                }
+                None => Some(index..index + 1),
+            };
+        }
+        batch.into_iter().for_each(push);
+    }
+
+    /// The peer told what it has: whether that is something we lack.
+    pub fn peer_has_pieces(&self, id: ConnId, bits: Bitfield) -> bool {
+        self.picker.lock().peer_has_pieces(id, bits) && !self.storage.is_shared()
+    }
+
+    pub fn peer_has(&self, id: ConnId, piece: Piece) -> bool {
+        self.picker.lock().peer_has(id, piece) && !self.storage.is_shared()
+    }
+
+    /// Whether there is something among these pieces that we are to fetch.
+    pub fn lacks_any(&self, of: &Bitfield) -> bool {
+        !self.storage.is_shared() && self.picker.lock().lacks_any(of)
+    }
+
+    /// The next piece for a connection, with the memory for it.
+    pub fn pick(&self, handle: &Arc<Handle>) -> Pick {
+        if !self.is_running() || self.storage.is_shared() {
+            return Pick::Nothing { interesting: false };
+        }
+        let (budget, len) = (&self.commons.budget, self.torrent.geometry().piece_length());
+        let memory = budget.reserve(len).or_else(|| {
+            let starving = self.picker.lock().is_idle();
+            starving.then(|| budget.overdraw(len))?
+        });
+        let pick = self.picker.lock().pick(handle.id, memory);
+        if let Pick::Nothing { interesting: true } = pick {
+            self.hungry.lock().insert(handle.id, Arc::clone(handle));
+            if self.member(handle.id).is_none() {
+                self.hungry.lock().remove(&handle.id); // it ended while we looked
+            }
+        }
+        pick
+    }
+
+    /// All blocks of the piece came over connection `owner`: to the workers with it.
+    pub fn arrived(self: &Arc<Self>, partial: Partial, owner: &Handle) {
+        if self.picker.lock().checking(partial.piece(), owner.id) {
+            self.pool.push(Job::Finish(Arc::clone(self), partial, owner.proof));
+        }
+    }
+
+    /// A connection will not finish these.
+    pub fn gave_back(self: &Arc<Self>, partials: Vec<Partial>, owner: ConnId) {
+        let memory_is_short = self.commons.budget.is_half_spent() || !self.is_running();
+        {
+            let mut picker = self.picker.lock();
+            partials.into_iter().for_each(|partial| picker.gave_back(partial, owner));
+            if memory_is_short {
+                picker.drop_leftovers(); // somebody may need the memory who cannot finish these
+            }
+        }
+        self.feed_hungry();
+    }
+
+    /// The piece is verified and on the disk: true if it was the last.
+    pub fn good(self: &Arc<Self>, piece: Piece) -> bool {
+        let complete = {
+            let mut picker = self.picker.lock();
+            picker.good(piece);
+            let mut finished = self.finished.write();
+            finished.push(piece);
+            self.finished_len.store(finished.len(), Ordering::Release);
+            picker.is_complete()
+        };
+        let len = self.torrent.geometry().piece_len(piece);
+        self.counts.bytes_have.fetch_add(len.into(), Ordering::Relaxed);
+        complete
+    }
+
+    /// The piece came and failed its hash: it is missing again, and whoever is to blame for that is banned.
+    pub fn broken(self: &Arc<Self>, partial: Partial) {
+        let piece = partial.piece();
+        self.accuse(&partial);
+        drop(partial); // its memory is free before anybody looks for some
+        self.picker.lock().broken(piece);
+        self.feed_hungry();
+    }
+
+    /// The piece on the disk is not what it should be, or could not be written: it is missing again.
+    pub fn bad(self: &Arc<Self>, piece: Piece) {
+        self.picker.lock().bad(piece);
+        self.feed_hungry();
+    }
+
+    /// Lets every connection, and everybody else, know that pieces were finished.
+    pub fn spread_news(self: &Arc<Self>) {
+        self.wake_all();
+        self.feed_hungry();
+        self.observer.progressed(self);
+        if self.is_time_to_save() {
+            self.pool.push(Job::Save(Arc::clone(self)));
+        }
+    }
+
+    pub(super) fn feed_hungry(self: &Arc<Self>) {
+        let hungry = std::mem::take(&mut *self.hungry.lock());
+        hungry.into_values().for_each(|handle| self.pool.push(Job::Fetch(Arc::clone(self), handle)));
+    }
+
+    /// Blame for a complete piece that failed its hash.
+    fn accuse(&self, partial: &Partial) {
+        let culprit = self.blame.lock().bad(partial);
+        if let Some(culprit) = culprit {
+            self.ban(&culprit);
+        }
+    }
+
+    /// A good copy is here: finds out who sent bad ones.
+    pub fn acquit(&self, piece: Piece, data: &[u8]) {
+        if self.blame.lock().has_case(piece) {
+            let liars = self.blame.lock().good(piece, data);
+            liars.iter().for_each(|liar| self.ban(liar));
+        }
+    }
+
+    /// The pieces we have, and how many of the finished ones that covers.
+    pub fn have(&self) -> (Bitfield, usize) {
+        let picker = self.picker.lock();
+        (picker.have().clone(), self.finished_len.load(Ordering::Acquire))
+    }
+
+    /// Pieces finished after the first `cursor`, which moves along.
+    pub fn finished_since(&self, cursor: &mut usize) -> Vec<Piece> {
+        if self.finished_len.load(Ordering::Acquire) <= *cursor {
+            return Vec::new();
+        }
+        let finished = self.finished.read();
+        let news = finished[*cursor..].to_vec();
+        *cursor = finished.len();
+        news
+    }
+}
