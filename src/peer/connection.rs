@@ -115,8 +115,9 @@ impl Connection {
             return Err(End::Told("there is another connection to the same peer"));
         }
         if !swarm.is_running() {
-            swarm.leave(&handle); // it was paused meanwhile, and who paused it did not see us
-            return Err(End::Told("the torrent is paused"));
+            let end = End::Told("the torrent is paused"); // meanwhile, and who paused it did not see us
+            swarm.leave(&handle, &end);
+            return Err(end);
         }
         let (have, told) = swarm.have();
         let port = outgoing.then(|| swarm.commons.port());
@@ -156,7 +157,7 @@ impl Connection {
         };
         self.session.abandon();
         self.on_events();
-        self.swarm.leave(&self.handle);
+        self.swarm.leave(&self.handle, &end);
         end
     }
 

@@ -161,6 +161,17 @@ mod tests {
         }
     }
 
+    /// It closed without a word, so that the side that had connected took it for a fault and tried again for ever.
+    #[test]
+    fn whoever_connects_to_itself_learns_it_from_the_reply() {
+        let torrent = crate::peer::testing::torrent(b"x", 1 << 14);
+        let own = PeerId::random();
+        let (initiator, hello) = Initiator::new(&torrent, own);
+        let (agreement, reply) = reply(&Hello::decode(&hello).unwrap(), &torrent, own);
+        assert_eq!(agreement, Err(HandshakeError::Ourselves));
+        assert_eq!(initiator.accept(&reply), Err(HandshakeError::Ourselves));
+    }
+
     #[test]
     fn garbage_is_known_by_its_first_byte() {
         assert_eq!(check_start(b"GET / HTTP/1.1"), Err(HandshakeError::NotBitTorrent));

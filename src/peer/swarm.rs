@@ -79,7 +79,7 @@ impl Look {
     }
 }
 
-/// Who wants to know what becomes of a torrent. Called on workers' threads; must not block.
+/// Who wants to know what becomes of a torrent. Called on workers' and connections' threads; must not block.
 pub trait Observer: Send + Sync {
     /// More pieces are here.
     fn progressed(&self, swarm: &Swarm);
@@ -87,6 +87,8 @@ pub trait Observer: Send + Sync {
     fn completed(&self, swarm: &Swarm);
     /// The torrent stopped because of something the user has to see to.
     fn paused(&self, swarm: &Swarm, why: &str);
+    /// The connection to a peer ended.
+    fn parted(&self, _swarm: &Swarm, _peer: &Handle, _why: &str) {}
 }
 
 /// Whether a torrent is at work.

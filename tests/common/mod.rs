@@ -1,6 +1,8 @@
 //! What the whole-system tests share: content, torrents, peers in this process, and waiting for a condition.
 #![allow(dead_code)] // each test uses some of it
 
+pub mod raw;
+
 use shoal::peer::swarm::{Observer, Swarm};
 use shoal::peer::{Config, Peer};
 use shoal::torrent::create::{Options, create};

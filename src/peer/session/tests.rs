@@ -146,6 +146,17 @@ fn a_bitfield_fits_its_torrent() {
     assert_eq!(fresh(true).on_message(Message::Bitfield(&[0xff, 0xff]), now), Err(Violation::BadBitfield));
     assert_eq!(fresh(false).on_message(Message::HaveAll, now), Err(Violation::NotAgreed("have all")));
     assert_eq!(fresh(true).on_message(Message::Have(9), now), Err(Violation::NoSuchPiece(9)));
+    let mut session = fresh(true);
+    for (message, pieces) in [
+        (Message::Have(3), 1),
+        (Message::Bitfield(&[0x80, 0x80]), 3),
+        (Message::HaveNone, 3),
+        (Message::HaveAll, 9),
+        (Message::Bitfield(&[0x80, 0]), 9),
+    ] {
+        session.on_message(message, now).unwrap();
+        assert_eq!(session.peer_has().count(), pieces);
+    }
 }
 
 // ---- fetching ---------------------------------------------------------------------------------------------------

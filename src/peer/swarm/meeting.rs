@@ -4,6 +4,7 @@ use super::Swarm;
 use crate::peer::handle::{Handle, Mail};
 use crate::peer::partial::Source;
 use crate::peer::session::ConnId;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,13 +39,14 @@ impl Swarm {
         new.outgoing != old.outgoing && new.outgoing == we_are_greater
     }
 
-    /// A connection ended.
-    pub fn leave(self: &Arc<Self>, handle: &Handle) {
+    /// A connection ended, for this reason.
+    pub fn leave(self: &Arc<Self>, handle: &Handle, why: &dyn Display) {
         self.members.lock().remove(&handle.id);
         self.hungry.lock().remove(&handle.id);
         self.picker.lock().left(handle.id);
         self.commons.uploads.left(handle.id, &self.commons.ledger);
         self.feed_hungry();
+        self.observer.parted(self, handle, &why.to_string());
     }
 
     pub fn member(&self, id: ConnId) -> Option<Arc<Handle>> {
