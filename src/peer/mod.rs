@@ -38,6 +38,7 @@ pub mod state_dir;
 pub mod storage;
 pub mod swarm;
 pub mod swarms;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod uploads;
@@ -70,6 +71,7 @@ use std::thread::{self, JoinHandle};
 use storage::{Storage, StorageError};
 use swarm::{Job, Observer, Swarm};
 use swarms::Swarms;
+use tally::Tally;
 use thiserror::Error;
 use uploads::Uploads;
 
@@ -128,6 +130,8 @@ pub enum StartError {
 pub struct Peer {
     pub commons: Arc<Commons>,
     pub swarms: Arc<Swarms>,
+    /// Who of the workers did what.
+    pub tally: Arc<Tally>,
     pool: Pool<Job>,
     state: Option<Arc<StateDir>>,
     addr: SocketAddr,
@@ -155,7 +159,11 @@ impl Peer {
         let commons =
             Arc::new(Commons::new(peer_id, uploads, ledger, (config.up, config.down), config.tuning));
         commons.set_port(addr.port());
-        let (pool, workers) = pool::start("fetch", config.workers.unwrap_or(cores().max(2)), fetch::run)?;
+        let count = config.workers.unwrap_or(cores().max(2)).max(1);
+        let tally = Arc::new(Tally::new(count));
+        let for_workers = Arc::clone(&tally);
+        let (pool, workers) =
+            pool::start("fetch", count, move |turn, job| fetch::run(&for_workers, turn, job))?;
         let swarms = Arc::new(Swarms::default());
         let stopping = Arc::new(AtomicBool::new(false));
 
@@ -179,7 +187,7 @@ impl Peer {
         };
         let accept = threads::spawn("accept", move || at_the_door.run())?;
         let threads = Mutex::new(Some(Threads { accept, choke, workers }));
-        Ok(Peer { commons, swarms, pool, state, addr, door, stopping, threads })
+        Ok(Peer { commons, swarms, tally, pool, state, addr, door, stopping, threads })
     }
 
     /// What the peer keeps of itself, if it keeps anything.
@@ -270,7 +278,11 @@ impl Peer {
     ) -> Result<Arc<Swarm>, StartError> {
         let have = self.vouched(&torrent, &storage);
         let doubtful = |piece: &Piece| !have.has(piece.index());
-        let doubtful = torrent.geometry().pieces().filter(doubtful).collect();
+        let doubtful: Vec<Piece> = torrent.geometry().pieces().filter(doubtful).collect();
+        if storage.has_content() {
+            let (name, vouched, doubtful) = (torrent.name(), have.count(), doubtful.len());
+            log::info!("{name}: {vouched} pieces are vouched for, {doubtful} are looked for on the disk");
+        }
         self.add_with(self.resume_file(&torrent), storage, have, doubtful, watch)
     }
 
@@ -317,11 +329,6 @@ impl Peer {
     /// Tells that there are new addresses to try.
     pub fn look_for_peers(&self) {
         let _ = self.door.post(Knock::Look); // it stops
-    }
-
-    /// Workers' counts, in the order of their numbers.
-    pub fn worker_stats(&self) -> Vec<pool::WorkerStats> {
-        self.pool.stats()
     }
 
     /// Ends all connections, joins every thread, and saves what is to survive. A second call does nothing.

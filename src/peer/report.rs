@@ -4,6 +4,7 @@ use super::ledger::Account;
 use super::progress::{show_bytes, show_left, show_rate};
 use super::room::{Rates, Room};
 use super::swarm::{Progress, State, Swarm};
+use super::tally::Work;
 use crate::torrent::units::thousands;
 use crate::tracker::protocol::{Entry, PeerInfo};
 use serde_json::{Value, json};
@@ -82,8 +83,8 @@ fn percent(have: u32, pieces: u32) -> u64 {
     if pieces == 0 { 100 } else { u64::from(have) * 100 / u64::from(pieces) }
 }
 
-/// All torrents that are here.
-pub fn status(standings: &[Standing]) -> String {
+/// All torrents that are here, and what each worker did.
+pub fn status(standings: &[Standing], work: &[Work]) -> String {
     let mut text = String::new();
     for standing in standings {
         let Progress { have, pieces, total, peers, .. } = standing.progress;
@@ -107,11 +108,21 @@ pub fn status(standings: &[Standing]) -> String {
             );
         }
     }
+    if work.iter().any(|work| work.taken > 0) {
+        for (number, Work { taken, stolen, finished }) in work.iter().enumerate() {
+            let _ =
+                writeln!(text, "fetch-{number}: took {taken} parts ({stolen} stolen), finished {finished}");
+        }
+    }
     text
 }
 
-pub fn status_json(standings: &[Standing]) -> Value {
-    standings.iter().map(Standing::json).collect()
+pub fn status_json(standings: &[Standing], work: &[Work]) -> Value {
+    let torrents: Value = standings.iter().map(Standing::json).collect();
+    let workers = work.iter().map(
+        |Work { taken, stolen, finished }| json!({ "taken": taken, "stolen": stolen, "finished": finished }),
+    );
+    json!({ "torrents": torrents, "workers": workers.collect::<Vec<_>>() })
 }
 
 /// Who is at the tracker.

@@ -217,13 +217,14 @@ impl Shell {
         let swarms = self.room.peer().swarms.all();
         let standings: Vec<Standing> =
             swarms.into_iter().map(|swarm| Standing::new(swarm, &self.room)).collect();
+        let work = self.room.peer().tally.read();
         if self.json {
-            return self.print_json(&report::status_json(&standings));
+            return self.print_json(&report::status_json(&standings, &work));
         }
         if standings.is_empty() {
             return self.print("nothing is here yet\n");
         }
-        self.print(&report::status(&standings))
+        self.print(&report::status(&standings, &work))
     }
 
     fn peers(&self) -> Result<(), String> {
