@@ -364,6 +364,11 @@ impl Host for Inner {
         {
             let _ = self.to_thread.try_send(Task::Fetch(entry.clone())); // full: see ROOM
         }
+        match &event {
+            Event::Added { entry } => log::debug!("added: {}", entry.name),
+            Event::Removed { name, reason, .. } => log::debug!("removed: {name} ({reason})"),
+            Event::Offered { entry, .. } => log::debug!("offered: {}", entry.name),
+        }
         self.reporter.tell(News::Catalogue(event));
     }
 
