@@ -9,7 +9,7 @@ use super::picker::Pick;
 use super::pool::Turn;
 use super::session::ConnId;
 use super::storage::StorageError;
-use super::swarm::{Job, Swarm};
+use super::swarm::{Job, Look, Swarm};
 use super::tally::Tally;
 use crate::mailbox::Undelivered;
 use crate::torrent::{Piece, Proof};
@@ -33,7 +33,7 @@ pub fn run(tally: &Tally, turn: Turn, job: Job) {
                 log::trace!("piece {} of {} is proved and written", piece.index(), swarm.torrent.name());
             }
         }
-        Job::Check(swarm, pieces) => check(&swarm, pieces),
+        Job::Check(swarm, pieces, look) => check(&swarm, pieces, &look),
         Job::Save(swarm) => pause_on_error(&swarm, swarm.save()),
         Job::Complete(swarm) => pause_on_error(&swarm, swarm.complete()),
     }
@@ -95,17 +95,22 @@ fn good(swarm: &Arc<Swarm>, piece: Piece) {
 }
 
 /// Looks which pieces are on the disk.
-fn check(swarm: &Arc<Swarm>, pieces: Range<u32>) {
+fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     let geometry = swarm.torrent.geometry();
-    let mut data = Vec::new();
-    for piece in pieces.filter_map(|index| geometry.piece(index)) {
+    let (mut data, mut found) = (Vec::new(), 0);
+    for piece in pieces.clone().filter_map(|index| geometry.piece(index)) {
         data.resize(geometry.piece_len(piece) as usize, 0);
         let there = swarm.storage.read(piece, 0, &mut data).is_ok(); // a file cut short lacks the piece, no more
         if there && swarm.torrent.verify(piece, &data, Proof::V2) {
+            found += 1;
             good(swarm, piece);
         } else {
             swarm.bad(piece);
         }
+    }
+    if let Some(found) = look.add(pieces, found) {
+        let name = swarm.torrent.name();
+        log::info!("{name}: {found} of the {} pieces looked for were on the disk", look.pieces);
     }
 }
 

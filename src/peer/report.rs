@@ -145,7 +145,7 @@ pub fn connections(swarm: &Swarm) -> String {
         let _ = writeln!(
             text,
             "{:<22}  {}  {}: got {}, gave {}{}",
-            member.addr.to_string(),
+            member.known_as().to_string(),
             member.client(),
             swarm.torrent.name(),
             show_bytes(member.received()),
@@ -160,7 +160,7 @@ pub fn connections_json(swarm: &Swarm) -> Vec<Value> {
     let members = swarm.members();
     let members = members.iter().map(|member| {
         json!({
-            "address": member.addr, "client": member.client(), "key": swarm.torrent.key(), "received": member.received(),
+            "address": member.known_as(), "client": member.client(), "key": swarm.torrent.key(), "received": member.received(),
             "sent": member.sent(), "admitted": member.is_admitted(),
         })
     });
