@@ -91,3 +91,23 @@ fn two_halves_become_two_wholes() {
         assert_same(&path, &dirs[n].path().join("whole"));
     }
 }
+
+/// Three seconds into a download, when the tracker named it, a peer that had connected to us was connected to, and the
+/// connection that all pieces came over was closed in favour of the new one.
+#[test]
+fn a_peer_that_connected_to_us_is_not_connected_to() {
+    let from = tempfile::tempdir().unwrap();
+    let path = from.path().join("film");
+    std::fs::write(&path, content(6, 100_000)).unwrap();
+    let torrent = torrent_of(&path, Format::Hybrid, None);
+    let (peers, dirs) = ([peer(), peer()], [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]);
+    let download = |n: usize| peers[n].download(torrent.clone(), dirs[n].path(), nobody()).unwrap();
+    let swarms = [download(0), download(1)];
+    swarms[0].add_candidates([peers[1].addr()], true);
+    peers[0].look_for_peers();
+    let knows =
+        || swarms[1].members().first().and_then(|member| member.listens_on()) == Some(peers[0].addr());
+    wait_until("the one that was connected to knows the other's address", knows);
+    swarms[1].add_candidates([peers[0].addr()], true);
+    assert_eq!(swarms[1].next_candidate(), None);
+}
