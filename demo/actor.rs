@@ -16,6 +16,8 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Nothing in the demo takes half as long, but on a machine that is very busy.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// So many lines of each log are shown when something goes wrong.
+const LAST_WORDS: usize = 5;
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -36,6 +38,18 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Resu
             return Err(format!("waited {} s in vain for {what}", PATIENCE.as_secs()).into());
         }
         thread::sleep(GLANCE);
+    }
+}
+
+/// All logs, for the case that something goes wrong.
+static LOGS: Mutex<Vec<(&str, Log)>> = Mutex::new(Vec::new());
+
+/// Prints the end of each log.
+pub fn print_last_words() {
+    for (name, log) in LOGS.lock().iter() {
+        let lines = log.lines.lock();
+        let last = lines.iter().skip(lines.len().saturating_sub(LAST_WORDS));
+        last.for_each(|(_, line)| eprintln!("{name:<7} {line}"));
     }
 }
 
@@ -83,15 +97,15 @@ impl Actor {
         // One question at a time is asked, so few answers wait: the bound is for a process that has gone mad.
         let (answer, answers) = crossbeam_channel::bounded(64);
         let (out, err) = (child.stdout.take(), child.stderr.take());
+        LOGS.lock().push((name, log.clone()));
         let mut actor = Actor { name, log: log.clone(), child, answers, readers: Vec::new() };
         if let (Some(out), Some(err)) = (out, err) {
             let complaint = answer.clone();
             let read = move || each_line(out, |line| send(&answer, Ok(line)));
             actor.readers.push(threads::spawn(format!("{name}-answers"), read)?);
             let read = move || {
-                each_line(err, |line| match line.starts_with('[') {
-                    true => log.add(line),
-                    false if line.starts_with("peer: ") => send(&complaint, Err(line)),
+                each_line(err, |line| match line.starts_with("peer: ") {
+                    true => send(&complaint, Err(line)),
                     false => log.add(line),
                 })
             };
@@ -100,7 +114,8 @@ impl Actor {
         Ok(actor)
     }
 
-    pub fn pid(&self) -> u32 {
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -128,7 +143,8 @@ impl Actor {
         read.map_err(|why| format!("{} answered `{answer}` to `{question}`: {why}", self.name).into())
     }
 
-    /// Waits for a log line behind `mark` with `words` in it.
+    /// Waits for a log line behind `mark` with `words` in it. Nothing is asked meanwhile, so all that can come as an
+    /// answer is a complaint.
     pub fn hear(&self, mark: usize, words: &str) -> Result<String> {
         until(&format!("{} to say `{words}`", self.name), || match self.answers.try_recv() {
             Ok(Err(complaint)) => Err(complaint.into()),
@@ -153,7 +169,7 @@ impl Actor {
     }
 
     /// Waits for the end, which should be a good one.
-    pub fn end(mut self) -> Result<()> {
+    pub fn end(&mut self) -> Result<()> {
         let name = self.name;
         let status: ExitStatus = until(&format!("the end of {name}"), || Ok(self.child.try_wait()?))?;
         if status.success() { Ok(()) } else { Err(format!("{name} ended with {status}").into()) }

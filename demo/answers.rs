@@ -48,8 +48,6 @@ pub struct Entry {
     pub n_parts: u32,
     pub format: String,
     pub seeds: usize,
-    pub peers: usize,
-    pub available: bool,
 }
 
 /// The tracker's `/torrents`.

@@ -1,6 +1,5 @@
 //! The narrator's voice: headings, plain sentences, and what the processes log, quoted. Colour on a terminal only.
 
-use crate::actor::Actor;
 use std::io::IsTerminal;
 use std::time::Instant;
 
@@ -36,14 +35,14 @@ impl Narrator {
         println!("\n{}", self.paint("1;36", &format!("{}. {title}", self.scene)));
     }
 
-    /// A sentence or more; each line of `text` is one of the output.
+    /// A sentence or more; each line of `text` is one of the output, however it is indented.
     pub fn say(&self, text: impl AsRef<str>) {
-        text.as_ref().lines().for_each(|line| println!("   {line}"));
+        text.as_ref().lines().for_each(|line| println!("   {}", line.trim_start()));
     }
 
-    /// What is typed into an actor's shell.
-    pub fn typed(&self, actor: &Actor, line: &str) {
-        println!("   {}", self.paint("1", &format!("{}> {}", actor.name, self.plain(line))));
+    /// What is typed into the shell of the actor `name`.
+    pub fn typed(&self, name: &str, line: &str) {
+        println!("   {}", self.paint("1", &format!("{name}> {}", self.plain(line))));
     }
 
     /// A line that an actor logged, as it is but for the names.

@@ -4,6 +4,7 @@
 use crate::actor::{Actor, Log, Result, until};
 use crate::answers::{Catalogue, Connection, Entry, Peers, Status, Torrent};
 use crate::narrator::Narrator;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
@@ -59,6 +60,36 @@ impl Stage {
         Ok(())
     }
 
+    /// Removes the folder.
+    pub fn strike(self) -> Result<()> {
+        self.folder.close().map_err(|why| format!("cannot remove the demo's folder: {why}").into())
+    }
+
+    // ---- telling --------------------------------------------------------------------------------------------
+
+    pub fn scene(&mut self, title: &str) {
+        self.narrator.scene(title);
+    }
+
+    pub fn say(&self, text: impl AsRef<str>) {
+        self.narrator.say(text);
+    }
+
+    /// Types a line into an actor's shell, for all to see, and reads the answer.
+    pub fn type_in<T: DeserializeOwned>(&self, actor: &Actor, line: &str) -> Result<T> {
+        self.narrator.typed(actor.name, line);
+        actor.ask(line)
+    }
+
+    /// Waits until an actor logs a line behind `mark` with `words` in it, and quotes it.
+    pub fn quote(&self, actor: &Actor, mark: usize, words: &str) -> Result<String> {
+        let line = actor.hear(mark, words)?;
+        self.narrator.quote(actor.name, &line);
+        Ok(line)
+    }
+
+    // ---- asking ---------------------------------------------------------------------------------------------
+
     /// How far the logs of ada, ben and cleo are.
     pub fn marks(&self) -> [usize; 3] {
         [&self.ada, &self.ben, &self.cleo].map(|actor| actor.log.mark())
@@ -72,11 +103,13 @@ impl Stage {
         Ok(torrents)
     }
 
-    /// Waits until somebody logs a line with `words` in it, and quotes it.
-    pub fn quote(&self, actor: &Actor, mark: usize, words: &str) -> Result<String> {
-        let line = actor.hear(mark, words)?;
-        self.narrator.quote(actor.name, &line);
-        Ok(line)
+    /// Waits until the catalogue has the torrent with so many seeds.
+    pub fn wait_for_seeds(&self, name: &str, seeds: usize) -> Result<()> {
+        until(&format!("{name} to have seeds: {seeds}"), || {
+            let entries = self.catalogue(name)?;
+            let there = entries.iter().any(|entry| entry.name == name && entry.seeds == seeds);
+            Ok(there.then_some(()))
+        })
     }
 
     /// How far `actor` is with the torrent called `name`.

@@ -73,7 +73,7 @@ impl Standing {
             "name": self.swarm.torrent.name(), "key": self.swarm.torrent.key(), "path": self.swarm.storage.root(),
             "have": have, "n_parts": pieces, "bytes": bytes, "size": total, "downloaded": downloaded,
             "uploaded": uploaded, "down": self.rates.down, "up": self.rates.up, "peers": peers, "state": self.state(),
-            "complete": self.progress.is_complete(),
+            "complete": self.swarm.is_complete(),
             "room": self.room.as_ref().map(|room| room.iter().map(peer_json).collect::<Vec<_>>()),
         })
     }

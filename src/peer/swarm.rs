@@ -24,6 +24,8 @@ mod meeting;
 mod pieces;
 mod saving;
 
+pub use pieces::Look;
+
 use super::blame::Blame;
 use super::candidates::Candidates;
 use super::commons::Commons;
@@ -40,7 +42,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// What the pool's workers do. [`fetch`](super::fetch) says how.
@@ -55,28 +57,6 @@ pub enum Job {
     Save(Arc<Swarm>),
     /// All pieces are here: give the download its name.
     Complete(Arc<Swarm>),
-}
-
-/// A look at what is on the disk, shared by the jobs that it takes.
-pub struct Look {
-    /// How many pieces are looked for.
-    pub pieces: u32,
-    left: AtomicU32,
-    found: AtomicU32,
-}
-
-impl Look {
-    fn new(pieces: u32) -> Self {
-        Look { pieces, left: AtomicU32::new(pieces), found: AtomicU32::new(0) }
-    }
-
-    /// One job is done, and found so many. How many all of them found, if it was the last.
-    pub fn add(&self, pieces: Range<u32>, found: u32) -> Option<u32> {
-        self.found.fetch_add(found, Ordering::Relaxed);
-        let count = pieces.end - pieces.start;
-        let last = self.left.fetch_sub(count, Ordering::AcqRel) == count; // the others' `found` came before
-        last.then(|| self.found.load(Ordering::Relaxed))
-    }
 }
 
 /// Who wants to know what becomes of a torrent. Called on workers' and connections' threads; must not block.

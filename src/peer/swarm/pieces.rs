@@ -1,6 +1,6 @@
 //! What becomes of a torrent's pieces: picked, arrived, good or broken, and how everybody hears of it.
 
-use super::{Job, Look, Swarm};
+use super::{Job, Swarm};
 use crate::bitfield::Bitfield;
 use crate::peer::handle::Handle;
 use crate::peer::partial::Partial;
@@ -9,10 +9,32 @@ use crate::peer::session::ConnId;
 use crate::torrent::Piece;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Pieces checked by one job.
 const CHECK_BATCH: u32 = 16;
+
+/// A look at what is on the disk, shared by the jobs that it takes.
+pub struct Look {
+    /// How many pieces are looked for.
+    pub pieces: u32,
+    left: AtomicU32,
+    found: AtomicU32,
+}
+
+impl Look {
+    fn new(pieces: u32) -> Self {
+        Look { pieces, left: AtomicU32::new(pieces), found: AtomicU32::new(0) }
+    }
+
+    /// One job is done, and found so many. How many all of them found, if it was the last.
+    pub fn add(&self, pieces: Range<u32>, found: u32) -> Option<u32> {
+        self.found.fetch_add(found, Ordering::Relaxed);
+        let count = pieces.end - pieces.start;
+        let last = self.left.fetch_sub(count, Ordering::AcqRel) == count; // the others' `found` came before
+        last.then(|| self.found.load(Ordering::Relaxed))
+    }
+}
 
 impl Swarm {
     /// Has the workers look which of `pieces` are on the disk; until then they are not fetched.
