@@ -2,8 +2,11 @@
 
 mod common;
 
+use common::raw::Raw;
 use common::*;
-use shoal::peer::Peer;
+use shoal::peer::commons::Tuning;
+use shoal::peer::extended::say_hello;
+use shoal::peer::{Config, Peer};
 use shoal::torrent::Format;
 use std::path::Path;
 
@@ -63,16 +66,45 @@ fn a_file_of_a_single_byte() {
 
 /// Two peers that each have half of a file and owe each other more than all buffers hold: if either ever blocked in a
 /// write, both would wait for ever.
+/// What the tests below rely on: that so many requests really are outstanding.
 #[test]
-fn two_halves_become_two_wholes() {
+fn a_window_of_500_has_500_requests_outstanding() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("file");
+    std::fs::write(&path, content(6, 16 << 20)).unwrap();
+    let torrent = torrent_of(&path, Format::Hybrid, Some(8 << 20));
+    let tuning = Tuning { first_window: Some(500), ..Tuning::default() };
+    let leecher = Peer::start(&Config { tuning, ..config(None) }).unwrap();
+    leecher.download(torrent.clone(), to.path(), nobody()).unwrap();
+    let mut raw = Raw::seed(leecher.addr(), &torrent, b'S', true);
+    let mut keeps_1000 = Vec::new();
+    say_hello(None, 1000, &mut keeps_1000);
+    raw.send_bytes(&keeps_1000);
+    let asked: std::collections::HashSet<_> =
+        (0..500).map(|_| raw.request().unwrap()).map(|wanted| (wanted.index, wanted.begin)).collect();
+    assert_eq!(asked.len(), 500, "and none has been answered");
+}
+
+#[test]
+fn two_halves_with_500_requests_outstanding_become_two_wholes() {
+    two_halves(Tuning { first_window: Some(500), ..Tuning::default() });
+}
+
+#[test]
+fn two_halves_become_two_wholes_with_socket_buffers_of_16_kib() {
+    two_halves(Tuning { first_window: Some(500), socket_buffer: Some(16 * 1024), ..Tuning::default() });
+}
+
+fn two_halves(tuning: Tuning) {
     let from = tempfile::tempdir().unwrap();
     let path = from.path().join("whole");
     std::fs::write(&path, content(5, 64 << 20)).unwrap();
-    let torrent = torrent_of(&path, Format::Hybrid, Some(1 << 18));
+    let torrent = torrent_of(&path, Format::Hybrid, Some(8 << 20)); // more blocks than the window, in each
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let bytes = std::fs::read(&path).unwrap();
     let half = bytes.len() / 2;
-    let peers: Vec<Peer> = (0..2).map(|_| peer()).collect();
+    let start = || Peer::start(&Config { tuning, ..config(None) }).unwrap();
+    let peers: Vec<Peer> = (0..2).map(|_| start()).collect();
     let mut swarms = Vec::new();
     for (n, peer) in peers.iter().enumerate() {
         let mut part = bytes.clone();
