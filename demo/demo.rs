@@ -332,8 +332,6 @@ fn compare(mut stage: Stage) -> Result<()> {
         stage.say(format!("~/{copy:<22}  {:>11} bytes, the same as ~/{original}", thousands(bytes)));
         compared += bytes;
     }
-    let (compared, seconds) = (show_bytes(compared), stage.narrator.seconds());
-    stage.strike()?;
-    println!("\nAll well: {compared} shared in {seconds:.0} seconds, every byte right, nothing left behind.");
+    stage.strike()?.conclude(&show_bytes(compared));
     Ok(())
 }

@@ -60,9 +60,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Removes the folder.
-    pub fn strike(self) -> Result<()> {
-        self.folder.close().map_err(|why| format!("cannot remove the demo's folder: {why}").into())
+    /// Removes the folder. The narrator may have a last word.
+    pub fn strike(self) -> Result<Narrator> {
+        self.folder.close().map_err(|why| format!("cannot remove the demo's folder: {why}"))?;
+        Ok(self.narrator)
     }
 
     // ---- telling --------------------------------------------------------------------------------------------
@@ -98,7 +99,8 @@ impl Stage {
     /// What a browser sees: the tracker's `/torrents?search=WORD`.
     pub fn catalogue(&self, word: &str) -> Result<Vec<Entry>> {
         let url = format!("http://{}/torrents?search={word}", self.address);
-        let page = ureq::get(&url).call()?.body_mut().read_to_string()?;
+        let direct: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+        let page = direct.get(&url).call()?.body_mut().read_to_string()?;
         let Catalogue { torrents } = serde_json::from_str(&page)?;
         Ok(torrents)
     }
