@@ -3,7 +3,7 @@
 //! The order is the point of the whole system: who sends to us now is served first, the fastest before the rest
 //! (tit for tat); then who sent us most in the past; then who came first.
 
-use super::session::ConnId;
+use super::conn_id::ConnId;
 use crate::torrent::units::thousands;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

@@ -10,7 +10,7 @@
 //! Invariant: never more admitted than there are slots, idle ones among them.
 
 use super::admission::{AdmissionQueue, Candidate, Reason};
-use super::session::ConnId;
+use super::conn_id::ConnId;
 use std::time::{Duration, Instant};
 
 /// How often everybody's place is weighed anew.

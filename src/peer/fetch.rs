@@ -3,11 +3,11 @@
 //!
 //! An error of the disk pauses its torrent and leaves the others running.
 
+use super::conn_id::ConnId;
 use super::handle::{Handle, Helper, Mail};
 use super::partial::Partial;
 use super::picker::Pick;
 use super::pool::Turn;
-use super::session::ConnId;
 use super::storage::StorageError;
 use super::swarm::{Job, Look, Swarm};
 use super::tally::Tally;

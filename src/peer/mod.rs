@@ -12,6 +12,7 @@ pub mod candidates;
 pub mod choker;
 pub mod command;
 pub mod commons;
+pub mod conn_id;
 pub mod connection;
 
 pub mod extended;

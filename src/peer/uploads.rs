@@ -6,9 +6,9 @@
 
 use super::admission::Candidate;
 use super::choker::{Choker, Decision, ROUND, Waiting};
+use super::conn_id::ConnId;
 use super::handle::{Handle, Mail};
 use super::ledger::Ledger;
-use super::session::ConnId;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};

@@ -2,7 +2,7 @@
 //! or withdraws it. It owns the [`Library`].
 //!
 //! A file that is being written changes all the time; it is looked at once nothing under the folder has changed
-//! for [`QUIET`].
+//! for `QUIET`.
 
 use super::library::{Changes, Library};
 use super::room::Room;

@@ -2,10 +2,10 @@
 
 use super::{Job, Swarm};
 use crate::bitfield::Bitfield;
+use crate::peer::conn_id::ConnId;
 use crate::peer::handle::Handle;
 use crate::peer::partial::Partial;
 use crate::peer::picker::Pick;
-use crate::peer::session::ConnId;
 use crate::torrent::Piece;
 use std::ops::Range;
 use std::sync::Arc;
