@@ -6,9 +6,12 @@ use common::raw::Raw;
 use common::*;
 use shoal::peer::commons::Tuning;
 use shoal::peer::extended::say_hello;
+use shoal::peer::swarm::{State, Swarm};
 use shoal::peer::{Config, Peer};
-use shoal::torrent::Format;
-use std::path::Path;
+use shoal::torrent::{Format, Torrent};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Has `leecher` download what `path` holds from `seed`, and compares.
 fn transfer(path: &Path, format: Format, piece_length: Option<u32>) {
@@ -64,8 +67,47 @@ fn a_file_of_a_single_byte() {
     transfer(&path, Format::Hybrid, None);
 }
 
+#[test]
+fn two_halves_become_two_wholes() {
+    exchange_halves(Tuning::default());
+}
+
 /// Two peers that each have half of a file and owe each other more than all buffers hold: if either ever blocked in a
 /// write, both would wait for ever.
+fn exchange_halves(tuning: Tuning) {
+    let from = tempfile::tempdir().unwrap();
+    let path = from.path().join("whole");
+    std::fs::write(&path, content(5, 64 << 20)).unwrap();
+    let torrent = torrent_of(&path, Format::Hybrid, Some(8 << 20)); // more blocks than the window, in each
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let bytes = std::fs::read(&path).unwrap();
+    let half = bytes.len() / 2;
+    let peers: Vec<Peer> = (0..2).map(|_| tuned(tuning)).collect();
+    let mut swarms = Vec::new();
+    for (n, peer) in peers.iter().enumerate() {
+        let mut part = bytes.clone();
+        part[if n == 0 { half..bytes.len() } else { 0..half }].fill(0);
+        std::fs::write(dirs[n].path().join("whole.part"), part).unwrap();
+        swarms.push(peer.download(torrent.clone(), dirs[n].path(), nobody()).unwrap());
+    }
+    for swarm in &swarms {
+        wait_until("its half is checked", || swarm.progress().checking == 0);
+        assert_eq!(swarm.progress().have, torrent.geometry().piece_count() / 2);
+    }
+    swarms[0].add_candidates([peers[1].addr()], true);
+    peers[0].look_for_peers();
+    for (n, swarm) in swarms.iter().enumerate() {
+        wait_until("the other half is here", || swarm.is_complete());
+        assert_same(&path, &dirs[n].path().join("whole"));
+    }
+}
+
+// ---- tests of the extremes --------------------------------------------------------------------------------------
+
+fn tuned(tuning: Tuning) -> Peer {
+    Peer::start(&Config { tuning, ..config(None) }).unwrap()
+}
+
 /// What the tests below rely on: that so many requests really are outstanding.
 #[test]
 fn a_window_of_500_has_500_requests_outstanding() {
@@ -85,43 +127,210 @@ fn a_window_of_500_has_500_requests_outstanding() {
     assert_eq!(asked.len(), 500, "and none has been answered");
 }
 
+/// The deadlock regression: 500 requests outstanding each way, 8 MB, are more than any socket buffer holds.
 #[test]
-fn two_halves_with_500_requests_outstanding_become_two_wholes() {
-    two_halves(Tuning { first_window: Some(500), ..Tuning::default() });
+fn two_halves_with_five_hundred_requests_outstanding() {
+    exchange_halves(Tuning { first_window: Some(500), ..Tuning::default() });
 }
 
 #[test]
-fn two_halves_become_two_wholes_with_socket_buffers_of_16_kib() {
-    two_halves(Tuning { first_window: Some(500), socket_buffer: Some(16 * 1024), ..Tuning::default() });
+fn two_halves_with_small_socket_buffers() {
+    exchange_halves(Tuning { first_window: Some(500), socket_buffer: Some(16 * 1024), ..Tuning::default() });
 }
 
-fn two_halves(tuning: Tuning) {
-    let from = tempfile::tempdir().unwrap();
-    let path = from.path().join("whole");
-    std::fs::write(&path, content(5, 64 << 20)).unwrap();
-    let torrent = torrent_of(&path, Format::Hybrid, Some(8 << 20)); // more blocks than the window, in each
-    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let bytes = std::fs::read(&path).unwrap();
-    let half = bytes.len() / 2;
-    let start = || Peer::start(&Config { tuning, ..config(None) }).unwrap();
-    let peers: Vec<Peer> = (0..2).map(|_| start()).collect();
-    let mut swarms = Vec::new();
-    for (n, peer) in peers.iter().enumerate() {
-        let mut part = bytes.clone();
-        part[if n == 0 { half..bytes.len() } else { 0..half }].fill(0);
-        std::fs::write(dirs[n].path().join("whole.part"), part).unwrap();
-        swarms.push(peer.download(torrent.clone(), dirs[n].path(), nobody()).unwrap());
+// ---- more than two ----------------------------------------------------------------------------------------------
+
+/// A file, its torrent, and what a seed of it needs.
+struct Source {
+    dir: tempfile::TempDir,
+    torrent: Arc<Torrent>,
+}
+
+impl Source {
+    fn new(seed: u64, len: usize, piece_length: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(format!("file-{seed}"));
+        std::fs::write(&path, content(seed, len)).unwrap();
+        let torrent = torrent_of(&path, Format::Hybrid, Some(piece_length));
+        Source { dir, torrent }
     }
-    for swarm in &swarms {
-        wait_until("its half is checked", || swarm.progress().checking == 0);
-        assert_eq!(swarm.progress().have, torrent.geometry().piece_count() / 2);
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join(self.torrent.name())
     }
-    swarms[0].add_candidates([peers[1].addr()], true);
-    peers[0].look_for_peers();
-    for (n, swarm) in swarms.iter().enumerate() {
-        wait_until("the other half is here", || swarm.is_complete());
-        assert_same(&path, &dirs[n].path().join("whole"));
+
+    fn share(&self, peer: &Peer) -> Arc<Swarm> {
+        peer.share(self.torrent.clone(), self.dir.path(), nobody()).unwrap()
     }
+
+    fn assert_in(&self, dir: &Path) {
+        assert_same(&self.path(), &dir.join(self.torrent.name()));
+    }
+}
+
+fn limited(up: u64) -> Peer {
+    Peer::start(&Config { up: Some(up), ..config(None) }).unwrap()
+}
+
+#[test]
+fn leechers_pass_on_to_each_other_what_one_seed_gives() {
+    let source = Source::new(11, 8_000_000, 1 << 16);
+    let seed = limited(6_000_000);
+    let given = source.share(&seed);
+    let dirs: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let leechers: Vec<Peer> = (0..4).map(|_| peer()).collect();
+    let swarms: Vec<_> = leechers
+        .iter()
+        .zip(&dirs)
+        .map(|(leecher, dir)| leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap())
+        .collect();
+    let addrs: Vec<_> = leechers.iter().map(Peer::addr).chain([seed.addr()]).collect();
+    for (leecher, swarm) in leechers.iter().zip(&swarms) {
+        swarm.add_candidates(addrs.iter().copied().filter(|addr| *addr != leecher.addr()), false);
+        leecher.look_for_peers();
+    }
+    for (swarm, dir) in swarms.iter().zip(&dirs) {
+        wait_until("everybody has everything", || swarm.is_complete());
+        source.assert_in(dir.path());
+    }
+    let passed_on: Vec<u64> = swarms.iter().map(|swarm| swarm.progress().uploaded).collect();
+    let total = source.torrent.geometry().total_len();
+    assert!(passed_on.iter().sum::<u64>() > total, "the leechers sent {passed_on:?}");
+    assert!(given.progress().uploaded < 3 * total, "the seed sent {}", given.progress().uploaded);
+}
+
+/// The slow seed would take hours for what it was asked; the fast one helps out at the end.
+#[test]
+fn what_a_slow_peer_owes_is_brought_by_a_fast_one() {
+    let source = Source::new(12, 4_000_000, 1 << 18);
+    let (slow, fast) = (limited(1), peer());
+    let slow_swarm = source.share(&slow);
+    source.share(&fast);
+    let dir = tempfile::tempdir().unwrap();
+    let leecher = tuned(Tuning { patience: Some(Duration::from_secs(100_000)), ..Tuning::default() });
+    let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    swarm.add_candidates([slow.addr()], true);
+    leecher.look_for_peers();
+    wait_until("the slow one has sent its block", || slow_swarm.progress().uploaded > 0);
+    swarm.add_candidates([fast.addr()], true);
+    leecher.look_for_peers();
+    wait_until("the download is complete", || swarm.is_complete());
+    source.assert_in(dir.path());
+}
+
+#[test]
+fn fifty_small_torrents_at_once() {
+    let sources: Vec<Source> =
+        (0..50).map(|n| Source::new(100 + n, 1 + n as usize * 3_000, 1 << 14)).collect();
+    let (seed, leecher) = (peer(), peer());
+    let dir = tempfile::tempdir().unwrap();
+    let swarms: Vec<_> = sources
+        .iter()
+        .map(|source| {
+            source.share(&seed);
+            let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+            swarm.add_candidates([seed.addr()], true);
+            swarm
+        })
+        .collect();
+    leecher.look_for_peers();
+    for (swarm, source) in swarms.iter().zip(&sources) {
+        wait_until("each is complete", || swarm.is_complete());
+        source.assert_in(dir.path());
+    }
+}
+
+// ---- what is there already --------------------------------------------------------------------------------------
+
+#[test]
+fn a_download_that_is_there_already_is_shared_and_not_written() {
+    let source = Source::new(13, 1_000_000, 1 << 16);
+    let before = std::fs::metadata(source.path()).unwrap();
+    let has_it = peer();
+    let swarm = has_it.download(source.torrent.clone(), source.dir.path(), nobody()).unwrap();
+    assert!(swarm.is_complete() && swarm.storage.is_shared());
+
+    let (leecher, dir) = (peer(), tempfile::tempdir().unwrap());
+    let leechers = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    leechers.add_candidates([has_it.addr()], true);
+    leecher.look_for_peers();
+    wait_until("it came from there", || leechers.is_complete());
+    let after = std::fs::metadata(source.path()).unwrap();
+    assert_eq!(after.modified().unwrap(), before.modified().unwrap());
+}
+
+#[test]
+fn something_else_in_the_way_is_named_and_left_alone() {
+    let source = Source::new(14, 1_000_000, 1 << 16);
+    let dir = tempfile::tempdir().unwrap();
+    let way = dir.path().join(source.torrent.name());
+    std::fs::write(&way, b"precious").unwrap();
+    let leecher = peer();
+    let refused = leecher.download(source.torrent.clone(), dir.path(), nobody()).err().unwrap().to_string();
+    assert!(refused.ends_with("file-14 is in the way: move it, or download to another folder"), "{refused}");
+    assert_eq!(std::fs::read(&way).unwrap(), b"precious");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no part is begun");
+}
+
+/// Both went to `NAME.part` and wrote over each other.
+#[test]
+fn two_torrents_of_one_name_do_not_share_a_part() {
+    let (one, other) = (Source::new(15, 1_000_000, 1 << 16), Source::new(15, 1_000_000, 1 << 15));
+    let (leecher, dir) = (peer(), tempfile::tempdir().unwrap());
+    leecher.download(one.torrent.clone(), dir.path(), nobody()).unwrap();
+    assert!(leecher.download(one.torrent.clone(), dir.path(), nobody()).is_err());
+    assert!(leecher.download(other.torrent.clone(), dir.path(), nobody()).is_err());
+    let elsewhere = tempfile::tempdir().unwrap();
+    leecher.download(other.torrent.clone(), elsewhere.path(), nobody()).unwrap();
+}
+
+// ---- pauses -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_pause_stops_everything_and_loses_nothing() {
+    let source = Source::new(16, 4_000_000, 1 << 16);
+    let seed = limited(2_000_000);
+    source.share(&seed);
+    let (leecher, dir) = (peer(), tempfile::tempdir().unwrap());
+    let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    swarm.add_candidates([seed.addr()], true);
+    for wanted in [1, 20, 40] {
+        leecher.look_for_peers();
+        wait_until("some pieces are here", || swarm.progress().have >= wanted);
+        swarm.pause("the test wants it");
+        wait_until("nobody is connected", || swarm.progress().peers == 0);
+        wait_until("nothing holds memory", || leecher.commons.budget.used() == 0);
+        assert!(!swarm.is_complete());
+        let have = swarm.progress().have;
+        swarm.unpause();
+        assert!(swarm.progress().have >= have);
+    }
+    leecher.look_for_peers();
+    wait_until("the download is complete", || swarm.is_complete());
+    source.assert_in(dir.path());
+}
+
+/// Nobody tried again, and the torrent was never complete.
+#[test]
+fn a_download_whose_name_was_taken_gets_it_after_the_pause() {
+    let source = Source::new(17, 1_000_000, 1 << 16);
+    let (seed, leecher, dir) = (peer(), peer(), tempfile::tempdir().unwrap());
+    source.share(&seed);
+    let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    let way = dir.path().join(source.torrent.name());
+    std::fs::write(&way, b"precious").unwrap();
+    swarm.add_candidates([seed.addr()], true);
+    leecher.look_for_peers();
+    wait_until("it is paused", || !swarm.is_running());
+    match swarm.progress().state {
+        State::Paused(why) => assert!(why.contains("is in the way"), "{why}"),
+        State::Running => panic!("it was paused"),
+    }
+    assert_eq!(std::fs::read(&way).unwrap(), b"precious");
+    std::fs::remove_file(&way).unwrap();
+    swarm.unpause();
+    wait_until("it has its name", || swarm.is_complete());
+    source.assert_in(dir.path());
 }
 
 /// Three seconds into a download, when the tracker named it, a peer that had connected to us was connected to, and the

@@ -73,3 +73,70 @@ impl Blame {
         liars
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::testing::{content, empty, geometry, source};
+
+    const LEN: u32 = 4 * BLOCK_LEN;
+
+    /// A copy of the one piece: each block from its sender, wrong if that is a liar.
+    fn copy(senders: &[(u8, bool)]) -> Partial {
+        let geometry = geometry(LEN as usize, LEN);
+        let piece = geometry.piece(0).unwrap();
+        let mut partial = empty(&geometry, piece);
+        let sources: Vec<Arc<Source>> = (0..10).map(source).collect();
+        for (nth, (sender, lies)) in senders.iter().enumerate() {
+            let block = geometry.block(piece, nth as u32);
+            let mut data = truth()[block.begin() as usize..][..block.len() as usize].to_vec();
+            data[7] ^= u8::from(*lies);
+            assert!(partial.put(block, &data, &sources[usize::from(*sender)]));
+        }
+        partial
+    }
+
+    fn truth() -> Vec<u8> {
+        content(LEN as usize)
+    }
+
+    #[test]
+    fn whoever_sent_all_of_a_bad_piece_is_to_blame_at_once() {
+        let mut blame = Blame::default();
+        let bad = copy(&[(3, false), (3, true), (3, false), (3, false)]);
+        assert_eq!(blame.bad(&bad), Some(source(3)));
+        assert!(!blame.has_case(bad.piece()));
+    }
+
+    #[test]
+    fn of_several_only_the_liars_are_found_once_a_good_copy_is_here() {
+        let mut blame = Blame::default();
+        let first = copy(&[(1, false), (2, true), (3, false), (4, true)]);
+        assert_eq!(blame.bad(&first), None);
+        let second = copy(&[(5, true), (5, false), (2, true), (1, false)]);
+        assert_eq!(blame.bad(&second), None);
+        assert!(blame.has_case(first.piece()));
+        assert_eq!(blame.good(first.piece(), &truth()), [source(2), source(4), source(5)]);
+        assert!(!blame.has_case(first.piece()));
+        assert!(blame.good(first.piece(), &truth()).is_empty(), "the case is closed");
+    }
+
+    #[test]
+    fn evidence_has_a_bound() {
+        let mut blame = Blame::default();
+        let bad = copy(&[(1, true), (2, false), (2, false), (2, false)]);
+        for _ in 0..100 {
+            assert_eq!(blame.bad(&bad), None);
+        }
+        assert_eq!(blame.cases[&bad.piece()].len(), MOST_COPIES);
+        let many = geometry(200 * BLOCK_LEN as usize, 2 * BLOCK_LEN);
+        for piece in many.pieces() {
+            let mut partial = empty(&many, piece);
+            for nth in 0..2 {
+                partial.put(many.block(piece, nth), &[0; BLOCK_LEN as usize], &source(nth as u8));
+            }
+            blame.bad(&partial);
+        }
+        assert!(blame.cases.len() <= MOST_PIECES);
+    }
+}

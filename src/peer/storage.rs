@@ -34,6 +34,8 @@ pub enum StorageError {
     Link(PathBuf),
     #[error("{} is shorter than it should be: it was changed while it was shared", .0.display())]
     Truncated(PathBuf),
+    #[error("{} is only shared, and never written", .0.display())]
+    Shared(PathBuf),
 }
 
 /// Where a torrent's files are.
@@ -240,6 +242,9 @@ impl Storage {
 
     /// Opens it for writing, and makes it if need be.
     fn file_to_write(&self, index: usize) -> Result<Arc<File>, StorageError> {
+        if self.is_shared() {
+            return Err(StorageError::Shared(self.path(index)));
+        }
         self.file(index, || self.open_or_create(index, &self.path(index)))
     }
 

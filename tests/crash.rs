@@ -1,0 +1,189 @@
+//! The real `torrent` command, killed with SIGKILL again and again in the middle of one download.
+
+mod common;
+
+use common::*;
+use data_encoding::BASE64;
+use shoal::bitfield::Bitfield;
+use shoal::peer::Peer;
+use shoal::torrent::{Format, Torrent};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+
+/// A seed and the folder of a download from it.
+struct Stage {
+    from: tempfile::TempDir,
+    to: tempfile::TempDir,
+    torrent: Arc<Torrent>,
+    seed: Child,
+    addr: String,
+}
+
+impl Stage {
+    /// A torrent of what `fill` puts under the path it gets.
+    fn new(fill: impl Fn(&Path)) -> Self {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = from.path().join("content");
+        fill(&path);
+        let torrent = torrent_of(&path, Format::Hybrid, Some(1 << 16));
+        std::fs::write(from.path().join("it.torrent"), torrent.bytes()).unwrap();
+        let mut seed =
+            command(&["seed", "it.torrent", ".", "--listen", "127.0.0.1:0"], from.path()).spawn().unwrap();
+        let addr = listens_on(&mut seed);
+        Stage { from, to, torrent, seed, addr }
+    }
+
+    fn download(&self, rate: &str) -> Command {
+        let (metainfo, to) = (self.from.path().join("it.torrent"), self.to.path());
+        let [metainfo, to] = [&metainfo, to].map(|path| path.to_str().unwrap().to_owned());
+        let args = [
+            "download",
+            &metainfo,
+            "-d",
+            &to,
+            "--peer",
+            &self.addr,
+            "--listen",
+            "127.0.0.1:0",
+            "--down",
+            rate,
+        ];
+        command(&args, self.to.path())
+    }
+
+    fn finish(&self) -> Output {
+        let output = self.download("1GB").spawn().unwrap().wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_same(&self.from.path().join("content"), &self.to.path().join("content"));
+        output
+    }
+
+    fn resume_path(&self) -> PathBuf {
+        self.to.path().join(".shoal/resume").join(format!("{}.json", self.torrent.key()))
+    }
+
+    /// The pieces that are vouched for now.
+    fn vouched(&self) -> Bitfield {
+        let pieces = self.torrent.geometry().piece_count();
+        let Ok(bytes) = std::fs::read(self.resume_path()) else { return Bitfield::new(pieces) };
+        let json: serde_json::Value =
+            serde_json::from_slice(&bytes).expect("it is replaced whole or not at all");
+        let bits = BASE64.decode(json["pieces"].as_str().unwrap().as_bytes()).unwrap();
+        Bitfield::from_bytes(&bits, pieces).unwrap()
+    }
+
+    /// Runs a download until it vouches for more than it did, kills it that moment, and gives what it vouched for.
+    fn run_and_kill(&self) -> Bitfield {
+        let before = self.vouched();
+        let mut child = self.download("10MB").spawn().unwrap();
+        wait_until("there is progress on the disk", || {
+            assert!(child.try_wait().unwrap().is_none(), "it has ended by itself");
+            self.vouched().count() > before.count()
+        });
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        let after = self.vouched();
+        assert!(
+            before.iter().all(|piece| after.has(piece)),
+            "{before:?} were vouched for, and now {after:?}"
+        );
+        after
+    }
+
+    /// Compares the vouched-for pieces of a single file with what is really on the disk.
+    fn assert_really_there(&self, vouched: &Bitfield) {
+        let truth = std::fs::read(self.from.path().join("content")).unwrap();
+        let part = std::fs::read(self.to.path().join("content.part")).unwrap();
+        for piece in vouched.iter() {
+            let start = piece as usize * self.torrent.geometry().piece_length() as usize;
+            let len =
+                self.torrent.geometry().piece_len(self.torrent.geometry().piece(piece).unwrap()) as usize;
+            assert!(
+                part.get(start..start + len) == truth.get(start..start + len),
+                "piece {piece} is not there"
+            );
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.seed.kill();
+        let _ = self.seed.wait();
+    }
+}
+
+fn command(args: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_torrent"));
+    command.args(args).current_dir(dir).env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The address in a seed's first line.
+fn listens_on(seed: &mut Child) -> String {
+    let mut lines = BufReader::new(seed.stderr.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    std::thread::spawn(move || std::io::copy(&mut lines.by_ref(), &mut std::io::sink())); // lest the pipe fill up
+    line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}")).to_owned()
+}
+
+#[test]
+fn killed_ten_times_it_keeps_what_it_vouched_for_and_ends_with_the_right_bytes() {
+    let stage = Stage::new(|path| std::fs::write(path, content(1, 40_000_000)).unwrap());
+    for kill in 0..10 {
+        let vouched = stage.run_and_kill();
+        assert!(vouched.count() > kill && !vouched.is_full());
+        stage.assert_really_there(&vouched);
+    }
+    stage.finish();
+    assert!(stage.vouched().is_full());
+}
+
+#[test]
+fn a_broken_resume_state_has_everything_checked_again() {
+    let stage = Stage::new(|path| std::fs::write(path, content(2, 20_000_000)).unwrap());
+    for garbage in [&b"{\"dir\":"[..], b"", &[0xff; 1000], b"[1,2,3]"] {
+        let vouched = stage.run_and_kill();
+        std::fs::write(stage.resume_path(), garbage).unwrap();
+        let peer = Peer::start(&config(Some(&stage.to.path().join(".shoal")))).unwrap();
+        let swarm = peer.download(stage.torrent.clone(), stage.to.path(), nobody()).unwrap();
+        wait_until("all is checked", || swarm.progress().checking == 0);
+        let (have, _) = swarm.have();
+        assert!(vouched.iter().all(|piece| have.has(piece)), "{vouched:?} were there, and now {have:?}");
+        peer.stop();
+        assert_eq!(stage.vouched(), have);
+    }
+    stage.finish();
+}
+
+/// The pieces were believed to be there, and the files ended with holes.
+#[test]
+fn a_part_that_was_deleted_is_fetched_anew() {
+    let single = Stage::new(|path| std::fs::write(path, content(3, 20_000_000)).unwrap());
+    single.run_and_kill();
+    std::fs::remove_file(single.to.path().join("content.part")).unwrap();
+    single.finish();
+
+    let folder = Stage::new(|path| {
+        std::fs::create_dir(path).unwrap();
+        (0..5).for_each(|n| std::fs::write(path.join(n.to_string()), content(n, 4_000_000)).unwrap());
+    });
+    folder.run_and_kill();
+    std::fs::remove_dir_all(folder.to.path().join("content.part")).unwrap();
+    folder.finish();
+}
+
+/// Killed after the last piece came, before the download got its name or its state was saved: it goes on from there.
+#[test]
+fn a_download_that_is_complete_but_for_its_name_gets_it() {
+    let stage = Stage::new(|path| std::fs::write(path, content(4, 2_000_000)).unwrap());
+    std::fs::copy(stage.from.path().join("content"), stage.to.path().join("content.part")).unwrap();
+    stage.finish();
+    std::fs::remove_dir_all(stage.to.path().join(".shoal")).unwrap();
+    stage.finish(); // it is there already
+    assert!(stage.vouched().is_full());
+}
