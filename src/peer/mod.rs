@@ -257,7 +257,7 @@ impl Peer {
         match Storage::download(Arc::clone(&torrent), dir) {
             Ok(storage) => self.add(torrent, storage, watch),
             Err(StorageError::InTheWay(path)) if self.is_whole(&torrent, dir) => {
-                log::info!("{} is complete already", path.display());
+                log::debug!("{} is complete already", path.display());
                 self.share_and_keep(torrent, dir, watch)
             }
             Err(why) => Err(why.into()),
