@@ -60,8 +60,13 @@ impl Stage {
         output
     }
 
+    /// Where `torrent download` keeps its state: beside the download, each torrent's apart.
+    fn state(&self) -> PathBuf {
+        self.to.path().join(".shoal").join(self.torrent.key())
+    }
+
     fn resume_path(&self) -> PathBuf {
-        self.to.path().join(".shoal/resume").join(format!("{}.json", self.torrent.key()))
+        self.state().join("resume").join(format!("{}.json", self.torrent.key()))
     }
 
     /// The pieces that are vouched for now.
@@ -149,7 +154,7 @@ fn a_broken_resume_state_has_everything_checked_again() {
     for garbage in [&b"{\"dir\":"[..], b"", &[0xff; 1000], b"[1,2,3]"] {
         let vouched = stage.run_and_kill();
         std::fs::write(stage.resume_path(), garbage).unwrap();
-        let peer = Peer::start(&config(Some(&stage.to.path().join(".shoal")))).unwrap();
+        let peer = Peer::start(&config(Some(&stage.state()))).unwrap();
         let swarm = peer.download(stage.torrent.clone(), stage.to.path(), nobody()).unwrap();
         wait_until("all is checked", || swarm.progress().checking == 0);
         let (have, _) = swarm.have();

@@ -2,7 +2,7 @@
 //! or withdraws it. It owns the [`Library`].
 //!
 //! A file that is being written changes all the time; it is looked at once nothing was written to it for `QUIET`. The
-//! folder is looked at when nothing in it has changed for that long, but at the latest [`PATIENCE`] after a change: one
+//! folder is looked at when nothing in it has changed for that long, but at the latest `PATIENCE` after a change: one
 //! file that grows all day does not hide the others.
 
 use super::library::{Changes, Library};
