@@ -1,7 +1,7 @@
 //! The thread that owns a socket: `conn-N`, one for each connection, and the only one that ever reads or writes it.
 //!
 //! It never blocks in a write: two peers that both did, each with the other's requests unread in its buffers, would
-//! wait for each other for ever. The socket is non-blocking, and the one place that sleeps ([`Connection::wait`])
+//! wait for each other for ever. The socket is non-blocking, and the one place that sleeps (`Connection::wait`)
 //! waits for three things at once: the socket readable, the socket writable (only while something is left to
 //! write), and mail. It takes no lock for a block: those of the picker are taken once a piece.
 

@@ -3,7 +3,7 @@
 //! One arena holds the bytes: messages as they come, and blocks as they were read from the file, neighbours in one
 //! piece of memory. The order in which they go out is kept apart, so that a block read in one go with its
 //! neighbours gets its header in front without being moved. The arena is emptied only when all of it has gone out.
-//! Blocks are added up to [`ROOM`], messages come on top, and [`CLOGGED`] bounds them all.
+//! Blocks are added up to [`ROOM`], messages come on top, and `CLOGGED` bounds them all.
 
 use super::wire::{PIECE_HEADER_LEN, piece_header};
 use crate::torrent::{Block, Piece};
