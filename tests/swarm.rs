@@ -2,8 +2,10 @@
 
 mod common;
 
+use common::raw::Raw;
 use common::*;
 use shoal::peer::commons::Tuning;
+use shoal::peer::extended::say_hello;
 use shoal::peer::swarm::{State, Swarm};
 use shoal::peer::{Config, Peer};
 use shoal::torrent::{Format, Torrent};
@@ -76,7 +78,7 @@ fn exchange_halves(tuning: Tuning) {
     let from = tempfile::tempdir().unwrap();
     let path = from.path().join("whole");
     std::fs::write(&path, content(5, 64 << 20)).unwrap();
-    let torrent = torrent_of(&path, Format::Hybrid, Some(1 << 18));
+    let torrent = torrent_of(&path, Format::Hybrid, Some(8 << 20)); // more blocks than the window, in each
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let bytes = std::fs::read(&path).unwrap();
     let half = bytes.len() / 2;
@@ -104,6 +106,25 @@ fn exchange_halves(tuning: Tuning) {
 
 fn tuned(tuning: Tuning) -> Peer {
     Peer::start(&Config { tuning, ..config(None) }).unwrap()
+}
+
+/// What the tests below rely on: that so many requests really are outstanding.
+#[test]
+fn a_window_of_500_has_500_requests_outstanding() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("file");
+    std::fs::write(&path, content(6, 16 << 20)).unwrap();
+    let torrent = torrent_of(&path, Format::Hybrid, Some(8 << 20));
+    let tuning = Tuning { first_window: Some(500), ..Tuning::default() };
+    let leecher = Peer::start(&Config { tuning, ..config(None) }).unwrap();
+    leecher.download(torrent.clone(), to.path(), nobody()).unwrap();
+    let mut raw = Raw::seed(leecher.addr(), &torrent, b'S', true);
+    let mut keeps_1000 = Vec::new();
+    say_hello(None, 1000, &mut keeps_1000);
+    raw.send_bytes(&keeps_1000);
+    let asked: std::collections::HashSet<_> =
+        (0..500).map(|_| raw.request().unwrap()).map(|wanted| (wanted.index, wanted.begin)).collect();
+    assert_eq!(asked.len(), 500, "and none has been answered");
 }
 
 /// The deadlock regression: 500 requests outstanding each way, 8 MB, are more than any socket buffer holds.
@@ -310,4 +331,24 @@ fn a_download_whose_name_was_taken_gets_it_after_the_pause() {
     swarm.unpause();
     wait_until("it has its name", || swarm.is_complete());
     source.assert_in(dir.path());
+}
+
+/// Three seconds into a download, when the tracker named it, a peer that had connected to us was connected to, and the
+/// connection that all pieces came over was closed in favour of the new one.
+#[test]
+fn a_peer_that_connected_to_us_is_not_connected_to() {
+    let from = tempfile::tempdir().unwrap();
+    let path = from.path().join("film");
+    std::fs::write(&path, content(6, 100_000)).unwrap();
+    let torrent = torrent_of(&path, Format::Hybrid, None);
+    let (peers, dirs) = ([peer(), peer()], [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]);
+    let download = |n: usize| peers[n].download(torrent.clone(), dirs[n].path(), nobody()).unwrap();
+    let swarms = [download(0), download(1)];
+    swarms[0].add_candidates([peers[1].addr()], true);
+    peers[0].look_for_peers();
+    let knows =
+        || swarms[1].members().first().and_then(|member| member.listens_on()) == Some(peers[0].addr());
+    wait_until("the one that was connected to knows the other's address", knows);
+    swarms[1].add_candidates([peers[0].addr()], true);
+    assert_eq!(swarms[1].next_candidate(), None);
 }

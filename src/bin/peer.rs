@@ -5,12 +5,12 @@
 use clap::Parser;
 use shoal::interrupt;
 use shoal::logging;
-use shoal::peer::command::Command;
+use shoal::peer::command::{self, Command};
 use shoal::peer::library::Library;
 use shoal::peer::news;
 use shoal::peer::room::Room;
 use shoal::peer::settings::{Resolved, Settings};
-use shoal::peer::shell::{self, Shell};
+use shoal::peer::shell::{self, Next, Shell};
 use shoal::peer::watch::Watch;
 use shoal::peer::{Config, Peer};
 use std::error::Error;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// Share files with everybody at a tracker, and fetch theirs.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = format!("Commands:\n{}", command::HELP))]
 struct Cli {
     /// The tracker's address, or name
     ip: String,
@@ -30,8 +30,7 @@ struct Cli {
     /// Answer in JSON
     #[arg(long)]
     json: bool,
-    /// A command of the shell, to be carried out alone; `help` lists them
-    #[arg(trailing_var_arg = true, allow_hyphen_values = false)]
+    /// A command to be carried out alone; without one they are read from standard input
     command: Vec<String>,
 }
 
@@ -61,12 +60,14 @@ fn fail(why: &(impl std::fmt::Display + ?Sized), status: u8) -> ExitCode {
 fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Box<dyn Error>> {
     let stop = interrupt::channel()?;
     if let Some(Command::Help) = command {
-        print!("{}", shoal::peer::command::HELP);
+        print!("{}", command::HELP);
         return Ok(true);
     }
-    let Resolved { uploads, downloads, mirror, config } = cli.settings.resolve()?;
+    let settings = cli.settings.resolve()?;
     // A question to the tracker needs neither our files nor our name, which another peer here may be using.
     let question = matches!(command, Some(Command::Search(_) | Command::List | Command::Peers));
+    let (uploads, downloads) = if question { Default::default() } else { settings.folders()? };
+    let Resolved { mirror, config, .. } = settings;
     let config = if question { Config { state: None, ..config } } else { config };
 
     let peer = Arc::new(Peer::start(&config)?);
@@ -77,18 +78,30 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
         Some(state) => {
             eprintln!("listening on {}", peer.addr());
             room.resume();
-            Some(Watch::start(Library::open(&uploads, Arc::clone(state)), Arc::clone(&room))?)
+            let library = Library::open(&uploads, Arc::clone(state));
+            Some(Watch::start(library, Arc::clone(&room), interactive)?)
         }
         None => None,
     };
     let lines = if command.is_none() { shell::read_lines()? } else { crossbeam_channel::never() };
     let shell = Shell { room: Arc::clone(&room), news, stop, lines, interactive, json: cli.json };
     let well = match command {
-        Some(command) => shell.carry_out(&command).map(|_| true).map_err(Into::into),
-        None => Ok(shell.run()),
+        Some(command) => carry_out(&shell, &command, &cli.ip, cli.port),
+        None => shell.run(),
     };
     drop(watch);
     room.leave();
     peer.stop();
+    Ok(well)
+}
+
+/// Carries out the one command there is. True if all went well.
+fn carry_out(shell: &Shell, command: &Command, ip: &str, port: u16) -> bool {
+    let well = matches!(shell.carry_out(command), Next::Go | Next::Exit);
+    if well && matches!(command, Command::Upload(_)) {
+        eprintln!(
+            "nobody serves it after this command: `peer {ip} {port}` here does, and goes on offering it"
+        );
+    }
     well
 }

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use shoal::interrupt;
 use shoal::logging;
 use shoal::peer::Config;
 use shoal::peer::plain::{self, Order};
+use shoal::peer::progress::bytes_bar;
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
 use shoal::torrent::verify::{FileState, Report, verify};
-use shoal::torrent::{Format, MAX_PIECE_LENGTH, Magnet, Torrent, all_cores, show, units};
+use shoal::torrent::{Format, MAX_PIECE_LENGTH, Magnet, Torrent, TorrentError, all_cores, show, units};
 
 /// Make, show, check, download and serve torrents.
 #[derive(Parser)]
@@ -188,7 +188,7 @@ fn create(args: &CreateArgs) -> Outcome {
         creation_date: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|now| now.as_secs() as i64),
         ..Options::default()
     };
-    let bar = progress_bar(source.total_len(), "hashing");
+    let bar = bytes_bar(source.total_len(), "hashing");
     let metainfo = source.create(&options, &|bytes| bar.inc(bytes));
     bar.finish_and_clear();
     let metainfo = metainfo?;
@@ -198,20 +198,20 @@ fn create(args: &CreateArgs) -> Outcome {
 }
 
 fn show_torrent(args: &ShowArgs) -> Outcome {
-    let torrent = Torrent::read(&args.file)?;
+    let torrent = read(&args.file)?;
     print(&if args.json { show::json(&torrent) + "\n" } else { show::describe(&torrent) })
 }
 
 fn magnet(args: &MagnetArgs) -> Outcome {
-    print(&(Torrent::read(&args.file)?.magnet() + "\n"))
+    print(&(read(&args.file)?.magnet() + "\n"))
 }
 
 fn verify_files(args: &VerifyArgs) -> Outcome {
-    let torrent = Torrent::read(&args.file)?;
+    let torrent = read(&args.file)?;
     if !args.dir.is_dir() {
         return Err(format!("{} is not a folder", args.dir.display()).into());
     }
-    let bar = progress_bar(torrent.geometry().total_len(), "checking");
+    let bar = bytes_bar(torrent.geometry().total_len(), "checking");
     let report = verify(&torrent, &args.dir, all_cores(), &|bytes| bar.inc(bytes));
     bar.finish_and_clear();
     print(&report_text(&torrent, &report, &args.dir))?;
@@ -219,12 +219,20 @@ fn verify_files(args: &VerifyArgs) -> Outcome {
 }
 
 fn download(args: &DownloadArgs) -> Outcome {
-    let torrents = args.torrents.iter().map(|name| open_torrent(name)).collect::<Result<_, _>>()?;
+    let mut torrents: Vec<Arc<Torrent>> = Vec::new();
+    for name in &args.torrents {
+        let torrent = open_torrent(name)?;
+        if torrents.iter().all(|other| other.info_hash() != torrent.info_hash()) {
+            torrents.push(torrent);
+        }
+    }
+    // A folder may take several downloads at once, each in a process of its own, which is why each has its own state.
+    let state = torrents.first().map(|torrent| args.dir.join(".shoal").join(torrent.key()));
     let order = Order {
         torrents,
         dir: args.dir.clone(),
         peers: args.network.peers.clone(),
-        config: args.network.config(Some(args.dir.join(".shoal"))),
+        config: args.network.config(state),
         stay: args.seed,
     };
     plain::download(&order, &interrupt::channel()?, |line| {
@@ -239,12 +247,20 @@ fn open_torrent(name: &str) -> Result<Arc<Torrent>, Box<dyn Error>> {
         let name = magnet.name.clone().unwrap_or_else(|| magnet.info_hash().to_string());
         return Err(format!("{name}: a magnet link alone is not enough yet, give the .torrent file").into());
     }
-    Ok(Arc::new(Torrent::read(Path::new(name))?))
+    Ok(Arc::new(read(Path::new(name))?))
+}
+
+/// Reads a torrent. Of several it has to be said which one is wrong.
+fn read(path: &Path) -> Result<Torrent, Box<dyn Error>> {
+    Torrent::read(path).map_err(|why| match why {
+        TorrentError::Read { .. } => why.into(), // says it already
+        why => format!("{}: {why}", path.display()).into(),
+    })
 }
 
 fn seed(args: &SeedArgs) -> Outcome {
     let order = Order {
-        torrents: vec![Arc::new(Torrent::read(&args.file)?)],
+        torrents: vec![Arc::new(read(&args.file)?)],
         dir: args.dir.clone(),
         peers: args.network.peers.clone(),
         config: args.network.config(None),
@@ -308,17 +324,6 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
 
 fn in_the_way(path: &Path) -> String {
     format!("{} exists already and is not overwritten; choose another name with -o", path.display())
-}
-
-/// A bar on standard error, if somebody is there to see it.
-fn progress_bar(total: u64, doing: &'static str) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}");
-    let bar = ProgressBar::new(total).with_message(doing);
-    if let Ok(style) = style { bar.with_style(style) } else { bar }
 }
 
 fn tracker_url(text: &str) -> Result<String, &'static str> {

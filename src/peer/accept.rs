@@ -5,9 +5,9 @@
 //! tells all connections and joins them; none of them ever blocks, so that is soon.
 
 use super::commons::Commons;
+use super::conn_id::ConnId;
 use super::connection::{self, Origin};
 use super::handle::Mail;
-use super::session::ConnId;
 use super::swarm::Swarm;
 use super::swarms::Swarms;
 use crate::mailbox::{Inbox, Interest, Mailbox};

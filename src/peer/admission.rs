@@ -3,7 +3,8 @@
 //! The order is the point of the whole system: who sends to us now is served first, the fastest before the rest
 //! (tit for tat); then who sent us most in the past; then who came first.
 
-use super::session::ConnId;
+use super::conn_id::ConnId;
+use crate::torrent::units::thousands;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -58,8 +59,8 @@ impl PartialOrd for Candidate {
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Reason::SendsToUs { rate } => write!(f, "sends to us, {rate} bytes/s"),
-            Reason::SentUsBefore { credit } => write!(f, "sent us {credit} bytes before"),
+            Reason::SendsToUs { rate } => write!(f, "sends to us, {} bytes/s", thousands(*rate)),
+            Reason::SentUsBefore { credit } => write!(f, "sent us {} bytes before", thousands(*credit)),
             Reason::CameFirst => write!(f, "came first"),
             Reason::Optimistic => write!(f, "optimistic slot"),
         }

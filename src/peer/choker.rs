@@ -4,10 +4,13 @@
 //! passes to anyone who waits, newcomers three times as likely, since nobody can send us anything before
 //! somebody has given him a first piece. With one slot in all, it is that one which rotates.
 //!
-//! Invariant: never more admitted than there are slots.
+//! A peer that wants nothing at the moment is *idle*. It keeps its slot until somebody else has a use for it: one that
+//! has caught up with us wants each piece as it comes, and would otherwise lose its slot and get it back for every one.
+//!
+//! Invariant: never more admitted than there are slots, idle ones among them.
 
 use super::admission::{AdmissionQueue, Candidate, Reason};
-use super::session::ConnId;
+use super::conn_id::ConnId;
 use std::time::{Duration, Instant};
 
 /// How often everybody's place is weighed anew.
@@ -46,8 +49,9 @@ impl Choker {
         Choker { slots: slots.max(1), optimistic: None, random: fastrand::Rng::with_seed(seed) }
     }
 
-    /// Every [`ROUND`]: weighs all anew and takes slots from those who are no longer preferred.
-    pub fn round(&mut self, waiting: &[Waiting], now: Instant) -> Decision {
+    /// Every [`ROUND`]: weighs all anew and takes slots from those who are no longer preferred. `idle` are those who
+    /// have a slot and want nothing.
+    pub fn round(&mut self, waiting: &[Waiting], idle: &[ConnId], now: Instant) -> Decision {
         let optimistic = self.optimistic(waiting, now);
         let regular = self.slots - usize::from(optimistic.is_some());
         let others = waiting.iter().filter(|peer| Some(peer.candidate.id) != optimistic);
@@ -59,19 +63,27 @@ impl Choker {
         }
         let is_chosen = |id| chosen.iter().any(|(chosen, _)| *chosen == id);
         let evict = waiting.iter().filter(|peer| peer.admitted && !is_chosen(peer.candidate.id));
-        let evict = evict.map(|peer| peer.candidate.id).collect();
+        let evict =
+            evict.map(|peer| peer.candidate.id).chain(self.without_room(idle, chosen.len())).collect();
         let served = |id| waiting.iter().any(|peer| peer.admitted && peer.candidate.id == id);
         Decision { admit: chosen.into_iter().filter(|(id, _)| !served(*id)).collect(), evict }
     }
 
-    /// Between rounds: fills slots that became free, and takes none away.
-    pub fn fill(&mut self, waiting: &[Waiting]) -> Decision {
+    /// Between rounds: fills slots that became free, and takes none from anybody who uses it.
+    pub fn fill(&mut self, waiting: &[Waiting], idle: &[ConnId]) -> Decision {
         let admitted = waiting.iter().filter(|peer| peer.admitted).count();
         let outside = waiting.iter().filter(|peer| !peer.admitted).map(|peer| peer.candidate);
         let mut queue = AdmissionQueue::new(outside);
         let free = self.slots.saturating_sub(admitted);
-        let admit = (0..free).map_while(|_| queue.admit()).map(|peer| (peer.id, peer.reason())).collect();
-        Decision { admit, evict: Vec::new() }
+        let admit: Vec<_> =
+            (0..free).map_while(|_| queue.admit()).map(|peer| (peer.id, peer.reason())).collect();
+        let evict = self.without_room(idle, admitted + admit.len()).collect();
+        Decision { admit, evict }
+    }
+
+    /// Those of the idle for whom there is no slot beside `busy` others.
+    fn without_room(&self, idle: &[ConnId], busy: usize) -> impl Iterator<Item = ConnId> {
+        idle.iter().copied().skip(self.slots.saturating_sub(busy))
     }
 
     /// Who has the optimistic slot now; nobody while there is room for all.
@@ -120,8 +132,8 @@ mod tests {
     fn everybody_is_served_while_there_is_room() {
         let now = Instant::now();
         let peers: Vec<Waiting> = (0..4).map(|id| waiting(id, 0, false, now)).collect();
-        assert_eq!(Choker::new(4, 1).round(&peers, now).admit.len(), 4);
-        assert_eq!(Choker::new(4, 1).fill(&peers).admit.len(), 4);
+        assert_eq!(Choker::new(4, 1).round(&peers, &[], now).admit.len(), 4);
+        assert_eq!(Choker::new(4, 1).fill(&peers, &[]).admit.len(), 4);
     }
 
     #[test]
@@ -131,7 +143,7 @@ mod tests {
         let mut choker = Choker::new(4, 7);
         let mut served = std::collections::HashSet::new();
         for round in 0..600 {
-            let decision = choker.round(&peers, start + ROUND * round);
+            let decision = choker.round(&peers, &[], start + ROUND * round);
             apply(&mut peers, &decision);
             let admitted: Vec<u64> = peers.iter().filter(|p| p.admitted).map(|p| p.candidate.id.0).collect();
             assert_eq!(admitted.len(), 4);
@@ -150,10 +162,28 @@ mod tests {
         for seed in 0..2000 {
             let mut peers: Vec<Waiting> = vec![waiting(9, 1, true, start), waiting(0, 0, false, start)];
             peers.push(waiting(1, 0, false, now));
-            let decision = Choker::new(1, seed).round(&peers, now);
+            let decision = Choker::new(1, seed).round(&peers, &[], now);
             wins[decision.admit[0].0.0 as usize] += 1;
         }
         assert!(wins[1] > wins[0] * 2 && wins[1] < wins[0] * 4, "{wins:?}");
+    }
+
+    /// A leecher that had caught up with another lost its slot and got it back for every single piece.
+    #[test]
+    fn an_idle_peer_keeps_its_slot_until_somebody_has_a_use_for_it() {
+        let now = Instant::now();
+        let idle = [ConnId(7), ConnId(8)];
+        for step in [
+            |waiting: &[Waiting], idle: &[ConnId], _| Choker::new(3, 1).fill(waiting, idle),
+            |waiting: &[Waiting], idle: &[ConnId], now| Choker::new(3, 1).round(waiting, idle, now),
+        ] {
+            let nobody = step(&[], &idle, now);
+            assert!(nobody.admit.is_empty() && nobody.evict.is_empty());
+            let one = step(&[waiting(1, 0, false, now)], &idle, now);
+            assert!(one.admit.len() == 1 && one.evict.is_empty(), "there was a free slot");
+            let two = step(&[waiting(1, 0, false, now), waiting(2, 0, false, now)], &idle, now);
+            assert_eq!((two.admit.len(), two.evict), (2, vec![ConnId(8)]));
+        }
     }
 
     proptest! {
@@ -165,16 +195,23 @@ mod tests {
             let start = Instant::now();
             let mut choker = Choker::new(slots, 3);
             let mut peers: Vec<Waiting> = Vec::new();
+            let mut idle: Vec<ConnId> = Vec::new();
             for (step, (id, rate, leave, round)) in steps.into_iter().enumerate() {
                 let now = start + Duration::from_secs(step as u64 * 4);
-                peers.retain(|peer| !leave || peer.candidate.id != ConnId(id));
+                // Whoever leaves goes on wanting nothing, if he has a slot.
+                let gone = |peer: &Waiting| leave && peer.candidate.id == ConnId(id);
+                idle.extend(peers.iter().filter(|peer| gone(peer) && peer.admitted).map(|peer| peer.candidate.id));
+                peers.retain(|peer| !gone(peer));
                 if !leave && !peers.iter().any(|peer| peer.candidate.id == ConnId(id)) {
-                    peers.push(waiting(id, rate, false, now));
+                    let back = idle.iter().position(|other| *other == ConnId(id));
+                    peers.push(waiting(id, rate, back.map(|at| idle.remove(at)).is_some(), now));
                 }
-                let decision = if round { choker.round(&peers, now) } else { choker.fill(&peers) };
+                let decision = if round { choker.round(&peers, &idle, now) } else { choker.fill(&peers, &idle) };
                 apply(&mut peers, &decision);
+                idle.retain(|id| !decision.evict.contains(id));
                 let admitted = peers.iter().filter(|peer| peer.admitted).count();
-                prop_assert_eq!(admitted, slots.min(peers.len()), "no slot idle, none too many");
+                prop_assert_eq!(admitted, slots.min(peers.len()), "no slot idle that has a use");
+                prop_assert!(admitted + idle.len() <= slots, "none too many");
             }
         }
     }

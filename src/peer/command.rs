@@ -24,7 +24,7 @@ pub enum Command {
 /// What is wrong with a line.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CommandError {
-    #[error("there is no command `{0}`; `help` lists those there are")]
+    #[error("there is no command `{}`; `help` lists those there are", excerpt(.0))]
     Unknown(String),
     #[error("`{0}` needs {1}")]
     Missing(&'static str, &'static str),
@@ -42,11 +42,26 @@ download NAME|KEY...  fetch files from whoever has them (Enter puts it into the 
 upload PATH           publish a file or folder from anywhere, and offer it to everybody
 status                what is here, how far it is, and how far the room is with what you offered
 peers                 who is at the tracker, and who is connected
-preferred             who gave most, and who is served now and why
-pause NAME|KEY        stop fetching and serving; resume NAME|KEY goes on
+preferred             who gave us most, for they are served first
+pause NAME|KEY        stop fetching and serving
+resume NAME|KEY       go on after a pause
 remove NAME|KEY       forget a torrent; its files stay
 exit                  leave
+
+A KEY may be shortened to its first six digits or more.
 ";
+
+/// The most of a user's own words that an answer repeats, characters.
+const MOST_REPEATED: usize = 60;
+
+/// The words as they may be printed: no control characters, and not too many.
+pub fn excerpt(words: &str) -> String {
+    let mut shown: String = words.chars().filter(|c| !c.is_control()).take(MOST_REPEATED).collect();
+    if words.chars().nth(MOST_REPEATED).is_some() {
+        shown.push('…');
+    }
+    shown
+}
 
 impl Command {
     /// Reads words as they come from a command line: the first is the command.
@@ -70,7 +85,7 @@ impl Command {
                 Err(CommandError::Missing("download", "a name or key, as `search` shows them"))
             }
             "upload" | "offer" => {
-                one("upload", "the path of a file or folder").map(|path| Command::Upload(path.into()))
+                one("upload", "the path of a file or folder").map(|path| Command::Upload(at_home(&path)))
             }
             "status" => none("status", Command::Status),
             "peers" => none("peers", Command::Peers),
@@ -93,13 +108,32 @@ impl Command {
     }
 }
 
-/// Words between white space; quotation marks, double or single, hold some together.
+/// `~/x` is below the home folder, as in other shells.
+fn at_home(path: &str) -> PathBuf {
+    let below = match path.strip_prefix('~') {
+        Some("") => Some(""),
+        Some(rest) => rest.strip_prefix('/'),
+        None => None,
+    };
+    match (below, std::env::home_dir()) {
+        (Some(below), Some(home)) => home.join(below),
+        _ => path.into(),
+    }
+}
+
+/// Words between white space; quotation marks, double or single, hold some together. A backslash keeps the white space
+/// or quotation mark behind it, and is a letter elsewhere.
 fn split(line: &str) -> Result<Vec<String>, CommandError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;
-    for c in line.chars() {
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
         match quote {
+            None if c == '\\' => {
+                let kept = chars.next_if(|c| c.is_whitespace() || matches!(c, '"' | '\''));
+                word.get_or_insert_default().push(kept.unwrap_or(c));
+            }
             Some(open) if c == open => quote = None,
             Some(_) => word.get_or_insert_default().push(c),
             // Within a word an apostrophe is a letter.
@@ -133,10 +167,20 @@ mod tests {
         }
         assert_eq!(read("search  the  sea"), Ok(Some(Command::Search("the sea".into()))));
         assert_eq!(read("upload '/a b/c'"), Ok(Some(Command::Upload("/a b/c".into()))));
+        assert_eq!(read("upload /a\\ b/c"), Ok(Some(Command::Upload("/a b/c".into()))));
         assert_eq!(read("search don't"), Ok(Some(Command::Search("don't".into()))));
+        assert_eq!(read(r"search don\'t \o/"), Ok(Some(Command::Search(r"don't \o/".into()))));
         assert_eq!(read("QUIT"), Ok(Some(Command::Exit)));
         assert_eq!(read("   "), Ok(None));
         assert_eq!(read("# a remark"), Ok(None));
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_folder() {
+        let home = std::env::home_dir().unwrap();
+        assert_eq!(read("upload ~/a b"), Ok(Some(Command::Upload(home.join("a b")))));
+        assert_eq!(read("upload ~"), Ok(Some(Command::Upload(home))));
+        assert_eq!(read("upload ~other/x"), Ok(Some(Command::Upload("~other/x".into()))));
     }
 
     #[test]
@@ -147,6 +191,8 @@ mod tests {
             assert!(!message.is_empty() && !message.contains('\n'), "{message}");
         }
         assert_eq!(read("frobnicate"), Err(CommandError::Unknown("frobnicate".into())));
+        let flood = read(&format!("\x1b[2J{}", "a".repeat(60_000))).unwrap_err().to_string();
+        assert!(flood.len() < 200 && !flood.contains('\x1b'), "{flood}");
     }
 
     proptest! {

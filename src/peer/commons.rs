@@ -2,11 +2,11 @@
 //! lock in here is a leaf: nothing else is locked, sent or written while it is held.
 
 use super::budget::Budget;
+use super::conn_id::ConnId;
 use super::handshake::PeerId;
 use super::ledger::Ledger;
 use super::partial::Source;
 use super::rate::Bucket;
-use super::session::ConnId;
 use super::uploads::Uploads;
 use parking_lot::Mutex;
 use std::collections::HashSet;

@@ -13,12 +13,13 @@ pub use end::End;
 pub use opening::Origin;
 
 use super::commons::Commons;
+use super::conn_id::ConnId;
 use super::extended::Extended;
 use super::handle::{Handle, Helper, MAILBOX, Mail};
 use super::handshake::HandshakeError;
 use super::outbox::Outbox;
 use super::partial::Source;
-use super::session::{ConnId, Event, Session};
+use super::session::{Event, Session};
 use super::swarm::{Job, Swarm};
 use super::wire;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};

@@ -1,8 +1,8 @@
 //! A connection as everybody else sees it: its mailbox, and numbers that it keeps up to date. The connection's own
 //! thread is the only one that knows more. Any thread; the one lock is a leaf, taken when the peer is introduced.
 
+use super::conn_id::ConnId;
 use super::partial::{Partial, Source};
-use super::session::ConnId;
 use crate::mailbox::Mailbox;
 use crate::torrent::{Block, Piece, Proof};
 use parking_lot::Mutex;
@@ -138,6 +138,12 @@ impl Handle {
         self.client.lock().listens_on.map(|port| SocketAddr::new(self.addr.ip(), port))
     }
 
+    /// The address that names the peer to people: where it listens, once we know; the port that it called from says
+    /// nothing.
+    pub fn known_as(&self) -> SocketAddr {
+        self.listens_on().unwrap_or(self.addr)
+    }
+
     /// Whether the peer has an upload slot.
     pub fn is_admitted(&self) -> bool {
         self.numbers.admitted.load(Ordering::Relaxed)
@@ -156,7 +162,7 @@ impl Handle {
 
 impl std::fmt::Display for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.addr, self.client())
+        write!(f, "{} ({})", self.known_as(), self.client())
     }
 }
 

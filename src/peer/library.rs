@@ -7,7 +7,7 @@
 use super::resume::Stamp;
 use super::state_dir::StateDir;
 use crate::atomic;
-use crate::torrent::create::{Options, create};
+use crate::torrent::create::{CreateError, Options, Source};
 use crate::torrent::{Torrent, all_cores};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Folders nested deeper are not looked into.
 const MOST_DEPTH: usize = 64;
@@ -22,7 +24,7 @@ const MOST_DEPTH: usize = 64;
 const MOST_FILES: usize = 100_000;
 
 /// A file whose torrent is known.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Known {
     stamp: Stamp,
     key: String,
@@ -35,6 +37,7 @@ pub struct Library {
     known: BTreeMap<PathBuf, Known>,
     /// What is shared now: each key with the file it stands for.
     shared: BTreeMap<String, PathBuf>,
+    stop: Arc<AtomicBool>,
 }
 
 /// A file to share.
@@ -50,48 +53,73 @@ pub struct Changes {
     pub added: Vec<Found>,
     /// Keys of torrents whose file is gone or has changed.
     pub removed: Vec<String>,
+    /// Whether files were left for later because they are being written.
+    pub unsettled: bool,
 }
 
 impl Library {
     /// The library of `dir`; nothing is looked at yet.
     pub fn open(dir: &Path, state: Arc<StateDir>) -> Self {
         let known = fs::read(state.published()).ok().and_then(|json| serde_json::from_slice(&json).ok());
-        Library { dir: dir.to_owned(), state, known: known.unwrap_or_default(), shared: BTreeMap::new() }
+        Library {
+            dir: dir.to_owned(),
+            state,
+            known: known.unwrap_or_default(),
+            shared: BTreeMap::new(),
+            stop: Arc::default(),
+        }
+    }
+
+    /// Once this is made true, a scan gives up and finds nothing different.
+    pub fn stopper(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
     }
 
     /// Looks at every file, and hashes those that are new or changed. `hashing` is told of each before it is read.
-    pub fn scan(&mut self, mut hashing: impl FnMut(&Path)) -> io::Result<Changes> {
+    /// New files that were written to less than `settled` ago are left for later.
+    pub fn scan(&mut self, settled: Duration, mut hashing: impl FnMut(&Path, Stamp)) -> io::Result<Changes> {
         let mut files = Vec::new();
         list(&self.dir, 0, &mut files)?;
         let mut current = BTreeMap::new();
         let mut torrents = BTreeMap::new();
+        let mut unsettled = false;
         for (path, stamp) in files {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(Changes::default());
+            }
+            if age(stamp) < settled && self.known.get(&path).is_none_or(|known| known.stamp != stamp) {
+                unsettled = true;
+                continue;
+            }
             match self.torrent_of(&path, stamp, &mut hashing) {
                 Ok((known, torrent)) => {
                     torrents.entry(known.key.clone()).or_insert((torrent, path.clone()));
                     current.insert(path, known);
                 }
+                Err(why) if is_being_written(&*why) => unsettled = true,
                 Err(why) => log::warn!("{} is not shared: {why}", path.display()),
             }
         }
-        self.known = current;
-        self.save();
-        Ok(self.changes(torrents))
+        if self.known != current {
+            self.known = current;
+            self.save();
+        }
+        Ok(Changes { unsettled, ..self.changes(torrents) })
     }
 
     fn torrent_of(
         &self,
         path: &Path,
         stamp: Stamp,
-        hashing: &mut impl FnMut(&Path),
+        hashing: &mut impl FnMut(&Path, Stamp),
     ) -> Result<(Known, Torrent), Box<dyn std::error::Error>> {
         if let Some(known) = self.known.get(path).filter(|known| known.stamp == stamp)
             && let Some(torrent) = self.state.kept(&known.key)
         {
             return Ok((known.clone(), torrent));
         }
-        hashing(path);
-        let torrent = make_torrent(path)?;
+        hashing(path, stamp);
+        let torrent = make_torrent(path, &self.stop, &|_, _| ())?;
         self.state.keep(&torrent)?;
         Ok((Known { stamp, key: torrent.key() }, torrent))
     }
@@ -125,10 +153,29 @@ impl Library {
     }
 }
 
-/// A hybrid torrent of a file or folder, made with all cores.
-pub fn make_torrent(path: &Path) -> Result<Torrent, Box<dyn std::error::Error>> {
-    let options = Options { threads: all_cores(), ..Options::default() };
-    Ok(Torrent::parse(&create(path, &options, &|_| ())?)?)
+/// A hybrid torrent of a file or folder, made with all cores. `progress` is told how many more bytes were hashed, and of
+/// how many.
+/// Once `stop` is true, the work is given up.
+pub fn make_torrent(
+    path: &Path,
+    stop: &Arc<AtomicBool>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Torrent, Box<dyn std::error::Error>> {
+    let options = Options { threads: all_cores(), stop: Arc::clone(stop), ..Options::default() };
+    let source = Source::scan(path)?;
+    let total = source.total_len();
+    Ok(Torrent::parse(&source.create(&options, &|more| progress(more, total))?)?)
+}
+
+fn is_being_written(why: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(why.downcast_ref(), Some(CreateError::Changed(_)))
+}
+
+/// How long ago the file was written to. A time to come says nothing; that counts as long ago.
+fn age(stamp: Stamp) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let age = now.checked_sub(stamp.modified).and_then(|nanos| u64::try_from(nanos).ok());
+    age.map_or(Duration::MAX, Duration::from_nanos)
 }
 
 /// The files under `dir` that are to be shared, ordered by path.
@@ -159,6 +206,7 @@ fn list(dir: &Path, depth: usize, files: &mut Vec<(PathBuf, Stamp)>) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     #[test]
     fn a_restart_reads_nothing_again_and_changes_are_found() {
@@ -172,18 +220,55 @@ mod tests {
         }
         let open = || Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
         let mut hashed = Vec::new();
-        let first = open().scan(|path| hashed.push(path.to_owned())).unwrap();
+        let first = open().scan(Duration::ZERO, |path, _| hashed.push(path.to_owned())).unwrap();
         assert_eq!((first.added.len(), hashed.len()), (2, 2));
 
         let mut library = open();
-        let second = library.scan(|path| panic!("{} was read again", path.display())).unwrap();
+        let read_again = |path: &Path, _| panic!("{} was read again", path.display());
+        let second = library.scan(Duration::ZERO, read_again).unwrap();
         assert_eq!((second.added.len(), second.removed.len()), (2, 0));
 
         write("a.txt", "changed");
         fs::remove_file(dir.path().join("sub/b.bin")).unwrap();
         write("c", "three");
-        let third = library.scan(|_| ()).unwrap();
+        let third = library.scan(Duration::ZERO, |_, _| ()).unwrap();
         assert_eq!((third.added.len(), third.removed.len()), (2, 2));
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_left_for_later() {
+        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = dir.path().join("film");
+        fs::write(&path, "half").unwrap();
+        let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
+        let an_hour = Duration::from_secs(3600);
+        let early = library.scan(an_hour, |_, _| panic!("it was read")).unwrap();
+        assert!(early.unsettled && early.added.is_empty());
+
+        let set_modified =
+            |time| File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        set_modified(SystemTime::now() - 2 * an_hour);
+        let later = library.scan(an_hour, |_, _| ()).unwrap();
+        assert_eq!((later.unsettled, later.added.len()), (false, 1));
+
+        fs::write(&path, "half and half").unwrap();
+        let changed = library.scan(an_hour, |_, _| panic!("it was read")).unwrap();
+        assert_eq!((changed.unsettled, changed.removed.len()), (true, 1), "what it was is gone");
+        set_modified(SystemTime::now() + an_hour);
+        let odd = library.scan(an_hour, |_, _| ()).unwrap();
+        assert_eq!((odd.unsettled, odd.added.len()), (false, 1), "a clock that is wrong");
+    }
+
+    #[test]
+    fn a_scan_that_is_stopped_changes_nothing() {
+        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(dir.path().join("a"), "one").unwrap();
+        let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
+        assert_eq!(library.scan(Duration::ZERO, |_, _| ()).unwrap().added.len(), 1);
+        fs::write(dir.path().join("b"), "two").unwrap();
+        library.stopper().store(true, Ordering::Relaxed);
+        let stopped = library.scan(Duration::ZERO, |_, _| ()).unwrap();
+        assert!(stopped.added.is_empty() && stopped.removed.is_empty());
     }
 
     #[test]
@@ -194,9 +279,9 @@ mod tests {
             fs::write(dir.path().join(sub).join("same"), "same").unwrap();
         }
         let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
-        assert_eq!(library.scan(|_| ()).unwrap().added.len(), 1);
+        assert_eq!(library.scan(Duration::ZERO, |_, _| ()).unwrap().added.len(), 1);
         fs::remove_file(dir.path().join("x/same")).unwrap();
-        let moved = library.scan(|_| ()).unwrap();
+        let moved = library.scan(Duration::ZERO, |_, _| ()).unwrap();
         assert_eq!((moved.added.len(), moved.removed.len()), (1, 1));
         assert!(moved.added[0].dir.ends_with("y"));
     }

@@ -12,6 +12,7 @@ pub mod candidates;
 pub mod choker;
 pub mod command;
 pub mod commons;
+pub mod conn_id;
 pub mod connection;
 
 pub mod extended;
@@ -38,6 +39,7 @@ pub mod state_dir;
 pub mod storage;
 pub mod swarm;
 pub mod swarms;
+pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod uploads;
@@ -70,6 +72,7 @@ use std::thread::{self, JoinHandle};
 use storage::{Storage, StorageError};
 use swarm::{Job, Observer, Swarm};
 use swarms::Swarms;
+use tally::Tally;
 use thiserror::Error;
 use uploads::Uploads;
 
@@ -128,6 +131,8 @@ pub enum StartError {
 pub struct Peer {
     pub commons: Arc<Commons>,
     pub swarms: Arc<Swarms>,
+    /// Who of the workers did what.
+    pub tally: Arc<Tally>,
     pool: Pool<Job>,
     state: Option<Arc<StateDir>>,
     addr: SocketAddr,
@@ -155,7 +160,11 @@ impl Peer {
         let commons =
             Arc::new(Commons::new(peer_id, uploads, ledger, (config.up, config.down), config.tuning));
         commons.set_port(addr.port());
-        let (pool, workers) = pool::start("fetch", config.workers.unwrap_or(cores().max(2)), fetch::run)?;
+        let count = config.workers.unwrap_or(cores().max(2)).max(1);
+        let tally = Arc::new(Tally::new(count));
+        let for_workers = Arc::clone(&tally);
+        let (pool, workers) =
+            pool::start("fetch", count, move |turn, job| fetch::run(&for_workers, turn, job))?;
         let swarms = Arc::new(Swarms::default());
         let stopping = Arc::new(AtomicBool::new(false));
 
@@ -179,7 +188,7 @@ impl Peer {
         };
         let accept = threads::spawn("accept", move || at_the_door.run())?;
         let threads = Mutex::new(Some(Threads { accept, choke, workers }));
-        Ok(Peer { commons, swarms, pool, state, addr, door, stopping, threads })
+        Ok(Peer { commons, swarms, tally, pool, state, addr, door, stopping, threads })
     }
 
     /// What the peer keeps of itself, if it keeps anything.
@@ -248,7 +257,7 @@ impl Peer {
         match Storage::download(Arc::clone(&torrent), dir) {
             Ok(storage) => self.add(torrent, storage, watch),
             Err(StorageError::InTheWay(path)) if self.is_whole(&torrent, dir) => {
-                log::info!("{} is complete already", path.display());
+                log::debug!("{} is complete already", path.display());
                 self.share_and_keep(torrent, dir, watch)
             }
             Err(why) => Err(why.into()),
@@ -270,7 +279,11 @@ impl Peer {
     ) -> Result<Arc<Swarm>, StartError> {
         let have = self.vouched(&torrent, &storage);
         let doubtful = |piece: &Piece| !have.has(piece.index());
-        let doubtful = torrent.geometry().pieces().filter(doubtful).collect();
+        let doubtful: Vec<Piece> = torrent.geometry().pieces().filter(doubtful).collect();
+        if storage.has_content() {
+            let (name, vouched, doubtful) = (torrent.name(), have.count(), doubtful.len());
+            log::info!("{name}: {vouched} pieces are vouched for, {doubtful} are looked for on the disk");
+        }
         self.add_with(self.resume_file(&torrent), storage, have, doubtful, watch)
     }
 
@@ -317,11 +330,6 @@ impl Peer {
     /// Tells that there are new addresses to try.
     pub fn look_for_peers(&self) {
         let _ = self.door.post(Knock::Look); // it stops
-    }
-
-    /// Workers' counts, in the order of their numbers.
-    pub fn worker_stats(&self) -> Vec<pool::WorkerStats> {
-        self.pool.stats()
     }
 
     /// Ends all connections, joins every thread, and saves what is to survive. A second call does nothing.

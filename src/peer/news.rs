@@ -7,6 +7,7 @@ use super::swarm::{Observer, Swarm};
 use crate::torrent::InfoHash;
 use crate::tracker::protocol::Event;
 use crossbeam_channel::{Receiver, Sender};
+use std::path::PathBuf;
 
 /// More news than anybody waits for at once.
 const ROOM: usize = 4096;
@@ -18,6 +19,8 @@ pub enum News {
     Completed(InfoHash),
     /// A torrent stopped, with the reason.
     Paused(InfoHash, String),
+    /// A file of the upload folder is read, which may take a while.
+    Hashing(PathBuf),
     /// The tracker's catalogue changed.
     Catalogue(Event),
     /// The connection to the tracker came or went.

@@ -13,8 +13,8 @@
 //! have everything are only counted: a seed that comes or goes moves no piece.
 
 use super::budget::Buffer;
+use super::conn_id::ConnId;
 use super::partial::Partial;
-use super::session::ConnId;
 use crate::bitfield::Bitfield;
 use crate::torrent::{Geometry, Piece};
 use std::collections::{HashMap, HashSet};

@@ -4,6 +4,7 @@
 use super::announce::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
 use super::news::{self, News};
 use super::progress::{Bars, TICK};
+use super::state_dir::StateError;
 use super::swarm::{State, Swarm};
 use super::{Config, Peer, StartError};
 use crate::torrent::{InfoHash, Torrent};
@@ -29,6 +30,8 @@ pub struct Order {
 /// Why an order was not carried out.
 #[derive(Debug, Error)]
 pub enum OrderError {
+    #[error("{0} is being downloaded to this folder already, by another `torrent download`")]
+    Twice(String),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot start a thread: {0}")]
@@ -46,7 +49,11 @@ pub enum OrderError {
 pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)) -> Result<(), OrderError> {
     let (reporter, news) = news::channel();
     let reporter = Arc::new(reporter);
-    let peer = Arc::new(Peer::start(&order.config)?);
+    let peer = Peer::start(&order.config).map_err(|why| match (&why, order.torrents.first()) {
+        (StartError::State(StateError::InUse(_)), Some(first)) => OrderError::Twice(first.name().to_owned()),
+        _ => why.into(),
+    });
+    let peer = Arc::new(peer?);
     eprintln!("listening on {}", peer.addr());
     let mut swarms = Vec::new();
     for torrent in &order.torrents {

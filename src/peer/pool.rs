@@ -17,7 +17,7 @@ use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// Where jobs are pushed. Cloned freely.
@@ -34,26 +34,17 @@ impl<J> Clone for Pool<J> {
 struct Shared<J> {
     injector: Injector<J>,
     stealers: Vec<Stealer<J>>,
-    counts: Vec<Counts>,
     stop: AtomicBool,
     sleep: Mutex<()>,
     wake: Condvar,
 }
 
-/// What one worker did so far.
-#[derive(Default)]
-struct Counts {
-    taken: AtomicU64,
-    stolen: AtomicU64,
-}
-
-/// What one worker did so far.
-#[derive(Copy, Clone, Debug)]
-pub struct WorkerStats {
-    /// Jobs it ran.
-    pub taken: u64,
-    /// Those among them that it took from another worker's deque.
-    pub stolen: u64,
+/// Which worker runs a job, and how it came by it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Turn {
+    pub worker: usize,
+    /// The worker from whose deque the job was stolen.
+    pub stolen_from: Option<usize>,
 }
 
 /// The workers' threads. Stops and joins them when dropped.
@@ -62,17 +53,16 @@ pub struct Workers<J> {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts `count` workers named `NAME-N`, which call `run` with their number for each job.
+/// Starts `count` workers named `NAME-N`, which call `run` for each job.
 pub fn start<J, F>(name: &str, count: usize, run: F) -> io::Result<(Pool<J>, Workers<J>)>
 where
     J: Send + 'static,
-    F: Fn(usize, J) + Send + Sync + 'static,
+    F: Fn(Turn, J) + Send + Sync + 'static,
 {
     let deques: Vec<Worker<J>> = (0..count.max(1)).map(|_| Worker::new_fifo()).collect();
     let shared = Arc::new(Shared {
         injector: Injector::new(),
         stealers: deques.iter().map(Worker::stealer).collect(),
-        counts: deques.iter().map(|_| Counts::default()).collect(),
         stop: AtomicBool::new(false),
         sleep: Mutex::new(()),
         wake: Condvar::new(),
@@ -83,8 +73,8 @@ where
     for (number, deque) in deques.into_iter().enumerate() {
         let (shared, run) = (Arc::clone(&pool.shared), Arc::clone(&run));
         let work = move || {
-            while let Some(job) = shared.next_job(number, &deque) {
-                run(number, job);
+            while let Some((job, stolen_from)) = shared.next_job(number, &deque) {
+                run(Turn { worker: number, stolen_from }, job);
             }
         };
         workers.threads.push(threads::spawn(format!("{name}-{number}"), work)?);
@@ -98,13 +88,6 @@ impl<J> Pool<J> {
         self.shared.injector.push(job);
         self.shared.wake_one();
     }
-
-    /// What each worker did so far, in the order of their numbers.
-    pub fn stats(&self) -> Vec<WorkerStats> {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let counts = self.shared.counts.iter();
-        counts.map(|c| WorkerStats { taken: read(&c.taken), stolen: read(&c.stolen) }).collect()
-    }
 }
 
 impl<J> Shared<J> {
@@ -113,15 +96,15 @@ impl<J> Shared<J> {
         self.wake.notify_one();
     }
 
-    /// The next job for worker `number`, waiting for one if need be. `None` once the pool stops.
-    fn next_job(&self, number: usize, own: &Worker<J>) -> Option<J> {
+    /// The next job for worker `number` and from whom it was stolen, waiting for one if need be. `None` once the pool
+    /// stops.
+    fn next_job(&self, number: usize, own: &Worker<J>) -> Option<(J, Option<usize>)> {
         loop {
             if self.stop.load(Ordering::Acquire) {
                 return None;
             }
-            if let Some(job) = self.find(number, own) {
-                self.counts[number].taken.fetch_add(1, Ordering::Relaxed);
-                return Some(job);
+            if let Some(found) = self.find(number, own) {
+                return Some(found);
             }
             let mut looked = self.sleep.lock();
             if self.nothing_to_do() {
@@ -136,8 +119,9 @@ impl<J> Shared<J> {
             && self.stealers.iter().all(Stealer::is_empty)
     }
 
-    fn find(&self, number: usize, own: &Worker<J>) -> Option<J> {
-        own.pop().or_else(|| self.take_batch(own)).or_else(|| self.steal(number))
+    fn find(&self, number: usize, own: &Worker<J>) -> Option<(J, Option<usize>)> {
+        let unstolen = own.pop().or_else(|| self.take_batch(own)).map(|job| (job, None));
+        unstolen.or_else(|| self.steal(number))
     }
 
     /// Takes a batch, so that the injector is not fought over for every job; the rest can be stolen.
@@ -149,11 +133,9 @@ impl<J> Shared<J> {
         Some(job)
     }
 
-    fn steal(&self, number: usize) -> Option<J> {
-        let others = (1..self.stealers.len()).map(|step| (number + step) % self.stealers.len());
-        let job = others.into_iter().find_map(|victim| retry(|| self.stealers[victim].steal()))?;
-        self.counts[number].stolen.fetch_add(1, Ordering::Relaxed);
-        Some(job)
+    fn steal(&self, number: usize) -> Option<(J, Option<usize>)> {
+        let mut others = (1..self.stealers.len()).map(|step| (number + step) % self.stealers.len());
+        others.find_map(|victim| retry(|| self.stealers[victim].steal()).map(|job| (job, Some(victim))))
     }
 }
 
@@ -193,8 +175,8 @@ mod tests {
     #[test]
     fn every_job_is_done_once_by_some_named_worker() {
         let (done, results) = crossbeam_channel::unbounded();
-        let (pool, workers) = start("fetch", 4, move |number, job: u32| {
-            assert_eq!(thread::current().name(), Some(format!("fetch-{number}").as_str()));
+        let (pool, workers) = start("fetch", 4, move |turn, job: u32| {
+            assert_eq!(thread::current().name(), Some(format!("fetch-{}", turn.worker).as_str()));
             done.send(job).unwrap();
         })
         .unwrap();
@@ -207,7 +189,6 @@ mod tests {
         pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
         let all: HashSet<u32> = results.iter().take(20_000).collect();
         assert_eq!(all.len(), 20_000);
-        assert_eq!(pool.stats().iter().map(|s| s.taken).sum::<u64>(), 20_000);
         drop(workers);
     }
 
@@ -226,18 +207,22 @@ mod tests {
     fn what_waits_behind_a_long_job_is_stolen() {
         let (done, results) = crossbeam_channel::unbounded();
         let (release, gate) = crossbeam_channel::bounded::<()>(0);
-        let (pool, workers) = start("fetch", 2, move |_, job: u32| {
+        let (pool, workers) = start("fetch", 2, move |turn: Turn, job: u32| {
             if job == 0 {
                 gate.recv().unwrap();
             }
-            done.send(job).unwrap();
+            done.send((turn, job)).unwrap();
         })
         .unwrap();
         (0..100).for_each(|job| pool.push(job));
-        let others: HashSet<u32> = results.iter().take(99).collect();
-        assert!(!others.contains(&0));
+        let others: Vec<(Turn, u32)> = results.iter().take(99).collect();
         release.send(()).unwrap();
-        assert_eq!(results.recv(), Ok(0));
+        let (held, last) = results.recv().unwrap();
+        assert_eq!(last, 0);
+        for (turn, _) in others {
+            assert_ne!(turn.worker, held.worker, "that one was at job 0 all the time");
+            assert!(turn.stolen_from.is_none_or(|victim| victim == held.worker));
+        }
         drop(workers);
     }
 

@@ -2,7 +2,7 @@
 //! the thread that draws, and takes the torrents' locks for a look only.
 
 use super::rate::Meter;
-use super::swarm::Swarm;
+use super::swarm::{State, Swarm};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
@@ -44,6 +44,12 @@ impl Bars {
     }
 }
 
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 impl Bar {
     fn new(swarm: &Arc<Swarm>, all: &MultiProgress) -> Self {
         let bar = all.add(ProgressBar::new(swarm.torrent.geometry().total_len()));
@@ -59,14 +65,31 @@ impl Bar {
         self.meter.add(progress.downloaded - self.seen, now);
         self.seen = progress.downloaded;
         let rate = self.meter.rate(SPAN, now);
+        let left = progress.total.saturating_sub(progress.bytes);
         self.bar.set_position(progress.bytes);
-        self.bar.set_message(format!(
-            "{} from {}, {}",
-            show_rate(rate),
-            show_peers(progress.peers),
-            show_left(progress.total.saturating_sub(progress.bytes), rate)
-        ));
+        self.bar.set_message(match progress.state {
+            State::Paused(_) => "paused".to_owned(),
+            State::Running if progress.is_complete() => "complete".to_owned(),
+            State::Running if progress.checking > 0 => {
+                format!("checking {}", plural(progress.checking as u64, "part"))
+            }
+            State::Running => {
+                let peers = plural(progress.peers as u64, "peer");
+                format!("{} from {peers}, {}", show_rate(rate), show_left(left, rate, progress.peers))
+            }
+        });
     }
+}
+
+/// A bar on standard error for bytes that are `doing` ("hashing"), if somebody is there to see it.
+pub fn bytes_bar(total: u64, doing: &'static str) -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}");
+    let bar = ProgressBar::new(total).with_message(doing);
+    if let Ok(style) = style { bar.with_style(style) } else { bar }
 }
 
 /// `5.2 MB/s`.
@@ -84,13 +107,15 @@ pub fn show_bytes(bytes: u64) -> String {
     }
 }
 
-fn show_peers(peers: usize) -> String {
-    if peers == 1 { "1 peer".to_owned() } else { format!("{peers} peers") }
+/// `1 peer`, `2 peers`.
+pub fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// How long `bytes` take at this rate.
-pub fn show_left(bytes: u64, rate: u64) -> String {
+/// How long `bytes` take at this rate from so many peers.
+pub fn show_left(bytes: u64, rate: u64, peers: usize) -> String {
     match bytes.checked_div(rate) {
+        None if peers == 0 => "waiting for peers".to_owned(),
         None => "waiting".to_owned(),
         Some(seconds) if seconds >= 3600 => format!("{} h {:02} min left", seconds / 3600, seconds / 60 % 60),
         Some(seconds) if seconds >= 60 => format!("{} min {:02} s left", seconds / 60, seconds % 60),
@@ -106,8 +131,11 @@ mod tests {
     fn amounts_in_words() {
         assert_eq!(show_bytes(999), "999 B");
         assert_eq!(show_rate(5_240_000), "5.2 MB/s");
-        assert_eq!(show_left(100, 0), "waiting");
-        assert_eq!(show_left(59, 1), "59 s left");
-        assert_eq!(show_left(3_600 * 2 + 61, 1), "2 h 01 min left");
+        assert_eq!(plural(1, "peer"), "1 peer");
+        assert_eq!(plural(0, "peer"), "0 peers");
+        assert_eq!(show_left(100, 0, 0), "waiting for peers");
+        assert_eq!(show_left(100, 0, 1), "waiting");
+        assert_eq!(show_left(59, 1, 1), "59 s left");
+        assert_eq!(show_left(3_600 * 2 + 61, 1, 1), "2 h 01 min left");
     }
 }

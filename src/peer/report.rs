@@ -1,9 +1,10 @@
 //! What the shell prints, as text or JSON. Takes what it shows as values; the only lock it meets is inside them.
 
 use super::ledger::Account;
-use super::progress::{show_bytes, show_left, show_rate};
+use super::progress::{plural, show_bytes, show_left, show_rate};
 use super::room::{Rates, Room};
 use super::swarm::{Progress, State, Swarm};
+use super::tally::Work;
 use crate::torrent::units::thousands;
 use crate::tracker::protocol::{Entry, PeerInfo};
 use serde_json::{Value, json};
@@ -23,12 +24,9 @@ pub fn entries(entries: &[Entry]) -> String {
     let mut text = String::new();
     for entry in entries {
         let Entry { key, name, size, n_parts, seeds, peers, .. } = entry;
-        let size = thousands(*size);
-        let _ = writeln!(
-            text,
-            "{}  {size:>15}  {n_parts:>5} parts  {seeds} seeds  {peers} peers  {name}",
-            short(key)
-        );
+        let (key, size, parts) = (short(key), thousands(*size), plural((*n_parts).into(), "part"));
+        let (seeds, peers) = (plural(*seeds as u64, "seed"), plural(*peers as u64, "peer"));
+        let _ = writeln!(text, "{key}  {size:>15}  {parts:>11}  {seeds:<8}  {peers:<8}  {name}");
     }
     text
 }
@@ -45,7 +43,8 @@ pub struct Standing {
 impl Standing {
     pub fn new(swarm: Arc<Swarm>, room: &Room) -> Self {
         let hash = swarm.torrent.info_hash();
-        let others = room.is_offered(hash).then(|| room.peers(Some(swarm.torrent.key())).ok()).flatten();
+        let mut others = room.is_offered(hash).then(|| room.peers(Some(swarm.torrent.key())).ok()).flatten();
+        others.iter_mut().for_each(|others| others.sort_by_key(|other| other.address));
         Standing { progress: swarm.progress(), rates: room.rates(hash), room: others, swarm }
     }
 
@@ -54,14 +53,22 @@ impl Standing {
     }
 
     fn state(&self) -> String {
+        let Progress { total, bytes, peers, .. } = self.progress;
         match &self.progress.state {
             State::Paused(why) => format!("paused: {why}"),
-            State::Running if self.progress.is_complete() => "sharing".to_owned(),
+            State::Running if self.progress.is_complete() => match &self.room {
+                None => "sharing".to_owned(),
+                Some(room) if room.is_empty() => "offered: nobody fetches it yet".to_owned(),
+                Some(room) => {
+                    let done = room.iter().filter(|other| other.have == other.n_parts).count();
+                    format!("offered: {done} of {} have it all", plural(room.len() as u64, "peer"))
+                }
+            },
             State::Running if self.progress.checking > 0 => {
-                format!("checking {} pieces", self.progress.checking)
+                format!("checking {}", plural(self.progress.checking as u64, "part"))
             }
             State::Running => {
-                format!("fetching, {}", show_left(self.progress.total - self.progress.bytes, self.rates.down))
+                format!("fetching, {}", show_left(total.saturating_sub(bytes), self.rates.down, peers))
             }
         }
     }
@@ -72,7 +79,7 @@ impl Standing {
             "name": self.swarm.torrent.name(), "key": self.swarm.torrent.key(), "path": self.swarm.storage.root(),
             "have": have, "n_parts": pieces, "bytes": bytes, "size": total, "downloaded": downloaded,
             "uploaded": uploaded, "down": self.rates.down, "up": self.rates.up, "peers": peers, "state": self.state(),
-            "complete": self.progress.is_complete(),
+            "complete": self.swarm.is_complete(),
             "room": self.room.as_ref().map(|room| room.iter().map(peer_json).collect::<Vec<_>>()),
         })
     }
@@ -82,19 +89,20 @@ fn percent(have: u32, pieces: u32) -> u64 {
     if pieces == 0 { 100 } else { u64::from(have) * 100 / u64::from(pieces) }
 }
 
-/// All torrents that are here.
-pub fn status(standings: &[Standing]) -> String {
+/// All torrents that are here, and what each worker did.
+pub fn status(standings: &[Standing], work: &[Work]) -> String {
     let mut text = String::new();
     for standing in standings {
         let Progress { have, pieces, total, peers, .. } = standing.progress;
         let _ = writeln!(
             text,
-            "{}  {:>3}%  {have}/{pieces} parts of {}  down {}  up {}  {peers} peers  {}  ({})",
+            "{}  {:>3}%  {have}/{pieces} parts of {}  down {}  up {}  {}  {}  ({})",
             short(&standing.swarm.torrent.key()),
             standing.percent(),
             show_bytes(total),
             show_rate(standing.rates.down),
             show_rate(standing.rates.up),
+            plural(peers as u64, "peer"),
             standing.swarm.torrent.name(),
             standing.state(),
         );
@@ -107,11 +115,21 @@ pub fn status(standings: &[Standing]) -> String {
             );
         }
     }
+    if work.iter().any(|work| work.taken > 0) {
+        for (number, Work { taken, stolen, finished }) in work.iter().enumerate() {
+            let _ =
+                writeln!(text, "fetch-{number}: took {taken} parts ({stolen} stolen), finished {finished}");
+        }
+    }
     text
 }
 
-pub fn status_json(standings: &[Standing]) -> Value {
-    standings.iter().map(Standing::json).collect()
+pub fn status_json(standings: &[Standing], work: &[Work]) -> Value {
+    let torrents: Value = standings.iter().map(Standing::json).collect();
+    let workers = work.iter().map(
+        |Work { taken, stolen, finished }| json!({ "taken": taken, "stolen": stolen, "finished": finished }),
+    );
+    json!({ "torrents": torrents, "workers": workers.collect::<Vec<_>>() })
 }
 
 /// Who is at the tracker.
@@ -134,7 +152,7 @@ pub fn connections(swarm: &Swarm) -> String {
         let _ = writeln!(
             text,
             "{:<22}  {}  {}: got {}, gave {}{}",
-            member.addr.to_string(),
+            member.known_as().to_string(),
             member.client(),
             swarm.torrent.name(),
             show_bytes(member.received()),
@@ -149,7 +167,7 @@ pub fn connections_json(swarm: &Swarm) -> Vec<Value> {
     let members = swarm.members();
     let members = members.iter().map(|member| {
         json!({
-            "address": member.addr, "client": member.client(), "key": swarm.torrent.key(), "received": member.received(),
+            "address": member.known_as(), "client": member.client(), "key": swarm.torrent.key(), "received": member.received(),
             "sent": member.sent(), "admitted": member.is_admitted(),
         })
     });

@@ -1,7 +1,7 @@
 //! What survives a crash: for each torrent, which pieces are vouched for, beside the `.torrent` itself.
 //!
 //! A piece is vouched for only when its data is durable: the caller takes the set of pieces, syncs the data, and only
-//! then saves the set ([`Resume::save`] is atomic and durable itself). After an unclean stop only what is not
+//! then saves the set ([`ResumeFile::save`] is atomic and durable itself). After an unclean stop only what is not
 //! vouched for is hashed again. A complete torrent is vouched for with the size and time of each file, so that
 //! a file changed meanwhile is noticed.
 

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -50,8 +51,10 @@ pub enum RoomError {
     WrongTorrent(String),
     #[error("{0}")]
     Content(String),
-    #[error("cannot reach the tracker {0}: {1}")]
-    Unreachable(String, String),
+    #[error("cannot find the tracker {0}: {1}")]
+    NoAddress(String, std::io::Error),
+    #[error("{0} is offered as soon as the tracker is back: {1}")]
+    Later(String, AskError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -86,7 +89,7 @@ struct Inner {
     mirror: bool,
     reporter: Reporter,
     to_thread: Sender<Task>,
-    /// What we offered to everybody.
+    /// What we offered to everybody, in this run or an earlier one.
     offered: Mutex<BTreeSet<InfoHash>>,
     rates: Mutex<BTreeMap<InfoHash, Rates>>,
 }
@@ -107,19 +110,19 @@ impl Room {
         reporter: Reporter,
     ) -> Result<Self, RoomError> {
         let (to_thread, tasks) = crossbeam_channel::bounded(ROOM);
+        let offered = Mutex::new(peer.state().map_or_else(BTreeSet::new, |state| state.offered()));
         let inner = Arc::new(Inner {
             peer,
             downloads: downloads.to_owned(),
             mirror,
             reporter,
             to_thread,
-            offered: Mutex::default(),
+            offered,
             rates: Mutex::default(),
         });
-        let unreachable = |why: String| RoomError::Unreachable(addr.to_owned(), why);
         let client = SessionClient::start(addr, Arc::clone(&inner) as Arc<dyn Host>);
-        let client = client.map_err(|why| unreachable(why.to_string()))?;
-        client.wait_connected(PATIENCE).map_err(unreachable)?;
+        let client = client.map_err(|why| RoomError::NoAddress(addr.to_owned(), why))?;
+        client.wait_connected(PATIENCE).map_err(RoomError::Tracker)?;
         let client = Arc::new(client);
         let keeper =
             Keeper { inner: Arc::clone(&inner), client: Arc::clone(&client), notes: BTreeMap::new() };
@@ -164,11 +167,17 @@ impl Room {
         self.inner.download(&self.client, name_or_key)
     }
 
-    /// Publishes a file or folder from anywhere, and offers it to everybody.
-    pub fn offer(&self, path: &Path) -> Result<Arc<Swarm>, RoomError> {
+    /// Publishes a file or folder from anywhere, and offers it to everybody. Reads it as [`make_torrent`] does.
+    pub fn offer(
+        &self,
+        path: &Path,
+        stop: &Arc<AtomicBool>,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Arc<Swarm>, RoomError> {
         let path = std::fs::canonicalize(path)
             .map_err(|why| RoomError::Content(format!("cannot open {}: {why}", path.display())))?;
-        let torrent = Arc::new(make_torrent(&path).map_err(|why| RoomError::Content(why.to_string()))?);
+        let torrent = make_torrent(&path, stop, progress);
+        let torrent = Arc::new(torrent.map_err(|why| RoomError::Content(why.to_string()))?);
         let peer = &self.inner.peer;
         let swarm = match peer.swarms.get(torrent.info_hash()) {
             Some(swarm) => swarm,
@@ -178,9 +187,12 @@ impl Room {
                 peer.share_and_keep(torrent, dir, self.inner.observer())?
             }
         };
-        self.inner.offered.lock().insert(swarm.torrent.info_hash());
-        self.client.ask(Request::Publish(self.inner.to_publish(&swarm)))?;
-        Ok(swarm)
+        self.inner.change_offers(|offered| offered.insert(swarm.torrent.info_hash()));
+        match self.client.ask(Request::Publish(self.inner.to_publish(&swarm))) {
+            Ok(_) => Ok(swarm),
+            Err(AskError::Refused(refusal)) => Err(RoomError::Refused(refusal)),
+            Err(why) => Err(RoomError::Later(swarm.torrent.name().to_owned(), why)),
+        }
     }
 
     /// Publishes a torrent that this peer has.
@@ -206,7 +218,7 @@ impl Room {
             let added = self.inner.add(torrent, &resume.dir);
             let swarm = added.inspect_err(|why| log::warn!("{key} does not go on: {why}")).ok()?;
             if resume.paused {
-                swarm.pause("paused by the user");
+                swarm.pause("as it was before the restart");
             }
             let published = self.publish(&swarm);
             published.inspect_err(|why| log::warn!("{} is not published: {why}", swarm.torrent.name())).ok();
@@ -223,13 +235,18 @@ impl Room {
         if let Some(state) = self.inner.peer.state() {
             state.forget(&key);
         }
-        self.inner.offered.lock().remove(&hash);
+        self.inner.change_offers(|offered| offered.remove(&hash));
         self.client.tell(Request::Unpublish { key });
     }
 
     /// Whether we offered this torrent to everybody.
     pub fn is_offered(&self, hash: InfoHash) -> bool {
         self.inner.offered.lock().contains(&hash)
+    }
+
+    /// Tells whoever is looking.
+    pub fn tell(&self, news: News) {
+        self.inner.reporter.tell(news);
     }
 
     pub fn rates(&self, hash: InfoHash) -> Rates {
@@ -257,16 +274,22 @@ impl Inner {
         client: &SessionClient,
         name_or_key: &str,
     ) -> Result<Arc<Swarm>, RoomError> {
-        let request = Request::Torrent { key: name_or_key.to_owned() };
-        let (key, metainfo) = match client.ask(request)? {
-            Reply::Torrent { key, torrent: Metainfo(metainfo) } => (key, metainfo),
-            other => return Err(unexpected(&other)),
+        let (key, metainfo) = match ask_torrent(client, name_or_key) {
+            Err(RoomError::Refused(refusal)) => match only_available(&refusal.choices) {
+                Some(entry) => ask_torrent(client, &entry.key)?,
+                None => return Err(RoomError::Refused(refusal)),
+            },
+            answer => answer?,
         };
         let torrent = Torrent::parse(&metainfo).map_err(|why| RoomError::Content(why.to_string()))?;
         if torrent.key() != key {
             return Err(RoomError::WrongTorrent(key));
         }
         if let Some(here) = self.peer.swarms.get(torrent.info_hash()) {
+            if !here.is_complete() && !here.is_running() {
+                here.unpause();
+                self.find_peers(client, &here)?;
+            }
             return Ok(here);
         }
         self.keep(&torrent)?;
@@ -294,6 +317,19 @@ impl Inner {
         Ok(())
     }
 
+    /// Changes what we offer; if that makes a difference, the next run knows it too.
+    fn change_offers(&self, change: impl FnOnce(&mut BTreeSet<InfoHash>) -> bool) {
+        let changed = {
+            let mut offered = self.offered.lock();
+            change(&mut offered).then(|| offered.clone())
+        };
+        if let (Some(offered), Some(state)) = (changed, self.peer.state())
+            && let Err(why) = state.keep_offered(&offered)
+        {
+            log::warn!("{why}");
+        }
+    }
+
     fn to_publish(&self, swarm: &Swarm) -> Publish {
         let (have, _) = swarm.have();
         let offer = self.offered.lock().contains(&swarm.torrent.info_hash());
@@ -303,6 +339,20 @@ impl Inner {
     fn observer(self: &Arc<Self>) -> Arc<dyn Observer> {
         Arc::clone(self) as Arc<dyn Observer>
     }
+}
+
+/// The key and the metainfo of what goes by this name or key.
+fn ask_torrent(client: &SessionClient, name_or_key: &str) -> Result<(String, Vec<u8>), RoomError> {
+    match client.ask(Request::Torrent { key: name_or_key.to_owned() })? {
+        Reply::Torrent { key, torrent: Metainfo(metainfo) } => Ok((key, metainfo)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Of several torrents of one name, the one that can be had, if there is but one such.
+fn only_available(choices: &[Entry]) -> Option<&Entry> {
+    let mut available = choices.iter().filter(|entry| entry.available);
+    available.next().filter(|_| available.next().is_none())
 }
 
 fn ask_peers(client: &SessionClient, key: Option<String>) -> Result<Vec<PeerInfo>, RoomError> {
@@ -364,6 +414,11 @@ impl Host for Inner {
         {
             let _ = self.to_thread.try_send(Task::Fetch(entry.clone())); // full: see ROOM
         }
+        match &event {
+            Event::Added { entry } => log::debug!("added: {}", entry.name),
+            Event::Removed { name, reason, .. } => log::debug!("removed: {name} ({reason})"),
+            Event::Offered { entry, .. } => log::debug!("offered: {}", entry.name),
+        }
         self.reporter.tell(News::Catalogue(event));
     }
 
@@ -383,7 +438,8 @@ struct Keeper {
 struct Note {
     /// How many of its finished pieces the tracker knows.
     told: usize,
-    asked_at: Instant,
+    /// When we last asked for its peers.
+    asked_at: Option<Instant>,
     down: Meter,
     up: Meter,
     counted: (u64, u64),
@@ -434,9 +490,9 @@ impl Keeper {
             let ranges = came.ranges().into_iter().map(|range| (range.start, range.end)).collect();
             self.client.tell(Request::Have { key: swarm.torrent.key(), ranges });
         }
-        let wants_peers = !swarm.is_complete() && swarm.is_running() && now >= note.asked_at + ASK_AGAIN;
-        if wants_peers {
-            note.asked_at = now;
+        let waits = note.asked_at.is_some_and(|asked_at| now < asked_at + ASK_AGAIN);
+        if !swarm.is_complete() && swarm.is_running() && !waits {
+            note.asked_at = Some(now);
             if let Err(why) = self.inner.find_peers(&self.client, swarm) {
                 log::debug!("no peers of {} from the tracker: {why}", swarm.torrent.name());
             }
@@ -446,7 +502,7 @@ impl Keeper {
 
 impl Note {
     fn new(now: Instant) -> Self {
-        Note { told: 0, asked_at: now, down: Meter::new(now), up: Meter::new(now), counted: (0, 0) }
+        Note { told: 0, asked_at: None, down: Meter::new(now), up: Meter::new(now), counted: (0, 0) }
     }
 
     fn rates(&mut self, swarm: &Swarm, now: Instant) -> Rates {

@@ -2,27 +2,32 @@
 //! out. Pure: no socket, no clock, no lock, so a whole swarm of sessions runs in one test thread.
 //!
 //! It has two halves that meet only in the bytes they write. *Incoming*: which pieces we fetch from this peer, which
-//! blocks we asked for ([`fetching`]). *Outgoing*: which blocks it asked us for, and whether it is admitted to an
-//! upload slot.
+//! blocks we asked for (`fetching`). *Outgoing*: which blocks it asked us for, and whether it is admitted to an
+//! upload slot (`serving`).
 //!
 //! Invariants: a block is accepted only if it was asked for; the other side's requests never number more than
 //! [`REQQ`]; every partial that was handed in comes out again, complete or given back.
 
+mod event;
 mod fetching;
+mod serving;
 #[cfg(test)]
 mod tests;
 
+pub use event::{Event, Violation};
+
+use super::conn_id::ConnId;
 use super::extended::{self, Extended};
 use super::handshake::Agreement;
 use super::partial::{Partial, Source};
-use super::wire::{self, HashRange, Message, Wanted, WireError};
+use super::wire::{self, HashRange, Message, Wanted};
 use crate::bitfield::Bitfield;
 use crate::torrent::{Block, Piece, Torrent};
 use fetching::{Arrival, Fetching};
+use serving::{Refused, Serving};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 
 /// How many requests we keep for the other side, and say so in the extension handshake (BEP 10).
 pub const REQQ: usize = 1000;
@@ -33,77 +38,18 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// A peer that owes us blocks and sends none for so long is snubbed: its pieces go elsewhere.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Names a connection for the life of the process.
-#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ConnId(pub u64);
-
-impl std::fmt::Display for ConnId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "conn-{}", self.0)
-    }
-}
-
-/// What the other side did that the rest of the peer must know.
-pub enum Event {
-    /// It told at the start which pieces it has.
-    HasPieces(Bitfield),
-    /// It has one more piece.
-    Has(Piece),
-    /// It wants, or no longer wants, to be served.
-    Interested(bool),
-    /// It serves us from now on.
-    Unchoked,
-    /// Every block of the piece is in: to be verified.
-    Complete(Partial),
-    /// The peer will not finish these: somebody else should.
-    GaveBack(Vec<Partial>),
-    /// A block that we fetched to help another connection.
-    Helped { owner: ConnId, block: Block, data: Vec<u8> },
-    /// These blocks, which we were to fetch for another connection, will not come over this one.
-    NotHelping { owner: ConnId, blocks: Vec<Block> },
-    /// A block that we lent came from elsewhere first: the helper need not fetch it.
-    HelpNotNeeded { helper: ConnId, block: Block },
-    /// It told its name and how many requests it keeps.
-    Introduced(Extended),
-}
-
-/// Why the other side's behaviour ends the connection.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum Violation {
-    #[error(transparent)]
-    Wire(#[from] WireError),
-    #[error("it spoke of piece {0}, which this torrent does not have")]
-    NoSuchPiece(u32),
-    #[error("its bitfield is not of this torrent")]
-    BadBitfield,
-    #[error("it sent a block nobody asked for (piece {}, offset {}, {} bytes)", .0.index, .0.begin, .0.len)]
-    Unasked(Wanted),
-    #[error("it asked for {} bytes at {} of piece {}, which do not exist", .0.len, .0.begin, .0.index)]
-    BadRequest(Wanted),
-    #[error("it sent more requests than the {REQQ} we keep")]
-    TooManyRequests,
-    #[error("it used message {0} without having agreed to it")]
-    NotAgreed(&'static str),
-    #[error("its extension handshake is broken")]
-    BadExtended,
-    #[error("it was silent for {} s", SILENCE.as_secs())]
-    Silent,
-}
-
 /// The state of one connection after the handshake.
 pub struct Session {
     torrent: Arc<Torrent>,
     agreement: Agreement,
     /// Which pieces we told the other side we have.
     told: Bitfield,
-    choking: bool,
     interested: bool,
     peer_interested: bool,
     /// Which pieces the other side has, as far as it said.
     peer_has: Bitfield,
     fetching: Fetching,
-    /// Blocks the other side asked for, in its order. At most [`REQQ`].
-    uploads: VecDeque<Block>,
+    serving: Serving,
     out: Vec<u8>,
     /// Drained after each message, so bounded by what one message can cause.
     events: VecDeque<Event>,
@@ -129,11 +75,10 @@ impl Session {
             torrent,
             agreement,
             told: have.clone(),
-            choking: true,
             interested: false,
             peer_interested: false,
             peer_has: Bitfield::new(pieces),
-            uploads: VecDeque::new(),
+            serving: Serving::default(),
             out: Vec::new(),
             events: VecDeque::new(),
             patience: PATIENCE,
@@ -246,22 +191,19 @@ impl Session {
 
     fn on_request(&mut self, wanted: Wanted) -> Result<(), Violation> {
         let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
-        if self.choking || !self.told.has(wanted.index) {
-            self.reject(wanted);
-        } else if self.uploads.len() < REQQ {
-            self.uploads.push_back(block);
-        } else if self.agreement.fast {
-            self.reject(wanted);
-        } else {
-            return Err(Violation::TooManyRequests);
+        match self.serving.asked(block, self.told.has(wanted.index)) {
+            Ok(()) => Ok(()),
+            Err(Refused::Full) if !self.agreement.fast => Err(Violation::TooManyRequests),
+            Err(Refused::Full | Refused::NotNow) => {
+                self.reject(wanted);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn on_cancel(&mut self, wanted: Wanted) -> Result<(), Violation> {
         let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
-        if let Some(at) = self.uploads.iter().position(|queued| *queued == block) {
-            self.uploads.remove(at);
+        if self.serving.cancelled(block) {
             self.reject(wanted);
         }
         Ok(())
@@ -442,43 +384,23 @@ impl Session {
 
     /// Admits the other side to an upload slot.
     pub fn unchoke(&mut self) {
-        if std::mem::replace(&mut self.choking, false) {
+        if self.serving.unchoke() {
             Message::Unchoke.encode(&mut self.out);
         }
     }
 
     /// Takes the upload slot back, with all that waits in it.
     pub fn choke(&mut self) {
-        if !std::mem::replace(&mut self.choking, true) {
+        if let Some(waiting) = self.serving.choke() {
             Message::Choke.encode(&mut self.out);
-            while let Some(block) = self.uploads.pop_front() {
-                self.reject(block.into());
-            }
+            waiting.into_iter().for_each(|block| self.reject(block.into()));
         }
     }
 
     /// Takes the next blocks to serve into `run`: neighbours in one piece, together at most `most` bytes, but at
     /// least one block if there is any.
     pub fn next_uploads(&mut self, most: u32, run: &mut Vec<Block>) {
-        run.clear();
-        let mut bytes = 0;
-        while let Some(next) = self.uploads.front() {
-            let follows = run.last().is_none_or(|last: &Block| {
-                last.piece() == next.piece() && last.begin() + last.len() == next.begin()
-            });
-            if !follows || (bytes > 0 && bytes + next.len() > most) {
-                break;
-            }
-            bytes += next.len();
-            run.extend(self.uploads.pop_front());
-        }
-    }
-
-    /// Puts blocks back that could not be served yet.
-    pub fn return_uploads(&mut self, run: &mut Vec<Block>) {
-        while let Some(block) = run.pop() {
-            self.uploads.push_front(block);
-        }
+        self.serving.next(most, run);
     }
 
     /// A block cannot be served, for example because its file vanished.
@@ -540,7 +462,7 @@ impl Session {
 
     /// Whether the other side is served.
     pub fn is_choking(&self) -> bool {
-        self.choking
+        self.serving.is_choking()
     }
 
     pub fn is_interested(&self) -> bool {
@@ -554,7 +476,7 @@ impl Session {
 
     /// Whether there is something to serve.
     pub fn has_uploads(&self) -> bool {
-        !self.uploads.is_empty()
+        self.serving.waiting() > 0
     }
 
     /// The longest message that this torrent needs.

@@ -4,6 +4,7 @@
 use super::Config;
 use crate::torrent::units::parse_bytes;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 use std::fs;
 use std::io;
@@ -16,8 +17,8 @@ use thiserror::Error;
 pub enum SettingsError {
     #[error("cannot read the configuration {}: {why}", path.display())]
     Unreadable { path: PathBuf, why: io::Error },
-    #[error("{}: {why}", path.display())]
-    Broken { path: PathBuf, why: String },
+    #[error("{}, line {line}: {why}", path.display())]
+    Broken { path: PathBuf, line: usize, why: String },
     #[error("the {what} folder {} {why}", path.display())]
     Folder { what: &'static str, path: PathBuf, why: String },
 }
@@ -54,7 +55,7 @@ pub struct Settings {
     #[arg(long, env = "SHOAL_DOWN", value_name = "RATE", value_parser = rate)]
     down: Option<Rate>,
     /// Fetch whatever is offered to everybody
-    #[arg(long, env = "SHOAL_MIRROR")]
+    #[arg(long, env = "SHOAL_MIRROR", value_parser = BoolishValueParser::new())]
     mirror: bool,
     /// Read settings from this file; they go by the names of the flags
     #[arg(long, env = "SHOAL_CONFIG", value_name = "FILE")]
@@ -104,10 +105,18 @@ impl Rate {
 /// The settings with all gaps filled.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    pub uploads: PathBuf,
-    pub downloads: PathBuf,
+    uploads: Folder,
+    downloads: Folder,
     pub mirror: bool,
     pub config: Config,
+}
+
+impl Resolved {
+    /// The upload and the download folder. They are made if need be and if the user did not name them: of a name that
+    /// is not there we rather say so, for it may be a slip of the pen.
+    pub fn folders(&self) -> Result<(PathBuf, PathBuf), SettingsError> {
+        Ok((self.uploads.open()?, self.downloads.open()?))
+    }
 }
 
 impl Settings {
@@ -129,8 +138,8 @@ impl Settings {
             down: self.down.or(file.down).map(Rate::bytes),
             tuning: default.tuning,
         };
-        let uploads = folder("upload", self.uploads.or(file.uploads), "uploads")?;
-        let downloads = folder("download", self.downloads.or(file.downloads), "downloads")?;
+        let uploads = Folder::new("upload", self.uploads.or(file.uploads), "uploads");
+        let downloads = Folder::new("download", self.downloads.or(file.downloads), "downloads");
         Ok(Resolved { uploads, downloads, mirror: self.mirror || file.mirror, config })
     }
 }
@@ -138,23 +147,39 @@ impl Settings {
 fn read(path: &Path) -> Result<Settings, SettingsError> {
     let text =
         fs::read_to_string(path).map_err(|why| SettingsError::Unreadable { path: path.to_owned(), why })?;
-    toml::from_str(&text).map_err(|why| SettingsError::Broken {
-        path: path.to_owned(),
-        why: why.to_string().trim_end().replace('\n', " "),
+    toml::from_str(&text).map_err(|why| {
+        let before = why.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = 1 + before.matches('\n').count();
+        let why = why.message().trim_end().replace('\n', ", ");
+        SettingsError::Broken { path: path.to_owned(), line, why }
     })
 }
 
-/// A folder that the user named has to be there: a slip of the pen should not make one. The default is made.
-fn folder(what: &'static str, named: Option<PathBuf>, default: &str) -> Result<PathBuf, SettingsError> {
-    let path = named.clone().unwrap_or_else(|| default.into());
-    let failed = |why: String| SettingsError::Folder { what, path: path.clone(), why };
-    if named.is_none() {
-        fs::create_dir_all(&path).map_err(|why| failed(format!("cannot be made: {why}")))?;
+/// A folder of the settings, not looked at yet.
+#[derive(Clone, Debug)]
+struct Folder {
+    what: &'static str,
+    path: PathBuf,
+    named: bool,
+}
+
+impl Folder {
+    fn new(what: &'static str, named: Option<PathBuf>, default: &str) -> Self {
+        Folder { what, named: named.is_some(), path: named.unwrap_or_else(|| default.into()) }
     }
-    match fs::read_dir(&path) {
-        Ok(_) => Ok(fs::canonicalize(&path).unwrap_or(path)),
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Err(failed("does not exist".to_owned())),
-        Err(why) => Err(failed(format!("cannot be read: {why}"))),
+
+    /// Its full path.
+    fn open(&self) -> Result<PathBuf, SettingsError> {
+        let Folder { what, path, named } = self;
+        let failed = |why: String| SettingsError::Folder { what, path: path.clone(), why };
+        if !named {
+            fs::create_dir_all(path).map_err(|why| failed(format!("cannot be made: {why}")))?;
+        }
+        match fs::read_dir(path) {
+            Ok(_) => Ok(fs::canonicalize(path).unwrap_or_else(|_| path.clone())),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Err(failed("does not exist".to_owned())),
+            Err(why) => Err(failed(format!("cannot be read: {why}"))),
+        }
     }
 }
 
@@ -189,9 +214,10 @@ mod tests {
                 .resolve()
                 .unwrap_err()
                 .to_string();
-            assert!(why.contains("shoal.toml") && !why.contains('\n'), "{why}");
+            assert!(why.contains("shoal.toml, line 1: ") && !why.contains('\n'), "{why}");
         }
         let missing = Settings { uploads: Some(dir.path().join("none")), ..Settings::default() };
-        assert!(missing.resolve().unwrap_err().to_string().contains("does not exist"));
+        let why = missing.resolve().unwrap().folders().unwrap_err().to_string();
+        assert!(why.contains("does not exist"), "{why}");
     }
 }

@@ -2,28 +2,58 @@
 //! but its input; a thread called `input` reads lines for it, so that news can be shown and a download be left
 //! to the background while nothing is typed.
 
-use super::command::{Command, HELP};
+use super::command::{Command, CommandError, HELP, excerpt};
 use super::news::News;
-use super::progress::{Bars, TICK, show_bytes};
+use super::progress::{Bars, TICK, bytes_bar, plural, show_bytes};
 use super::report::{self, Standing, short};
 use super::room::{Room, RoomError};
 use super::swarm::{State, Swarm};
+use crate::logging;
 use crate::threads;
-use crate::tracker::protocol::Event;
+use crate::tracker::protocol::{Entry, Event};
 use crossbeam_channel::{Receiver, select};
 use serde_json::json;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use thiserror::Error;
 
 /// The longest line that is read; no command needs more.
 const MOST_LINE: usize = 64 * 1024;
 
-/// Whether the shell goes on after a command.
+/// What an interactive shell shows when it waits for a command.
+const PROMPT: &str = "> ";
+/// What becomes of a download when the peer is stopped.
+const GOES_ON: &str = "the download goes on when this peer is started again";
+/// So many entries are suggested for a name that is not quite right.
+const MOST_SUGGESTED: usize = 10;
+
+/// How a command ended, and whether the shell goes on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Next {
     Go,
+    /// It goes on, and has told the user what was wrong.
+    Failed,
     Exit,
+    /// The user wants it all to end.
+    Stopped,
+}
+
+/// Why a command was not carried out: a sentence for the user.
+#[derive(Debug, Error)]
+enum ShellError {
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    #[error("{0}")]
+    Failed(String),
+    /// The user was told already.
+    #[error("not all went well")]
+    Told,
+    #[error("stopped; {0}")]
+    Stopped(&'static str),
 }
 
 /// Carries out commands in a room.
@@ -76,36 +106,56 @@ impl Shell {
         self.prompt();
         loop {
             select! {
-                recv(self.lines) -> line => match line {
-                    Ok(line) => match self.line(&line) {
-                        Ok(Next::Go) => self.prompt(),
-                        Ok(Next::Exit) => return all_well,
-                        Err(why) => {
-                            self.complain(&why);
-                            all_well &= self.interactive;
-                            self.prompt();
-                        }
-                    },
-                    Err(_) => return all_well,
+                recv(self.lines) -> line => {
+                    let Ok(line) = line else { break };
+                    logging::set_prompt(None);
+                    match self.line(&line) {
+                        Next::Go => {}
+                        Next::Failed => all_well &= self.interactive,
+                        Next::Exit => return all_well,
+                        Next::Stopped => return false,
+                    }
+                    self.prompt();
                 },
                 recv(self.news) -> news => if let Ok(news) = news {
                     self.show_news(&news);
                 },
-                recv(self.stop) -> _ => return all_well,
+                recv(self.stop) -> _ => break,
             }
         }
+        logging::set_prompt(None);
+        if self.interactive {
+            println!(); // what comes next begins a line of its own
+        }
+        all_well
     }
 
-    fn line(&self, line: &str) -> Result<Next, String> {
-        match Command::from_line(line).map_err(|why| why.to_string())? {
-            Some(command) => self.carry_out(&command),
-            None => Ok(Next::Go),
+    fn line(&self, line: &str) -> Next {
+        match Command::from_line(line) {
+            Ok(Some(command)) => self.carry_out(&command),
+            Ok(None) => Next::Go,
+            Err(why) => self.failed(&why.into()),
         }
     }
 
-    /// Carries out one command. An error is one line for the user.
-    pub fn carry_out(&self, command: &Command) -> Result<Next, String> {
-        let done = match command {
+    /// Carries out one command. What is wrong goes to standard error, a line each.
+    pub fn carry_out(&self, command: &Command) -> Next {
+        match self.try_command(command) {
+            Ok(()) if *command == Command::Exit => Next::Exit,
+            Ok(()) => Next::Go,
+            Err(why) => self.failed(&why),
+        }
+    }
+
+    fn failed(&self, why: &ShellError) -> Next {
+        if !matches!(why, ShellError::Told) {
+            self.complain(why);
+        }
+        if matches!(why, ShellError::Stopped(_)) { Next::Stopped } else { Next::Failed }
+    }
+
+    fn try_command(&self, command: &Command) -> Result<(), ShellError> {
+        match command {
             Command::Help => self.print(HELP),
             Command::Search(words) => self.search(words),
             Command::List => self.search(""),
@@ -114,16 +164,15 @@ impl Shell {
             Command::Status => self.status(),
             Command::Peers => self.peers(),
             Command::Preferred => self.preferred(),
-            Command::Pause(name) => self.here(name).map(|swarm| swarm.pause("paused by the user")),
+            Command::Pause(name) => self.pause(name),
             Command::Resume(name) => self.resume(name),
-            Command::Remove(name) => self.here(name).map(|swarm| self.room.remove(swarm.torrent.info_hash())),
-            Command::Exit => return Ok(Next::Exit),
-        };
-        done.map(|()| Next::Go)
+            Command::Remove(name) => self.remove(name),
+            Command::Exit => Ok(()),
+        }
     }
 
-    fn search(&self, words: &str) -> Result<(), String> {
-        let entries = self.room.search(words).map_err(|why| why.to_string())?;
+    fn search(&self, words: &str) -> Result<(), ShellError> {
+        let entries = self.room.search(words)?;
         if self.json {
             return self.print_json(&json!(entries));
         }
@@ -131,6 +180,7 @@ impl Shell {
             return self.print("nothing is shared here now\n");
         }
         if entries.is_empty() {
+            let words = excerpt(words);
             return self.print(&format!("nothing with `{words}` in its name is shared here now\n"));
         }
         self.print(&report::entries(&entries))
@@ -138,33 +188,64 @@ impl Shell {
 
     // ---- downloads ------------------------------------------------------------------------------------------
 
-    fn download(&self, names: &[String]) -> Result<(), String> {
-        let swarms = self.begin(names)?;
-        self.follow(&swarms)
+    fn download(&self, names: &[String]) -> Result<(), ShellError> {
+        let (swarms, all_begun) = self.begin(names)?;
+        self.follow(&swarms)?;
+        if all_begun { Ok(()) } else { Err(ShellError::Told) }
     }
 
-    /// Begins all downloads. Several words may be one name with spaces in it: that is tried first.
-    fn begin(&self, names: &[String]) -> Result<Vec<Arc<Swarm>>, String> {
-        if names.len() > 1
-            && let Ok(swarm) = self.room.download(&names.join(" "))
+    /// Begins the downloads. Several words may be one name with spaces in it: that is tried first. Where only some can be
+    /// begun, the user is told about the others, and the answer is false.
+    fn begin(&self, names: &[String]) -> Result<(Vec<Arc<Swarm>>, bool), ShellError> {
+        let whole = names.join(" ");
+        let refused = match self.room.download(&whole) {
+            Ok(swarm) => return Ok((vec![swarm], true)),
+            Err(why) if names.len() == 1 => return Err(self.explain(&whole, why)),
+            Err(why) => why,
+        };
+        let begun: Vec<_> = names.iter().map(|name| (name, self.room.download(name))).collect();
+        if begun
+            .iter()
+            .all(|(_, swarm)| matches!(swarm, Err(RoomError::Refused(no)) if no.choices.is_empty()))
         {
-            return Ok(vec![swarm]);
+            return Err(self.explain(&whole, refused)); // it was meant as one name
         }
-        names.iter().map(|name| self.room.download(name).map_err(|why| self.explain(&why))).collect()
+        let mut swarms = Vec::new();
+        let mut all_begun = true;
+        for (name, swarm) in begun {
+            match swarm {
+                Ok(swarm) => swarms.push(swarm),
+                Err(why) => {
+                    all_begun = false;
+                    self.complain(&self.explain(name, why));
+                }
+            }
+        }
+        Ok((swarms, all_begun))
     }
 
-    /// The error, with the choice of keys where a name was ambiguous.
-    fn explain(&self, why: &RoomError) -> String {
-        match why {
-            RoomError::Refused(refusal) if !refusal.choices.is_empty() => {
-                format!("{why}:\n{}", report::entries(&refusal.choices).trim_end())
+    /// The error, with the choice of keys where a name was ambiguous, and with names like it where it is unknown.
+    fn explain(&self, name: &str, why: RoomError) -> ShellError {
+        let RoomError::Refused(refusal) = &why else { return why.into() };
+        let shown = excerpt(name);
+        let list = |entries: &[Entry]| report::entries(entries).trim_end().to_owned();
+        if !refusal.choices.is_empty() {
+            let (count, choices) = (refusal.choices.len(), list(&refusal.choices));
+            return ShellError::Failed(format!(
+                "{count} torrents are called `{shown}`, choose by key:\n{choices}"
+            ));
+        }
+        match self.room.search(name) {
+            Ok(mut like) if !like.is_empty() => {
+                like.truncate(MOST_SUGGESTED);
+                ShellError::Failed(format!("nothing is called `{shown}`; there is:\n{}", list(&like)))
             }
-            why => why.to_string(),
+            _ => why.into(),
         }
     }
 
     /// Waits for downloads, with bars on a terminal. Enter leaves them to the background.
-    fn follow(&self, swarms: &[Arc<Swarm>]) -> Result<(), String> {
+    fn follow(&self, swarms: &[Arc<Swarm>]) -> Result<(), ShellError> {
         let nobody_types = crossbeam_channel::never();
         let enter = if self.interactive { &self.lines } else { &nobody_types };
         let mut bars = Bars::new(swarms);
@@ -174,7 +255,7 @@ impl Shell {
             let left_alone = select! {
                 recv(self.news) -> _ => false,
                 recv(enter) -> _ => true,
-                recv(self.stop) -> _ => return Err("stopped; the download goes on when this peer is started again".into()),
+                recv(self.stop) -> _ => return Err(ShellError::Stopped(GOES_ON)),
                 default(TICK) => false,
             };
             if left_alone {
@@ -183,13 +264,22 @@ impl Shell {
             }
         }
         bars.clear();
-        swarms.iter().try_for_each(|swarm| self.report(swarm))
+        let mut all_well = true;
+        for swarm in swarms {
+            if let Err(why) = self.report(swarm) {
+                all_well = false;
+                self.complain(&why);
+            }
+        }
+        if all_well { Ok(()) } else { Err(ShellError::Told) }
     }
 
-    fn report(&self, swarm: &Swarm) -> Result<(), String> {
+    fn report(&self, swarm: &Swarm) -> Result<(), ShellError> {
         let progress = swarm.progress();
-        if let State::Paused(why) = progress.state {
-            return Err(format!("{}: {why}", swarm.torrent.name()));
+        if let State::Paused(why) = &progress.state
+            && !swarm.is_complete()
+        {
+            return Err(ShellError::Failed(format!("{} is paused: {why}", swarm.torrent.name())));
         }
         let path = swarm.storage.root();
         if self.json {
@@ -201,8 +291,21 @@ impl Shell {
 
     // ---- the rest -------------------------------------------------------------------------------------------
 
-    fn upload(&self, path: &Path) -> Result<(), String> {
-        let swarm = self.room.offer(path).map_err(|why| why.to_string())?;
+    fn upload(&self, path: &Path) -> Result<(), ShellError> {
+        let bar = bytes_bar(0, "hashing");
+        let stopped = Arc::new(AtomicBool::new(false));
+        let swarm = self.room.offer(path, &stopped, &|more, total| {
+            if self.stop.try_recv().is_ok() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+            bar.set_length(total);
+            bar.inc(more);
+        });
+        bar.finish_and_clear();
+        if stopped.load(Ordering::Relaxed) {
+            return Err(ShellError::Stopped("nothing is offered"));
+        }
+        let swarm = swarm?;
         let (name, key) = (swarm.torrent.name(), swarm.torrent.key());
         if self.json {
             return self.print_json(&json!({ "name": name, "key": key }));
@@ -213,21 +316,22 @@ impl Shell {
         ))
     }
 
-    fn status(&self) -> Result<(), String> {
+    fn status(&self) -> Result<(), ShellError> {
         let swarms = self.room.peer().swarms.all();
         let standings: Vec<Standing> =
             swarms.into_iter().map(|swarm| Standing::new(swarm, &self.room)).collect();
+        let work = self.room.peer().tally.read();
         if self.json {
-            return self.print_json(&report::status_json(&standings));
+            return self.print_json(&report::status_json(&standings, &work));
         }
         if standings.is_empty() {
             return self.print("nothing is here yet\n");
         }
-        self.print(&report::status(&standings))
+        self.print(&report::status(&standings, &work))
     }
 
-    fn peers(&self) -> Result<(), String> {
-        let at_tracker = self.room.peers(None).map_err(|why| why.to_string())?;
+    fn peers(&self) -> Result<(), ShellError> {
+        let at_tracker = self.room.peers(None)?;
         let swarms = self.room.peer().swarms.all();
         if self.json {
             let connected: Vec<_> = swarms.iter().flat_map(|swarm| report::connections_json(swarm)).collect();
@@ -243,7 +347,7 @@ impl Shell {
         self.print(&(at_tracker + &connected))
     }
 
-    fn preferred(&self) -> Result<(), String> {
+    fn preferred(&self) -> Result<(), ShellError> {
         let commons = &self.room.peer().commons;
         let accounts = commons.ledger.accounts();
         if self.json {
@@ -255,25 +359,52 @@ impl Shell {
         self.print(&report::preferred(&accounts))
     }
 
-    fn resume(&self, name: &str) -> Result<(), String> {
+    fn pause(&self, name: &str) -> Result<(), ShellError> {
+        let swarm = self.here(name)?;
+        swarm.pause("by the user");
+        self.confirm(&swarm, "is paused")
+    }
+
+    fn resume(&self, name: &str) -> Result<(), ShellError> {
         let swarm = self.here(name)?;
         swarm.unpause();
         self.room.peer().look_for_peers();
-        Ok(())
+        self.confirm(&swarm, "goes on")
+    }
+
+    fn remove(&self, name: &str) -> Result<(), ShellError> {
+        let swarm = self.here(name)?;
+        self.room.remove(swarm.torrent.info_hash());
+        self.confirm(&swarm, "is forgotten; its files stay")
+    }
+
+    /// Answers a command that changed something.
+    fn confirm(&self, swarm: &Swarm, what: &str) -> Result<(), ShellError> {
+        let (name, key) = (swarm.torrent.name(), swarm.torrent.key());
+        if self.json {
+            return self.print_json(&json!({ "name": name, "key": key }));
+        }
+        self.print(&format!("{name} {what}\n"))
     }
 
     /// The torrent here that goes by this name, or whose key begins so.
-    fn here(&self, name: &str) -> Result<Arc<Swarm>, String> {
+    fn here(&self, name: &str) -> Result<Arc<Swarm>, ShellError> {
         let all = self.room.peer().swarms.all();
         let named: Vec<_> = all.iter().filter(|swarm| swarm.torrent.name() == name).collect();
-        let keyed = all.iter().filter(|swarm| name.len() >= 6 && swarm.torrent.key().starts_with(name));
+        let key = name.to_ascii_lowercase();
+        let keyed = all.iter().filter(|swarm| name.len() >= 6 && swarm.torrent.key().starts_with(&key));
         let found = if named.is_empty() { keyed.collect() } else { named };
+        let name = excerpt(name);
         match found.as_slice() {
             [one] => Ok(Arc::clone(one)),
-            [] => Err(format!("nothing called `{name}` is here; `status` shows what is")),
+            [] => Err(ShellError::Failed(format!("nothing called `{name}` is here; `status` shows what is"))),
             several => {
-                let keys = several.iter().map(|swarm| format!("\n{}", swarm.torrent.key()));
-                Err(format!("several are called `{name}`, name one by its key:{}", keys.collect::<String>()))
+                let line = |swarm: &&Arc<Swarm>| {
+                    format!("\n{}  {}", short(&swarm.torrent.key()), swarm.storage.root().display())
+                };
+                let lines: String = several.iter().map(line).collect();
+                let count = plural(several.len() as u64, "torrent");
+                Err(ShellError::Failed(format!("{count} are called `{name}`, choose by key:{lines}")))
             }
         }
     }
@@ -282,26 +413,27 @@ impl Shell {
 
     fn prompt(&self) {
         if self.interactive {
-            let _ = self.print("> ");
+            let _ = self.print(PROMPT);
+            logging::set_prompt(Some(PROMPT));
         }
     }
 
     /// Results go to standard output; a reader that has seen enough is no failure.
-    fn print(&self, text: &str) -> Result<(), String> {
+    fn print(&self, text: &str) -> Result<(), ShellError> {
         let mut out = io::stdout();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
-                Err(format!("cannot write the answer: {why}"))
+                Err(ShellError::Failed(format!("cannot write the answer: {why}")))
             }
             _ => Ok(()),
         }
     }
 
-    fn print_json(&self, value: &serde_json::Value) -> Result<(), String> {
+    fn print_json(&self, value: &serde_json::Value) -> Result<(), ShellError> {
         self.print(&format!("{value}\n"))
     }
 
-    fn complain(&self, why: &str) {
+    fn complain(&self, why: &ShellError) {
         eprintln!("peer: {why}");
     }
 
@@ -328,9 +460,10 @@ impl Shell {
             News::Catalogue(Event::Offered { entry, .. }) => {
                 format!("offered: {}  {}", short(&entry.key), entry.name)
             }
-            News::Tracker { up: true, .. } => return,
+            News::Hashing(path) => format!("hashing {}", path.display()),
+            News::Tracker { up: true, .. } => "connected to the tracker".to_owned(),
             News::Tracker { up: false, why } => format!("the tracker is gone ({why}); trying again"),
         };
-        let _ = self.print(&format!("\r{text}\n> "));
+        let _ = self.print(&format!("\r{text}\n{PROMPT}"));
     }
 }

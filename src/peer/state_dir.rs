@@ -1,12 +1,13 @@
 //! The state folder: what a peer keeps of itself from one start to the next. One process at a time uses it.
 //!
-//! `lock`, `peer_id`, `ledger.json`, `published.json` ([`library`](super::library)), `torrents/KEY.torrent`, and
+//! `lock`, `peer_id`, `ledger.json`, `published.json` ([`library`](super::library)), `offered.json`, `torrents/KEY.torrent`, and
 //! `resume/KEY.json` ([`resume`](super::resume)).
 
 use super::handshake::PeerId;
 use super::resume::ResumeFile;
 use crate::atomic;
-use crate::torrent::Torrent;
+use crate::torrent::{InfoHash, Torrent};
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,22 @@ impl StateDir {
         self.path.join("published.json")
     }
 
+    /// What earlier runs offered to everybody; nothing if the file is not there or broken.
+    pub fn offered(&self) -> BTreeSet<InfoHash> {
+        let keys = fs::read(self.path.join("offered.json")).ok();
+        let keys =
+            keys.and_then(|json| serde_json::from_slice::<Vec<String>>(&json).ok()).unwrap_or_default();
+        keys.iter().filter_map(|key| key.parse().ok()).collect()
+    }
+
+    /// Keeps what is offered to everybody for the next run.
+    pub fn keep_offered(&self, offered: &BTreeSet<InfoHash>) -> Result<(), StateError> {
+        let path = self.path.join("offered.json");
+        let keys: Vec<String> = offered.iter().map(InfoHash::to_string).collect();
+        let json = serde_json::to_vec(&keys).map_err(io::Error::from);
+        json.and_then(|json| atomic::write(&path, &json)).map_err(|why| StateError::Io { path, why })
+    }
+
     pub fn resume(&self, key: &str) -> ResumeFile {
         ResumeFile::new(&self.path, key)
     }
@@ -113,5 +130,9 @@ mod tests {
         let again = StateDir::open(dir.path()).unwrap();
         assert_eq!(again.peer_id().unwrap(), name);
         assert!(name.is_shoal());
+        assert!(again.offered().is_empty());
+        let offers = BTreeSet::from([InfoHash([1; 20]), InfoHash([2; 20])]);
+        again.keep_offered(&offers).unwrap();
+        assert_eq!(again.offered(), offers);
     }
 }

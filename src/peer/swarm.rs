@@ -24,15 +24,17 @@ mod meeting;
 mod pieces;
 mod saving;
 
+pub use pieces::Look;
+
 use super::blame::Blame;
 use super::candidates::Candidates;
 use super::commons::Commons;
+use super::conn_id::ConnId;
 use super::handle::Handle;
 use super::partial::Partial;
 use super::picker::Picker;
 use super::pool::Pool;
 use super::resume::ResumeFile;
-use super::session::ConnId;
 use super::storage::Storage;
 use crate::bitfield::Bitfield;
 use crate::torrent::{Piece, Proof, Torrent};
@@ -49,8 +51,8 @@ pub enum Job {
     Fetch(Arc<Swarm>, Arc<Handle>),
     /// All blocks are in: verify by these hashes, write, mark.
     Finish(Arc<Swarm>, Partial, Proof),
-    /// These pieces may be on the disk: look.
-    Check(Arc<Swarm>, Range<u32>),
+    /// These pieces may be on the disk: look. They are part of what is looked for.
+    Check(Arc<Swarm>, Range<u32>, Arc<Look>),
     /// Make durable what came since the last time, and vouch for it.
     Save(Arc<Swarm>),
     /// All pieces are here: give the download its name.

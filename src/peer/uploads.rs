@@ -6,9 +6,9 @@
 
 use super::admission::Candidate;
 use super::choker::{Choker, Decision, ROUND, Waiting};
+use super::conn_id::ConnId;
 use super::handle::{Handle, Mail};
 use super::ledger::Ledger;
-use super::session::ConnId;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -58,7 +58,7 @@ impl Uploads {
         self.room.lock().peers.insert(peer.handle.id, peer);
     }
 
-    /// The peer wants to be served, or no longer does, which frees its slot.
+    /// The peer wants to be served, or no longer does, which makes its slot one that others may have.
     pub fn set_waiting(&self, id: ConnId, waits: bool) {
         {
             let mut room = self.room.lock();
@@ -66,6 +66,9 @@ impl Uploads {
             let arrival = room.arrivals;
             let Some(peer) = room.peers.get_mut(&id) else { return };
             peer.waits = waits.then_some(arrival);
+            if waits == peer.admitted {
+                return; // it has what it wants, or nothing to give back
+            }
         }
         self.nudge();
     }
@@ -102,11 +105,13 @@ impl Uploads {
             }
             let now = Instant::now();
             let decision = if nudged.is_ok() {
-                choker.fill(&self.waiting(now, ledger))
+                let (waiting, idle) = self.waiting(now, ledger);
+                choker.fill(&waiting, &idle)
             } else {
                 round_at = now + ROUND;
                 self.sample(now, ledger);
-                choker.round(&self.waiting(now, ledger), now)
+                let (waiting, idle) = self.waiting(now, ledger);
+                choker.round(&waiting, &idle, now)
             };
             self.carry_out(decision);
         }
@@ -122,31 +127,29 @@ impl Uploads {
         }
     }
 
-    fn waiting(&self, now: Instant, ledger: &Ledger) -> Vec<Waiting> {
+    /// Those who want to be served, and those who have a slot and do not.
+    fn waiting(&self, now: Instant, ledger: &Ledger) -> (Vec<Waiting>, Vec<ConnId>) {
         let room = self.room.lock();
+        let idle = room.peers.iter().filter(|(_, peer)| peer.admitted && peer.waits.is_none());
+        let idle = idle.map(|(id, _)| *id).collect();
         let waiting = room.peers.iter().filter_map(|(id, peer)| {
             let (arrival, credit) = (peer.waits?, ledger.credit(&peer.handle.source));
             let candidate = Candidate { id: *id, rate: peer.rate(now), credit, arrival };
             Some(Waiting { candidate, since: peer.since, admitted: peer.admitted })
         });
-        waiting.collect()
+        (waiting.collect(), idle)
     }
 
-    /// Slots of peers that no longer want anything are taken back along with those the choker took.
     fn carry_out(&self, decision: Decision) {
         let mut letters: Vec<(Arc<Handle>, Mail)> = Vec::new();
+        let mut waits_again = false;
         {
             let mut room = self.room.lock();
-            let idle = room
-                .peers
-                .iter()
-                .filter(|(_, peer)| peer.admitted && peer.waits.is_none())
-                .map(|(id, _)| *id);
-            let evict: Vec<ConnId> = decision.evict.iter().copied().chain(idle).collect();
-            for id in evict {
-                let Some(peer) = room.peers.get_mut(&id) else { continue };
+            for id in &decision.evict {
+                let Some(peer) = room.peers.get_mut(id) else { continue };
                 peer.admitted = false;
-                log::debug!("upload slot of {} is free", peer.handle);
+                waits_again |= peer.waits.is_some(); // it was idle when the choker looked
+                log::debug!("upload slot of {} is taken back", peer.handle);
                 letters.push((Arc::clone(&peer.handle), Mail::Evict));
             }
             for (id, reason) in &decision.admit {
@@ -159,6 +162,9 @@ impl Uploads {
         for (handle, letter) in letters {
             handle.numbers.admitted.store(matches!(letter, Mail::Admit), Ordering::Relaxed);
             let _ = handle.mailbox.post(letter); // it ended: `left` follows
+        }
+        if waits_again {
+            self.nudge();
         }
     }
 }

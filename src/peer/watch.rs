@@ -1,10 +1,13 @@
 //! The `watch` thread: notices what is new, changed or gone under the upload folder while the peer runs, and shares
 //! or withdraws it. It owns the [`Library`].
 //!
-//! A file that is being written changes all the time; it is looked at once nothing under the folder has changed
-//! for [`QUIET`].
+//! A file that is being written changes all the time; it is looked at once nothing was written to it for `QUIET`. The
+//! folder is looked at when nothing in it has changed for that long, but at the latest [`PATIENCE`] after a change: one
+//! file that grows all day does not hide the others.
 
 use super::library::{Changes, Library};
+use super::news::News;
+use super::resume::Stamp;
 use super::room::Room;
 use crate::threads;
 use crate::torrent::InfoHash;
@@ -12,12 +15,18 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// For so long nothing may change before the folder is looked at.
+/// For so long nothing may change before the folder, or a file, is looked at.
 const QUIET: Duration = Duration::from_millis(700);
+/// So long after a change the folder is looked at even if it changes on.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A file of so many bytes takes a while to hash.
+const LARGE: u64 = 256 << 20;
 /// It is looked at so often in any case: some file systems tell nothing.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -29,13 +38,16 @@ enum Nudge {
 /// The watcher of one folder. Dropping it ends the thread.
 pub struct Watch {
     nudge: Sender<Nudge>,
+    /// Has the library give up what it is hashing.
+    give_up: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
     _watcher: Option<RecommendedWatcher>,
 }
 
 impl Watch {
-    /// Shares what is under the folder now, and goes on watching it.
-    pub fn start(mut library: Library, room: Arc<Room>) -> io::Result<Self> {
+    /// Shares what is under the folder now, and goes on watching it. `in_background`: returns at once, for hashing it may
+    /// take long; else when everything is shared.
+    pub fn start(mut library: Library, room: Arc<Room>, in_background: bool) -> io::Result<Self> {
         // One nudge says it all: what changed is seen by looking.
         let (nudge, nudges) = crossbeam_channel::bounded(1);
         let for_watcher = nudge.clone();
@@ -51,14 +63,23 @@ impl Watch {
         if let Err(why) = &watcher {
             log::warn!("{} is looked at every {} s only: {why}", library.dir().display(), LOOK.as_secs());
         }
-        scan(&mut library, &room);
-        let thread = threads::spawn("watch", move || run(library, &room, &nudges))?;
-        Ok(Watch { nudge, thread: Mutex::new(Some(thread)), _watcher: watcher.ok() })
+        let give_up = library.stopper();
+        if !in_background {
+            scan(&mut library, Duration::ZERO, &room);
+        }
+        let thread = threads::spawn("watch", move || {
+            if in_background {
+                scan(&mut library, Duration::ZERO, &room);
+            }
+            run(library, &room, &nudges);
+        })?;
+        Ok(Watch { nudge, give_up, thread: Mutex::new(Some(thread)), _watcher: watcher.ok() })
     }
 
     /// Ends the thread.
     pub fn stop(&self) {
         let Some(thread) = self.thread.lock().take() else { return };
+        self.give_up.store(true, Ordering::Relaxed);
         let _ = self.nudge.send(Nudge::Stop); // it reads, or is gone
         let _ = thread.join();
     }
@@ -71,26 +92,44 @@ impl Drop for Watch {
 }
 
 fn run(mut library: Library, room: &Room, nudges: &Receiver<Nudge>) {
+    let mut wait = LOOK;
     loop {
-        match nudges.recv_timeout(LOOK) {
-            Ok(Nudge::Changed) => loop {
-                match nudges.recv_timeout(QUIET) {
-                    Ok(Nudge::Changed) => {}
-                    Err(RecvTimeoutError::Timeout) => break,
-                    Ok(Nudge::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        match nudges.recv_timeout(wait) {
+            Ok(Nudge::Changed) => {
+                let until = Instant::now() + PATIENCE;
+                while Instant::now() < until {
+                    match nudges.recv_timeout(QUIET) {
+                        Ok(Nudge::Changed) => {}
+                        Err(RecvTimeoutError::Timeout) => break,
+                        Ok(Nudge::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                    }
                 }
-            },
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Nudge::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
-        scan(&mut library, room);
+        wait = if scan(&mut library, QUIET, room) { QUIET } else { LOOK };
     }
 }
 
-fn scan(library: &mut Library, room: &Room) {
-    match library.scan(|path| log::info!("hashing {}", path.display())) {
-        Ok(changes) => apply(changes, room),
-        Err(why) => log::warn!("cannot look into {}: {why}", library.dir().display()),
+/// Looks once, and shares what is new. Whether files are left that have to settle first.
+fn scan(library: &mut Library, settled: Duration, room: &Room) -> bool {
+    let hashing = |path: &Path, stamp: Stamp| {
+        log::info!("hashing {}", path.display());
+        if stamp.size >= LARGE {
+            room.tell(News::Hashing(path.to_owned()));
+        }
+    };
+    match library.scan(settled, hashing) {
+        Ok(changes) => {
+            let unsettled = changes.unsettled;
+            apply(changes, room);
+            unsettled
+        }
+        Err(why) => {
+            log::warn!("cannot look into {}: {why}", library.dir().display());
+            false
+        }
     }
 }
 

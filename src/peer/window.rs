@@ -1,7 +1,7 @@
 //! How many blocks to have asked one peer for: measured bandwidth × delay (Little's law). Pure.
 //!
 //! Each block that comes measures the rate: so many blocks came from its asking to its coming, in so much time. The
-//! window that keeps the pipe full is that rate times the shortest delay seen, plus [`QUEUE`] so that the other side
+//! window that keeps the pipe full is that rate times the shortest delay seen, plus `QUEUE` so that the other side
 //! always has a request at hand. While the window is the bottleneck, the rate grows with it, so the goal stays ahead
 //! of it, and growing by one with each block doubles it in each round trip, as slow start does.
 
@@ -37,7 +37,7 @@ impl Window {
         self.blocks = self.blocks.max(self.first).min(self.limit);
     }
 
-    /// Begins with so many blocks instead of [`FIRST`].
+    /// Begins with so many blocks instead of `FIRST`.
     pub fn start_with(&mut self, blocks: u32) {
         self.first = blocks;
         self.blocks = blocks.clamp(1, self.limit);

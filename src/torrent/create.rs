@@ -12,6 +12,8 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use draft::Draft;
@@ -48,6 +50,8 @@ pub struct Options {
     pub creation_date: Option<i64>,
     /// How many threads hash, at least 1. Each holds one piece in memory.
     pub threads: usize,
+    /// Once it is true, the work is given up.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Default for Options {
@@ -61,6 +65,7 @@ impl Default for Options {
             comment: None,
             creation_date: None,
             threads: all_cores(),
+            stop: Arc::default(),
         }
     }
 }
@@ -86,6 +91,8 @@ pub enum CreateError {
     Changed(PathBuf),
     #[error("a piece length of {0} bytes is not possible: it must be a power of two from 16 KiB to 64 MiB")]
     PieceLength(u32),
+    #[error("stopped before all of it was read")]
+    Stopped,
     #[error("too many pieces of {piece_length} bytes: choose a greater piece length")]
     TooManyPieces { piece_length: u32 },
 }
@@ -222,6 +229,9 @@ impl Source {
                     _ => CreateError::Read { path, source: error.source },
                 }
             })?;
+            if options.stop.load(Ordering::Relaxed) {
+                return Err(CreateError::Stopped);
+            }
             let zeros = geometry.padded_len(piece) as usize - data.len();
             let hashes = PieceHashes {
                 sha1: options.format.has_v1().then(|| hash::sha1_padded(data, zeros)),

@@ -47,7 +47,7 @@ pub struct Publication {
 /// Why a question got no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    #[error("there is no connection to the tracker: {0}")]
+    #[error("{0}")]
     NotConnected(String),
     #[error("the connection to the tracker was lost before it answered")]
     Lost,
@@ -145,7 +145,7 @@ impl Shared {
     pub fn down_reason(&self) -> String {
         match &*self.state.lock() {
             State::Down(why) => why.clone(),
-            State::Connecting | State::Up => "it is being made".to_owned(),
+            State::Connecting | State::Up => "the tracker has not answered yet".to_owned(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: each block that is missing of a piece in `pieces` is in `to_ask` or in `asked`, and nowhere twice. A
 //! block in `forgiven` was asked for once and may still come, but nobody waits for it.
 
-use super::ConnId;
+use crate::peer::conn_id::ConnId;
 use crate::peer::partial::{Partial, Source};
 use crate::peer::window::Window;
 use crate::torrent::{Block, Piece, Torrent};

@@ -1,9 +1,9 @@
 //! Who is connected to a torrent, and whom to connect to.
 
 use super::Swarm;
+use crate::peer::conn_id::ConnId;
 use crate::peer::handle::{Handle, Mail};
 use crate::peer::partial::Source;
-use crate::peer::session::ConnId;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,12 +83,21 @@ impl Swarm {
         addrs.into_iter().for_each(|addr| candidates.add(addr, given, now));
     }
 
-    /// An address to connect to now.
+    /// An address to connect to now. Not one whose peer has connected to us: a second connection would only put an
+    /// end to the first.
     pub fn next_candidate(&self) -> Option<SocketAddr> {
         if !self.may_dial() {
             return None;
         }
-        self.candidates.lock().next(self.is_complete(), Instant::now())
+        let members: Vec<SocketAddr> = self.members().iter().map(|member| member.known_as()).collect();
+        let (now, mut candidates) = (Instant::now(), self.candidates.lock());
+        loop {
+            let addr = candidates.next(self.is_complete(), now)?;
+            if !members.contains(&addr) {
+                return Some(addr);
+            }
+            candidates.ended(addr, true, now);
+        }
     }
 
     /// When there will be one.

@@ -2,27 +2,48 @@
 
 use super::{Job, Swarm};
 use crate::bitfield::Bitfield;
+use crate::peer::conn_id::ConnId;
 use crate::peer::handle::Handle;
 use crate::peer::partial::Partial;
 use crate::peer::picker::Pick;
-use crate::peer::session::ConnId;
 use crate::torrent::Piece;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Pieces checked by one job.
 const CHECK_BATCH: u32 = 16;
+
+/// A look at what is on the disk, shared by the jobs that it takes.
+pub struct Look {
+    /// How many pieces are looked for.
+    pub pieces: u32,
+    left: AtomicU32,
+    found: AtomicU32,
+}
+
+impl Look {
+    fn new(pieces: u32) -> Self {
+        Look { pieces, left: AtomicU32::new(pieces), found: AtomicU32::new(0) }
+    }
+
+    /// One job is done, and found so many. How many all of them found, if it was the last.
+    pub fn add(&self, pieces: Range<u32>, found: u32) -> Option<u32> {
+        self.found.fetch_add(found, Ordering::Relaxed);
+        let count = pieces.end - pieces.start;
+        let last = self.left.fetch_sub(count, Ordering::AcqRel) == count; // the others' `found` came before
+        last.then(|| self.found.load(Ordering::Relaxed))
+    }
+}
 
 impl Swarm {
     /// Has the workers look which of `pieces` are on the disk; until then they are not fetched.
     pub fn check(self: &Arc<Self>, pieces: impl Iterator<Item = Piece>) {
         let mut batch: Option<Range<u32>> = None;
-        let push = |batch: Range<u32>| self.pool.push(Job::Check(Arc::clone(self), batch));
-        for piece in pieces {
-            if !self.picker.lock().doubt(piece) {
-                continue;
-            }
+        let doubtful: Vec<Piece> = pieces.filter(|piece| self.picker.lock().doubt(*piece)).collect();
+        let look = Arc::new(Look::new(doubtful.len() as u32));
+        let push = |batch: Range<u32>| self.pool.push(Job::Check(Arc::clone(self), batch, Arc::clone(&look)));
+        for piece in doubtful {
             let index = piece.index();
             batch = match batch {
                 Some(range) if range.end == index && index - range.start < CHECK_BATCH => {

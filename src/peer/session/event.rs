@@ -1,0 +1,57 @@
+//! What a session tells the rest of the peer, and why it ends. Pure.
+
+use super::{REQQ, SILENCE};
+use crate::bitfield::Bitfield;
+use crate::peer::conn_id::ConnId;
+use crate::peer::extended::Extended;
+use crate::peer::partial::Partial;
+use crate::peer::wire::{Wanted, WireError};
+use crate::torrent::{Block, Piece};
+use thiserror::Error;
+
+/// What the other side did that the rest of the peer must know.
+pub enum Event {
+    /// It told at the start which pieces it has.
+    HasPieces(Bitfield),
+    /// It has one more piece.
+    Has(Piece),
+    /// It wants, or no longer wants, to be served.
+    Interested(bool),
+    /// It serves us from now on.
+    Unchoked,
+    /// Every block of the piece is in: to be verified.
+    Complete(Partial),
+    /// The peer will not finish these: somebody else should.
+    GaveBack(Vec<Partial>),
+    /// A block that we fetched to help another connection.
+    Helped { owner: ConnId, block: Block, data: Vec<u8> },
+    /// These blocks, which we were to fetch for another connection, will not come over this one.
+    NotHelping { owner: ConnId, blocks: Vec<Block> },
+    /// A block that we lent came from elsewhere first: the helper need not fetch it.
+    HelpNotNeeded { helper: ConnId, block: Block },
+    /// It told its name and how many requests it keeps.
+    Introduced(Extended),
+}
+
+/// Why the other side's behaviour ends the connection.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Violation {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("it spoke of piece {0}, which this torrent does not have")]
+    NoSuchPiece(u32),
+    #[error("its bitfield is not of this torrent")]
+    BadBitfield,
+    #[error("it sent a block nobody asked for (piece {}, offset {}, {} bytes)", .0.index, .0.begin, .0.len)]
+    Unasked(Wanted),
+    #[error("it asked for {} bytes at {} of piece {}, which do not exist", .0.len, .0.begin, .0.index)]
+    BadRequest(Wanted),
+    #[error("it sent more requests than the {REQQ} we keep")]
+    TooManyRequests,
+    #[error("it used message {0} without having agreed to it")]
+    NotAgreed(&'static str),
+    #[error("its extension handshake is broken")]
+    BadExtended,
+    #[error("it was silent for {} s", SILENCE.as_secs())]
+    Silent,
+}

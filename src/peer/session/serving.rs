@@ -1,0 +1,78 @@
+//! The outgoing half of a session: whether the other side has an upload slot, and the blocks it asked us for. Pure.
+//!
+//! Invariant: nothing waits while it has no slot, and never more than [`REQQ`] blocks.
+
+use super::REQQ;
+use crate::torrent::Block;
+use std::collections::VecDeque;
+
+/// Why a request is not taken.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// It has no slot, or we do not have the piece.
+    NotNow,
+    /// As many wait as we keep.
+    Full,
+}
+
+#[derive(Default)]
+pub struct Serving {
+    has_slot: bool,
+    /// In the order they were asked for.
+    blocks: VecDeque<Block>,
+}
+
+impl Serving {
+    pub fn is_choking(&self) -> bool {
+        !self.has_slot
+    }
+
+    /// How many blocks wait to be served.
+    pub fn waiting(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Gives the slot. False if it had one.
+    pub fn unchoke(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_slot, true)
+    }
+
+    /// Takes the slot back: what waited in it, or `None` if there was no slot.
+    pub fn choke(&mut self) -> Option<VecDeque<Block>> {
+        std::mem::replace(&mut self.has_slot, false).then(|| std::mem::take(&mut self.blocks))
+    }
+
+    /// The other side asks for a block of a piece that we have, or not.
+    pub fn asked(&mut self, block: Block, have: bool) -> Result<(), Refused> {
+        if !self.has_slot || !have {
+            return Err(Refused::NotNow);
+        }
+        if self.blocks.len() >= REQQ {
+            return Err(Refused::Full);
+        }
+        self.blocks.push_back(block);
+        Ok(())
+    }
+
+    /// The other side no longer wants a block. False if it does not wait (any more).
+    pub fn cancelled(&mut self, block: Block) -> bool {
+        let at = self.blocks.iter().position(|waiting| *waiting == block);
+        at.and_then(|at| self.blocks.remove(at)).is_some()
+    }
+
+    /// Takes the next blocks into `run`: neighbours in one piece, at most `most` bytes, but at least one if any waits.
+    pub fn next(&mut self, most: u32, run: &mut Vec<Block>) {
+        run.clear();
+        let mut bytes = 0;
+        while let Some(next) = self.blocks.front() {
+            let follows = run.last().is_none_or(|last: &Block| {
+                last.piece() == next.piece() && last.begin() + last.len() == next.begin()
+            });
+            if !follows || (bytes > 0 && bytes + next.len() > most) {
+                break;
+            }
+            bytes += next.len();
+            run.extend(self.blocks.pop_front());
+        }
+    }
+}
