@@ -5,7 +5,7 @@
 //! | 1 | `picker` | the state of each piece, what each peer has | once or twice a piece, by workers and connections |
 //! | 2 | `finished` | the list of pieces finished since the start | once a piece; read by a connection with news to tell |
 //! | 3 | `members` | the connections | when one begins or ends, and to wake all |
-//! | 4 | `blame`, `candidates`, `state` | bad pieces; addresses; running or paused | seldom |
+//! | 4 | `hungry`, `blame`, `candidates`, `state`, `saved_at` | who waits for work; bad pieces; addresses; running or paused; the last save | once a piece at most |
 //!
 //! Whoever holds one may only take a later one; in fact no two are ever held together, but for `picker` and then
 //! `finished`, so that the two agree. None is held over a socket, the disk or a mailbox.
