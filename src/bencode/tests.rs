@@ -1,3 +1,5 @@
+//! Bencoding by tables of good and bad input, and by properties.
+
 use proptest::prelude::*;
 
 use super::*;

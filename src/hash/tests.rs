@@ -1,3 +1,5 @@
+//! Hashes and merkle trees against known vectors, and against a plain calculation.
+
 use data_encoding::HEXLOWER;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The picker by example, and its invariant after every step of random runs.
+
 use super::*;
 use crate::peer::testing::{empty, geometry, source};
 use proptest::prelude::*;

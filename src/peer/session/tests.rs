@@ -1,3 +1,5 @@
+//! The session: every path by example, two ends on a wire in memory, and anything at all.
+
 use super::*;
 use crate::peer::handshake::PeerId;
 use crate::peer::picker::{Pick, Picker};

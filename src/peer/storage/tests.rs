@@ -1,3 +1,5 @@
+//! Storage: links, names in the way, and files that change underneath.
+
 use super::*;
 use crate::torrent::Format;
 use crate::torrent::create::{Options, create};

@@ -1,3 +1,5 @@
+//! Geometry by properties: pieces, blocks and spans cover the content exactly.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The tracker's languages: round trips, and any bytes at all.
+
 use proptest::prelude::*;
 
 use super::announce::*;

@@ -1,3 +1,5 @@
+//! The registry: members, availability, addresses and what is told of them.
+
 use std::time::Instant;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The store: restarts, broken files, and replacement in one step.
+
 use super::*;
 use crate::bencode;
 
