@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// So many peers are remembered; those not seen for longest are forgotten first.
@@ -31,6 +32,8 @@ pub struct Account {
 pub struct Ledger {
     path: Option<PathBuf>,
     accounts: Mutex<BTreeMap<String, Account>>,
+    /// Whether something changed since it was saved.
+    changed: AtomicBool,
 }
 
 impl Ledger {
@@ -42,7 +45,11 @@ impl Ledger {
                 .ok(),
             Err(_) => None,
         });
-        Ledger { path: path.map(Path::to_owned), accounts: Mutex::new(accounts.unwrap_or_default()) }
+        Ledger {
+            path: path.map(Path::to_owned),
+            accounts: Mutex::new(accounts.unwrap_or_default()),
+            changed: AtomicBool::new(false),
+        }
     }
 
     /// Adds what passed since the last call.
@@ -50,6 +57,7 @@ impl Ledger {
         if received == 0 && sent == 0 {
             return;
         }
+        self.changed.store(true, Ordering::Release);
         let mut accounts = self.accounts.lock();
         let account = accounts.entry(name(source)).or_default();
         account.received = account.received.saturating_add(received);
@@ -75,11 +83,15 @@ impl Ledger {
         all
     }
 
-    /// Writes the ledger to its file, atomically.
+    /// Writes the ledger to its file, atomically, if it changed. One thread at a time: `choke` while the peer runs, and
+    /// whoever stops it after that.
     pub fn save(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
+        if !self.changed.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
         let json = serde_json::to_vec_pretty(&*self.accounts.lock())?;
-        atomic::write(path, &json)
+        atomic::write(path, &json).inspect_err(|_| self.changed.store(true, Ordering::Release))
     }
 }
 
@@ -114,6 +126,20 @@ mod tests {
         assert_eq!(again.credit(&source(b"-SH0100-abcdefghijkl", "10.9.9.9")), 100, "known by its id");
         assert_eq!(again.credit(&source(b"-LT2100-zzzzzzzzzzzz", "10.0.0.2")), 200, "known by its address");
         assert_eq!(again.accounts()[0].1.received, 200);
+    }
+
+    #[test]
+    fn it_is_written_only_if_something_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.json");
+        let ledger = Ledger::open(Some(&path));
+        ledger.save().unwrap();
+        assert!(!path.exists());
+        ledger.add(&source(b"-SH0100-abcdefghijkl", "10.0.0.1"), 100, 1);
+        ledger.save().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        ledger.save().unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Who is served, over all torrents: the upload slots of the process. The `choke` thread runs [`Uploads::run`]; any
-//! thread may call the rest. The lock is never held over a mailbox.
+//! thread may call the rest. The lock is never held over a mailbox; under it only the ledger's, a leaf, is taken.
 //!
 //! The thread sleeps until a round is due or somebody nudges it because a slot became free or a peer came to wait. A
 //! nudge carries nothing, so a channel with room for one is enough: what it is about stands in the state.
@@ -114,6 +114,11 @@ impl Uploads {
                 choker.round(&waiting, &idle, now)
             };
             self.carry_out(decision);
+            if nudged.is_err()
+                && let Err(why) = ledger.save()
+            {
+                log::warn!("cannot save the ledger: {why}");
+            }
         }
     }
 
