@@ -84,14 +84,15 @@ impl Library {
         let mut torrents = BTreeMap::new();
         let mut unsettled = false;
         for (path, stamp) in files {
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(Changes::default());
-            }
             if age(stamp) < settled && self.known.get(&path).is_none_or(|known| known.stamp != stamp) {
                 unsettled = true;
                 continue;
             }
-            match self.torrent_of(&path, stamp, &mut hashing) {
+            let torrent = self.torrent_of(&path, stamp, &mut hashing);
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(Changes::default()); // whatever that file's torrent would have been
+            }
+            match torrent {
                 Ok((known, torrent)) => {
                     torrents.entry(known.key.clone()).or_insert((torrent, path.clone()));
                     current.insert(path, known);

@@ -220,8 +220,8 @@ impl Room {
             if resume.paused {
                 swarm.pause("as it was before the restart");
             }
-            let published = self.publish(&swarm);
-            published.inspect_err(|why| log::warn!("{} is not published: {why}", swarm.torrent.name())).ok();
+            // Told, not asked: a slow tracker is not to keep the prompt away once for each torrent.
+            self.client.tell(Request::Publish(self.inner.to_publish(&swarm)));
             Some(swarm)
         });
         resumed.filter(|swarm| !swarm.is_complete()).collect()
