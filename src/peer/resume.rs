@@ -46,7 +46,11 @@ pub struct Stamp {
 impl Stamp {
     /// The stamp of the file at `path`.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let meta = fs::metadata(path)?;
+        Stamp::of_metadata(&fs::metadata(path)?)
+    }
+
+    /// The stamp of a file that is open or was looked at.
+    pub fn of_metadata(meta: &fs::Metadata) -> io::Result<Self> {
         let modified = meta.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         Ok(Stamp { size: meta.len(), modified })
     }

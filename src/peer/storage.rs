@@ -5,6 +5,7 @@
 //! anything vouches for it ([`resume`](super::resume)), and renamed to `NAME` when complete: atomically, and never
 //! over something that is there already. Nothing is reached through a link below the download folder.
 
+use super::resume::Stamp;
 use crate::atomic;
 use crate::bitfield::Bitfield;
 use crate::torrent::{Piece, Torrent};
@@ -34,6 +35,8 @@ pub enum StorageError {
     Link(PathBuf),
     #[error("{} is shorter than it should be: it was changed while it was shared", .0.display())]
     Truncated(PathBuf),
+    #[error("{} was changed while it was shared: offer it anew to share what it is now", .0.display())]
+    Changed(PathBuf),
     #[error("{} is only shared, and never written", .0.display())]
     Shared(PathBuf),
 }
@@ -57,13 +60,19 @@ pub struct Storage {
     open: RwLock<HashMap<usize, Arc<File>>>,
     /// Written since the last sync.
     dirty: Mutex<BTreeSet<usize>>,
+    /// Of shared content: each file as it was when it was first shared. Who served what it became since would be banned
+    /// for it by everybody.
+    stamps: Vec<Option<Stamp>>,
 }
 
 impl Storage {
     /// Content that is there already, under `dir/NAME`; it is never written.
     pub fn shared(torrent: Arc<Torrent>, dir: &Path) -> Self {
         let root = dir.join(torrent.name());
-        Storage::new(torrent, dir, root, Access::Shared)
+        let mut storage = Storage::new(torrent, dir, root, Access::Shared);
+        let files = 0..storage.torrent.files().len();
+        storage.stamps = files.map(|index| Stamp::of(&storage.path(index)).ok()).collect();
+        storage
     }
 
     /// A download into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists.
@@ -87,6 +96,7 @@ impl Storage {
             root: RwLock::new(root),
             open: RwLock::default(),
             dirty: Mutex::default(),
+            stamps: Vec::new(),
         }
     }
 
@@ -164,16 +174,27 @@ impl Storage {
             rest = after;
             match span.file {
                 None => part.fill(0),
-                Some(index) => self.file_to_read(index)?.read_exact_at(part, span.offset).map_err(|why| {
-                    let path = self.path(index);
-                    match why.kind() {
-                        io::ErrorKind::UnexpectedEof => StorageError::Truncated(path),
-                        _ => StorageError::Io { what: "read", path, why },
-                    }
-                })?,
+                Some(index) => self.read_file(index, span.offset, part)?,
             }
         }
         Ok(())
+    }
+
+    fn read_file(&self, index: usize, offset: u64, into: &mut [u8]) -> Result<(), StorageError> {
+        let file = self.file_to_read(index)?;
+        file.read_exact_at(into, offset).map_err(|why| {
+            let path = self.path(index);
+            match why.kind() {
+                io::ErrorKind::UnexpectedEof => StorageError::Truncated(path),
+                _ => StorageError::Io { what: "read", path, why },
+            }
+        })?;
+        // After reading: what changes from here on is not in what was read.
+        let now = file.metadata().and_then(|meta| Stamp::of_metadata(&meta));
+        match self.stamps.get(index).copied().flatten() {
+            Some(stamp) if now.is_ok_and(|now| now != stamp) => Err(StorageError::Changed(self.path(index))),
+            _ => Ok(()),
+        }
     }
 
     /// Writes a whole piece; it is on the disk for good only after the next [`sync`](Self::sync).

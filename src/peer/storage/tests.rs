@@ -242,3 +242,17 @@ fn folders_that_cannot_be_used_are_named_at_the_start() {
     fs::create_dir(stage.to.path().join("top.part")).unwrap();
     assert!(stage.download().err().unwrap().to_string().starts_with("cannot open "));
 }
+
+/// It was served as it had become, and everybody who got it banned the innocent seed.
+#[test]
+fn shared_content_that_was_changed_is_not_served() {
+    let stage = Stage::file(PIECE_LEN);
+    let storage = Storage::shared(stage.torrent.clone(), stage.from.path());
+    let piece = stage.torrent.geometry().piece(0).unwrap();
+    let mut data = vec![0; PIECE_LEN];
+    storage.read(piece, 0, &mut data).unwrap();
+    let file = OpenOptions::new().write(true).open(stage.from.path().join("top")).unwrap();
+    file.write_all_at(b"changed", 0).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap(); // a clock tick later, without waiting for it
+    assert!(matches!(storage.read(piece, 0, &mut data), Err(StorageError::Changed(_))));
+}
