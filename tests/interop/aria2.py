@@ -45,13 +45,22 @@ def find() -> tuple[list[str] | None, bool]:
     return best, best is not None and version(best) >= KNOWS_HYBRID
 
 
+def mirror() -> str:
+    """Where this machine gets its Debian packages from."""
+    targets = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], capture_output=True, text=True)
+    archives = [uri for uri in targets.stdout.split() if uri.rstrip("/").endswith("/debian")]
+    if not archives:
+        raise OSError("this machine has no Debian archive among its package sources")
+    return archives[0]
+
+
 def unpack_newer():
     """Downloads aria2 and all it needs from Debian 13, checked by apt, and unpacks it."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for name in ("state/lists/partial", "cache/archives/partial"):
             (root / name).mkdir(parents=True)
-        (root / "sources.list").write_text(SUITE)
+        (root / "sources.list").write_text(SUITE.format(mirror=mirror()))
         (root / "status").touch()  # as if nothing were installed: the libraries come too
         options = {
             "Dir::Etc::sourcelist": root / "sources.list",
