@@ -9,12 +9,24 @@ use std::path::Path;
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    write_by(path, &path.with_file_name(name), bytes)
+}
+
+/// The same by a temporary file that the caller names, in the folder of `path`: with a name for each call, several
+/// threads may write the same path, and the last wins. What could not be written whole is taken away again.
+pub fn write_by(path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+    let written = write_synced(temporary, bytes).and_then(|()| fs::rename(temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(temporary); // the first error is the one to tell
+    }
+    written?;
     sync_folder(path)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Makes a rename or a new file durable: syncs the folder that holds `path`.

@@ -83,11 +83,6 @@ impl AdmissionQueue {
     pub fn admit(&mut self) -> Option<Candidate> {
         self.heap.pop()
     }
-
-    /// All the others, in no order.
-    pub fn into_rest(self) -> Vec<Candidate> {
-        self.heap.into_vec()
-    }
 }
 
 #[cfg(test)]

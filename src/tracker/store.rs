@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
+use crate::atomic;
 use crate::threads;
 use crate::torrent::Torrent;
 
@@ -202,18 +203,7 @@ fn write_list(path: &Path, list: &BTreeMap<String, String>) -> io::Result<()> {
 /// may do so at the same time; the later one wins.
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!("{name}.{:016x}.tmp", fastrand::u64(..)));
-    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, folder.join(name)));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary); // the first error is the one to tell
-    }
-    written?;
-    File::open(folder)?.sync_all()
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    atomic::write_by(&folder.join(name), &temporary, bytes)
 }
 
 #[cfg(test)]
