@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test interop lint bench fluid clean
+.PHONY: help demo test interop lint bench fluid memory clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--si
 fluid: $(VENV)/ready ## a swarm against the bound of the theory, shoal and libtorrent; OPTIONS="--leechers 4 --runs 3"
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/fluid.py --bin $(TARGET)/release $(OPTIONS)
+
+memory: $(VENV)/ready ## the memory of 500 connections, 100 torrents, and a sparse torrent of 50 GB
+	$(CARGO) build --release --bins
+	$(VENV)/bin/python benches/memory.py --bin $(TARGET)/release $(OPTIONS)
 
 clean: ## what was built and installed here
 	$(CARGO) clean

@@ -40,6 +40,9 @@ const READ_AHEAD: u32 = 256 * 1024;
 /// A connection that found nothing to fetch looks again after so long at the latest.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// A connection over which nothing passed for so long gives its buffers back: hundreds may be idle.
+const REST: Duration = Duration::from_secs(5);
+
 /// What the thread that starts connections keeps of one.
 pub fn mailbox_for_connection() -> io::Result<(Mailbox<Mail>, Inbox<Mail>)> {
     mailbox(MAILBOX)
@@ -98,6 +101,8 @@ struct Connection {
     /// Until when a rate limit has us neither read nor serve.
     read_at: Option<Instant>,
     serve_at: Option<Instant>,
+    /// When the buffers are given back, if nothing passes before.
+    rest_at: Option<Instant>,
     /// Blocks being served, kept for its memory.
     run: Vec<Block>,
     now: Instant,
@@ -158,6 +163,7 @@ impl Connection {
             look_again_at: None,
             read_at: None,
             serve_at: None,
+            rest_at: None,
             run: Vec::new(),
             now,
         })
@@ -249,6 +255,9 @@ impl Connection {
         let most = self.swarm.commons.down.portion(LARGE_BUFFER as u32) as usize;
         let read = self.input.fill(&self.socket, most)?;
         self.swarm.commons.down.spend(read);
+        if read > 0 {
+            self.rest_at = Some(self.now + REST);
+        }
         while let Some((message, len)) = self.input.next()? {
             self.session.on_message(message, self.now)?;
             if let wire::Message::Piece { data, .. } = message {
@@ -370,6 +379,7 @@ impl Connection {
             match self.outbox.push_blocks(&self.run, |piece, begin, into| storage.read(piece, begin, into)) {
                 Ok(bytes) => {
                     commons.up.spend(bytes);
+                    self.rest_at = Some(self.now + REST);
                     count(&self.handle.numbers.sent, &self.swarm.counts.uploaded, bytes);
                     self.session.uploaded(self.now);
                 }
@@ -402,6 +412,7 @@ impl Connection {
             self.read_at,
             self.serve_at.filter(|_| self.session.has_uploads()),
             self.look_again_at.filter(|_| wants_work),
+            self.rest_at,
         ];
         let next = timers.into_iter().flatten().min().unwrap_or(self.now);
         let to_serve = self.session.has_uploads() && !self.is_held(self.serve_at);
@@ -410,8 +421,17 @@ impl Connection {
         self.inbox.wait(&self.socket, interest, Some(next.saturating_duration_since(self.now)))?;
         self.now = Instant::now();
         self.session.tick(self.now)?;
+        self.rest_if_idle();
         self.on_events();
         Ok(())
+    }
+
+    fn rest_if_idle(&mut self) {
+        if self.rest_at.is_some_and(|rest_at| self.now >= rest_at) {
+            self.rest_at = None;
+            self.input.rest();
+            self.outbox.rest();
+        }
     }
 
     fn is_held(&self, until: Option<Instant>) -> bool {
