@@ -223,6 +223,33 @@ fn commands_go_on_through_the_tracker_that_is_left() {
 }
 
 #[test]
+fn a_transfer_goes_on_without_any_tracker_and_a_new_one_hears_what_came_meanwhile() {
+    for keeps in [true, false] {
+        let mut swarm = Swarm::new();
+        let shared = swarm.shares("alice", "got5.mp4", &content(3, 600_000));
+        let _alice = swarm.peer("alice", &["--up", "200kB"]);
+        let mut bob = swarm.peer("bob", &[]);
+        wait_until("it is listed", || bob.ask("list").len() == 1 && bob.ask("list")[0].contains("got5"));
+        bob.say("download got5.mp4");
+        let part = swarm.home("bob").join("downloads/got5.mp4.part");
+        wait_until("the download has begun", || part.exists());
+        swarm.tracker.kill();
+        bob.expect("got5.mp4: complete");
+        assert_same(&shared, &swarm.download("bob", "got5.mp4"));
+        if keeps {
+            swarm.restart_tracker();
+        } else {
+            swarm.tracker = second_tracker(&swarm, &swarm.addr.to_string()).0;
+        }
+        wait_until("the tracker knows of both seeds", || {
+            let list = swarm.once("somebody", &["list", "--json"]).good();
+            let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+            list[0]["seeds"] == 2
+        });
+    }
+}
+
+#[test]
 fn trackers_come_from_the_environment_and_wrong_ones_are_wrong_usage() {
     let swarm = Swarm::new();
     let (_second, addr) = second_tracker(&swarm, "127.0.0.1:0");

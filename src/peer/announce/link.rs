@@ -91,6 +91,7 @@ fn connect_to(address: SocketAddr, shared: &Shared, inbox: &mut Inbox<Mail>) -> 
         if ready.writable {
             socket.take_error()?.map_or(Ok(()), Err)?;
             socket.set_nodelay(true)?;
+            crate::net::keep_alive(&socket)?;
             return Ok(socket);
         }
         if Instant::now() >= until {
