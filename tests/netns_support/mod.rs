@@ -122,6 +122,14 @@ impl Lab {
         ip(&["-n", &self.namespace(host), "link", "set", "eth0", "up"]).unwrap();
     }
 
+    /// Takes a host away with all that its system knew, as the mains do. Its processes have been killed. It may be made
+    /// again.
+    pub fn cut_off(&mut self, host: u8) {
+        ip(&["-n", &self.hub(), "link", "del", &format!("veth{host}")]).unwrap();
+        ip(&["netns", "del", &self.namespace(host)]).unwrap();
+        self.hosts.retain(|other| *other != host);
+    }
+
     fn switch(&self) -> &Switch {
         self.switch.as_ref().expect("it runs as long as the network is there")
     }
