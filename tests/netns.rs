@@ -191,7 +191,8 @@ fn a_peer_that_dies_without_a_word_and_comes_back_is_let_in_again_soon() {
 }
 
 /// With the process its whole system is gone, so nobody answers for the dead, and nothing was under way: the one that
-/// stayed had no reason to notice, and took the newcomer for a second connection to a peer that it had already.
+/// stayed had no reason to notice before its next keep-alive, in a minute, and took the newcomer for a second
+/// connection to a peer that it had already. The system asks after 15 seconds.
 #[test]
 fn an_idle_peer_whose_machine_loses_its_mains_is_let_in_again() {
     let Some(mut swarm) = Swarm::new(1_500_000, "150kB") else { return };
@@ -211,6 +212,7 @@ fn an_idle_peer_whose_machine_loses_its_mains_is_let_in_again() {
         lines.iter().skip_while(|line| *line != "connected:").any(|line| line.contains(&address(12)))
     });
     println!("the idle peer is let in after {:.1?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(45), "only a keep-alive showed that the old one was gone");
 }
 
 #[test]
