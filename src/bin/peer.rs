@@ -1,4 +1,4 @@
-//! `peer IP PORT [COMMAND ...]`: joins the tracker at that address and opens a shell, or carries out one command. Results
+//! `peer IP PORT [COMMAND ...]`: joins the tracker at that address (and others) and opens a shell, or carries out one command. Results
 //! go to standard output, logs and progress to standard error; the status is 0 for success, 1 for failure, 2 for
 //! wrong usage.
 
@@ -9,7 +9,7 @@ use shoal::peer::command::{self, Command};
 use shoal::peer::library::Library;
 use shoal::peer::news;
 use shoal::peer::room::Room;
-use shoal::peer::settings::{Resolved, Settings};
+use shoal::peer::settings::{Resolved, Settings, TrackerAddr};
 use shoal::peer::shell::{self, Next, Shell};
 use shoal::peer::watch::Watch;
 use shoal::peer::{Config, Peer};
@@ -67,13 +67,13 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
     // A question to the tracker needs neither our files nor our name, which another peer here may be using.
     let question = matches!(command, Some(Command::Search(_) | Command::List | Command::Peers));
     let (uploads, downloads) = if question { Default::default() } else { settings.folders()? };
+    let trackers = settings.trackers(TrackerAddr::new(&cli.ip, cli.port));
     let Resolved { mirror, config, .. } = settings;
     let config = if question { Config { state: None, ..config } } else { config };
 
     let peer = Arc::new(Peer::start(&config)?);
     let (reporter, news) = news::channel();
-    let tracker = format!("{}:{}", cli.ip, cli.port);
-    let room = Arc::new(Room::join(Arc::clone(&peer), &tracker, &downloads, mirror, reporter)?);
+    let room = Arc::new(Room::join(Arc::clone(&peer), &trackers, &downloads, mirror, reporter)?);
     let watch = match peer.state() {
         Some(state) => {
             eprintln!("listening on {}", peer.addr());

@@ -25,6 +25,7 @@ use super::swarm::{Job, Swarm};
 use super::wire;
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
+use crate::net;
 use crate::torrent::{Block, Piece};
 use input::{Input, LARGE_BUFFER};
 use opening::{Opened, open};
@@ -119,6 +120,7 @@ impl Connection {
     ) -> Result<Self, End> {
         let Opened { socket, swarm, agreement } = opened;
         socket.set_nodelay(true)?;
+        net::keep_alive(&socket)?; // a peer that comes back is a twin of the one that died until that is noticed
         if let Some(bytes) = swarm.commons.tuning.socket_buffer {
             set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;
             set_socket_send_buffer_size(&socket, bytes).map_err(io::Error::from)?;

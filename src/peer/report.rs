@@ -1,5 +1,6 @@
 //! What the shell prints, as text or JSON. Takes what it shows as values; the only lock it meets is inside them.
 
+use super::announce;
 use super::ledger::Account;
 use super::progress::{plural, show_bytes, show_left, show_rate};
 use super::room::{Rates, Room};
@@ -122,6 +123,24 @@ pub fn status(standings: &[Standing], work: &[Work]) -> String {
         }
     }
     text
+}
+
+/// The trackers, a line each, where there are several; of the only one the prompt tells.
+pub fn trackers(trackers: &[(String, announce::Standing)]) -> String {
+    let line = |(addr, standing): &(String, announce::Standing)| match standing {
+        announce::Standing::Up => format!("tracker {addr}: connected\n"),
+        announce::Standing::Connecting => format!("tracker {addr}: connecting\n"),
+        announce::Standing::Down(why) => format!("tracker {addr}: trying again ({why})\n"),
+    };
+    if trackers.len() > 1 { trackers.iter().map(line).collect() } else { String::new() }
+}
+
+pub fn trackers_json(trackers: &[(String, announce::Standing)]) -> Value {
+    let tracker = |(addr, standing): &(String, announce::Standing)| {
+        let why = if let announce::Standing::Down(why) = standing { Some(why) } else { None };
+        json!({ "address": addr, "connected": *standing == announce::Standing::Up, "why": why })
+    };
+    trackers.iter().map(tracker).collect()
 }
 
 pub fn status_json(standings: &[Standing], work: &[Work]) -> Value {

@@ -321,13 +321,17 @@ impl Shell {
         let standings: Vec<Standing> =
             swarms.into_iter().map(|swarm| Standing::new(swarm, &self.room)).collect();
         let work = self.room.peer().tally.read();
+        let trackers = self.room.trackers();
         if self.json {
-            return self.print_json(&report::status_json(&standings, &work));
+            let mut status = report::status_json(&standings, &work);
+            status["trackers"] = report::trackers_json(&trackers);
+            return self.print_json(&status);
         }
-        if standings.is_empty() {
-            return self.print("nothing is here yet\n");
-        }
-        self.print(&report::status(&standings, &work))
+        let torrents = match standings.is_empty() {
+            true => "nothing is here yet\n".to_owned(),
+            false => report::status(&standings, &work),
+        };
+        self.print(&(torrents + &report::trackers(&trackers)))
     }
 
     fn peers(&self) -> Result<(), ShellError> {

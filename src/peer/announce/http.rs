@@ -150,6 +150,8 @@ struct Tracker {
     url: String,
     /// It knows of us: `started` has arrived.
     started: bool,
+    /// It answered when it was last asked.
+    answers: bool,
 }
 
 /// The HTTP trackers by tier, each tier shuffled. Others, such as `udp:`, are left out.
@@ -159,8 +161,11 @@ fn tiers(urls: &[Vec<String>]) -> Vec<Vec<Tracker>> {
         matches!(scheme.as_deref(), Some("http" | "https"))
     };
     let tiers = urls.iter().map(|tier| {
-        let mut trackers: Vec<Tracker> =
-            tier.iter().filter(is_http).map(|url| Tracker { url: url.clone(), started: false }).collect();
+        let mut trackers: Vec<Tracker> = tier
+            .iter()
+            .filter(is_http)
+            .map(|url| Tracker { url: url.clone(), started: false, answers: false })
+            .collect();
         fastrand::shuffle(&mut trackers);
         trackers
     });
@@ -237,7 +242,9 @@ impl Worker {
             let peers: Vec<SocketAddr> = reply.peers.iter().map(|peer| peer.address).collect();
             self.config.host.found(&peers);
         }
-        (now + interval, now + min)
+        // `completed` is still to be told if this was the first that the tracker heard of us.
+        let next = if self.completed { now } else { now + interval };
+        (next, now + min)
     }
 
     /// Sleeps until `next`; whoever wants peers ends it, at `soonest`, and completion ends it at once.
@@ -287,10 +294,14 @@ impl Worker {
             (true, true) => AnnounceEvent::Completed,
             (true, false) => AnnounceEvent::None,
         };
-        let reply = self.announce(&self.agent, &tracker.url, event)?;
-        tracker.started = true;
-        self.completed = false;
-        Ok(reply)
+        let reply = self.announce(&self.agent, &tracker.url, event);
+        tracker.answers = reply.is_ok();
+        if reply.is_ok() {
+            tracker.started = true;
+            // One that has just heard that we started is told next that we completed, or it would not count us.
+            self.completed &= event == AnnounceEvent::Started;
+        }
+        reply
     }
 
     /// Announces every hash of the torrent. It is enough if the tracker takes one; the replies become one.
@@ -330,10 +341,14 @@ impl Worker {
         }
     }
 
-    /// Tells every tracker that knows of us that we go, as far as time allows.
+    /// Tells every tracker that knows of us that we go, as far as time allows: first those that answer, for one that has
+    /// died since may take all of it.
     fn say_goodbye(&self) {
         let until = Instant::now() + GOODBYE;
-        for tracker in self.tiers.iter().flatten().filter(|tracker| tracker.started) {
+        let mut known: Vec<&Tracker> =
+            self.tiers.iter().flatten().filter(|tracker| tracker.started).collect();
+        known.sort_by_key(|tracker| !tracker.answers);
+        for tracker in known {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;

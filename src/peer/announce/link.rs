@@ -17,7 +17,7 @@ use crate::tracker::lines::Lines;
 use crate::tracker::protocol::{Answer, Call, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request};
 
 use super::backoff::Backoff;
-use super::shared::{AskError, Mail, Publication, Shared};
+use super::shared::{Answered, AskError, Mail, Publication, Shared};
 
 const HIGH_WATER: usize = 64 << 10;
 
@@ -91,6 +91,7 @@ fn connect_to(address: SocketAddr, shared: &Shared, inbox: &mut Inbox<Mail>) -> 
         if ready.writable {
             socket.take_error()?.map_or(Ok(()), Err)?;
             socket.set_nodelay(true)?;
+            crate::net::keep_alive(&socket)?;
             return Ok(socket);
         }
         if Instant::now() >= until {
@@ -125,7 +126,7 @@ enum Waiting {
     /// Nobody, but the hello must be granted.
     Hello,
     /// Somebody who asked.
-    Asker(crossbeam_channel::Sender<Result<Reply, AskError>>),
+    Asker(crossbeam_channel::Sender<Answered>),
     /// Nobody; a refusal is logged.
     Nobody,
     Leave,
