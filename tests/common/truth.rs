@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Content that is all there, and its torrent.
+#[derive(Clone)]
 pub struct Truth {
     pub torrent: std::sync::Arc<Torrent>,
     pieces: Vec<Vec<u8>>,
