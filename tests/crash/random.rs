@@ -21,8 +21,8 @@ use std::time::Duration;
 const LIVES: [&[Moment]; 2] = {
     use Moment::*;
     [
-        &[Any, Any, Checking, Any, Any, Checking, Any],
-        &[Any, Checking, Any, Any, Finishing, Finishing, Finishing],
+        &[Any, Any, Checking, Late, Any, Checking, Any],
+        &[Any, Checking, Late, Any, Finishing, Finishing, Finishing],
     ]
 };
 /// How much each of them is, bytes.
@@ -47,6 +47,8 @@ struct Download<'a> {
 enum Moment {
     /// At any time of its first second.
     Any,
+    /// About when it saves for the second time, and afterwards.
+    Late,
     /// While it looks for what is on the disk, without a resume state to tell.
     Checking,
     /// When all has come, or is about to.
@@ -57,6 +59,7 @@ enum Moment {
 struct Tally {
     kills: usize,
     any: usize,
+    late: usize,
     checking: usize,
     finishing: usize,
     /// Ended before they could be killed, with everything right.
@@ -153,19 +156,24 @@ impl Download<'_> {
     fn live_and_die(&self, moment: &Moment, random: &mut fastrand::Rng) -> bool {
         let (target, before) = (self.target, self.target.sent());
         let missing = target.total() - target.bytes(&self.on_the_disk());
-        let rate = if matches!(moment, Moment::Finishing) { "1GB" } else { "3MB" };
+        let rate = match moment {
+            Moment::Any | Moment::Checking => "3MB",
+            Moment::Late => "1200KB",
+            Moment::Finishing => "1GB",
+        };
         let mut child = self.start(&target.seed, rate);
-        let most = match moment {
-            Moment::Any => 700_000,
-            Moment::Checking => 120_000,
+        let (least, most) = match moment {
+            Moment::Any => (0, 700_000),
+            Moment::Late => (2_900_000, 3_400_000),
+            Moment::Checking => (0, 120_000),
             Moment::Finishing => {
                 wait_until("all has come", || {
                     target.sent() - before >= missing || child.try_wait().unwrap().is_some()
                 });
-                60_000
+                (0, 60_000)
             }
         };
-        std::thread::sleep(Duration::from_micros(random.u64(..most)));
+        std::thread::sleep(Duration::from_micros(random.u64(least..most)));
         let ended = child.try_wait().unwrap().is_some();
         child.kill().unwrap(); // SIGKILL; to one that has ended it is nothing
         let output = child.wait_with_output().unwrap();
@@ -274,6 +282,7 @@ fn one_life(download: &Download<'_>, moment: &Moment, random: &mut fastrand::Rng
     tally.kills += 1;
     match moment {
         Moment::Any => tally.any += 1,
+        Moment::Late => tally.late += 1,
         Moment::Checking => tally.checking += 1,
         Moment::Finishing => tally.finishing += 1,
     }
