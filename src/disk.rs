@@ -126,9 +126,13 @@ impl Disk {
         }
     }
 
-    /// Makes durable which names the folder has.
+    /// Makes durable which names the folder has. A file system that syncs no folders (some that come over a network) says
+    /// so, and has nothing better to offer.
     pub fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.perform(&Op::SyncFolder(folder), || fs::File::open(folder)?.sync_all())
+        self.perform(&Op::SyncFolder(folder), || match fs::File::open(folder)?.sync_all() {
+            Err(why) if why.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced,
+        })
     }
 
     /// Renames, over what is there.

@@ -450,7 +450,12 @@ impl Storage {
             return opened.map_err(|why| self.failed("open", index, why));
         }
         self.refuse_links(path)?;
-        self.disk.open(path).map(Opened::Download).map_err(self.cannot_open(path))
+        match self.disk.open(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound && self.made.lock().contains(&index) => {
+                Err(StorageError::Vanished(path.to_owned()))
+            }
+            opened => opened.map(Opened::Download).map_err(self.cannot_open(path)),
+        }
     }
 
     fn open_or_create(&self, index: usize, path: &Path) -> Result<Opened, StorageError> {

@@ -117,6 +117,8 @@ pub struct Swarm {
     vouched: Mutex<Bitfield>,
     /// Pieces that we had and that are not believed any more, to be looked for when the torrent goes on. A subset of the pieces.
     doubtful: Mutex<Vec<Piece>>,
+    /// Whether it was the user who paused it last.
+    by_user: AtomicBool,
     /// What the disk did, if that is why the torrent is paused.
     trouble: Mutex<Option<String>>,
     /// How often the disk lost what was written. What was begun in one era is not believed in the next. Changes under
@@ -179,6 +181,7 @@ impl Swarm {
             forgotten: AtomicBool::new(false),
             vouched: Mutex::new(have.clone()),
             doubtful: Mutex::default(),
+            by_user: AtomicBool::new(false),
             trouble: Mutex::default(),
             era: AtomicU32::new(0),
             rewrite: AtomicBool::new(false),
@@ -248,7 +251,7 @@ impl Swarm {
     /// Stops by the user's wish.
     pub fn pause(self: &Arc<Self>, why: &str) {
         *self.state.lock() = State::Paused(why.to_owned());
-        *self.trouble.lock() = None;
+        self.by_user.store(true, Ordering::Release);
         self.close_all("the torrent is paused");
         self.pool.push(Job::Save(Arc::clone(self))); // a crash is not to undo it
     }
@@ -259,6 +262,7 @@ impl Swarm {
         if was == State::Running {
             return;
         }
+        self.by_user.store(false, Ordering::Release);
         let troubled = self.trouble.lock().take().is_some() || !self.doubtful.lock().is_empty();
         if troubled && let Err(why) = self.storage.begin_again() {
             return self.fail(&why.to_string());

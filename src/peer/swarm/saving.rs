@@ -75,8 +75,11 @@ impl Swarm {
     fn vouch(&self) -> Result<(), StorageError> {
         let Some(file) = &self.resume else { return Ok(()) };
         let stamps = if self.is_complete() { self.storage.stamps() } else { Vec::new() };
-        let trouble = self.trouble.lock().clone();
-        let paused = !self.is_running() && trouble.is_none();
+        // As long as something may be shown that is not there, a next start has to know.
+        let lost = self.rewrite.load(Ordering::Acquire) && !self.is_complete();
+        let lost = lost.then(|| "the disk lost what was written to it".to_owned());
+        let trouble = self.trouble.lock().clone().or(lost);
+        let paused = self.by_user.load(Ordering::Acquire);
         let vouched = self.vouched.lock().clone();
         let resume = Resume::new(self.storage.dir(), &vouched, stamps, paused).troubled(trouble);
         file.save(&resume).map_err(|why| {
