@@ -9,27 +9,22 @@
 use super::resume::Stamp;
 use crate::bitfield::Bitfield;
 use crate::disk::{self, Disk, above};
-use crate::lock;
 use crate::torrent::{Piece, Torrent};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, TryLockError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 
+mod part;
 #[cfg(test)]
 mod tests;
 
 /// Open files kept at once, of one torrent: a folder may have more files than a process may have open.
 const OPEN_FILES: usize = 64;
-/// No file system that matters takes longer names, bytes.
-const LONGEST_NAME: usize = 255;
-/// The end of an unfinished download's name.
-const PART: &str = ".part";
-
 /// Why the disk did not do as asked.
 #[derive(Debug, Error)]
 pub enum StorageError {
@@ -55,12 +50,6 @@ pub enum StorageError {
 enum Opened {
     Shared(fs::File),
     Download(disk::File),
-}
-
-/// `NAME.part`, locked while this lives, unless the file system knows no locks.
-struct Held {
-    _lock: Option<fs::File>,
-    meta: fs::Metadata,
 }
 
 /// What is not durable yet.
@@ -91,9 +80,10 @@ pub struct Storage {
     root: RwLock<PathBuf>,
     open: RwLock<HashMap<usize, Arc<Opened>>>,
     /// Of a download: `NAME.part` as we began with it, until it is finished or given up.
-    held: Mutex<Option<Held>>,
-    /// Of a download: the files that are there, as far as we know. One of them that is not was removed by somebody.
-    made: Mutex<BTreeSet<usize>>,
+    held: Mutex<Option<part::Held>>,
+    /// Of a download: the files that are there, as far as we know, and at least so many bytes of each. Where that is not so,
+    /// somebody removed or cut them.
+    made: Mutex<BTreeMap<usize, u64>>,
     /// Since the last sync.
     dirty: Mutex<Dirty>,
     /// Of complete content: each file as it was when it was first shared. Who served what it became since would be banned
@@ -122,7 +112,7 @@ impl Storage {
             return Err(StorageError::InTheWay(complete));
         }
         disk.make_folders(dir).map_err(failed("create", dir))?;
-        let root = dir.join(part_name(&torrent));
+        let root = dir.join(part::name_of(&torrent));
         let storage = Storage::new(torrent, disk, dir, root, Access::Download);
         storage.begin()?;
         Ok(storage)
@@ -155,10 +145,10 @@ impl Storage {
         } else {
             self.make_folder(&root)?;
         }
-        let held = hold(&root)?;
+        let held = part::hold(&root)?;
         *self.held.lock() = Some(held);
-        let there = (0..self.torrent.files().len()).filter(|index| self.path(*index).exists());
-        *self.made.lock() = there.collect();
+        let len = |index| fs::metadata(self.path(index)).ok().map(|meta| (index, meta.len()));
+        *self.made.lock() = (0..self.torrent.files().len()).filter_map(len).collect();
         Ok(())
     }
 
@@ -290,6 +280,8 @@ impl Storage {
                 let written = file.download()?.write_all_at(part, span.offset);
                 written.map_err(|why| self.failed("write", index, why))?;
                 self.dirty.lock().files.insert(index);
+                let (mut made, end) = (self.made.lock(), span.offset + span.len as u64);
+                made.entry(index).and_modify(|len| *len = end.max(*len));
             }
         }
         Ok(())
@@ -353,20 +345,16 @@ impl Storage {
         }
     }
 
-    /// Whether the files of a download are as long as these pieces have made them.
-    pub fn expect(&self, pieces: &Bitfield) -> Result<(), StorageError> {
-        if self.is_shared() {
-            return Ok(());
+    /// Whether the files of a download are there, and still as long as they were.
+    pub fn check_lengths(&self) -> Result<(), StorageError> {
+        let made = self.made.lock().clone();
+        for (index, least) in made {
+            let path = self.path(index);
+            if fs::metadata(&path).map_or(true, |meta| meta.len() < least) {
+                return Err(StorageError::Vanished(path));
+            }
         }
-        let (within, geometry) = (self.within_files(pieces), self.torrent.geometry());
-        let lost = pieces.iter().filter(|piece| !within.has(*piece)).find_map(|piece| geometry.piece(piece));
-        let Some(lost) = lost else { return Ok(()) };
-        let mut files = geometry.spans(lost, 0, geometry.piece_len(lost)).filter_map(|span| {
-            let path = self.path(span.file?);
-            let end = span.offset + span.len as u64;
-            fs::metadata(&path).map_or(true, |meta| meta.len() < end).then_some(path)
-        });
-        Err(StorageError::Vanished(files.next().unwrap_or_else(|| self.root())))
+        Ok(())
     }
 
     /// Gives a complete download its name. One thread at a time, as [`sync`](Self::sync), which comes first: under its
@@ -400,6 +388,7 @@ impl Storage {
             let len = file.metadata().map_err(|why| self.failed("look at", index, why))?.len();
             if len > entry.len {
                 file.set_len(entry.len).map_err(|why| self.failed("shorten", index, why))?;
+                self.made.lock().insert(index, entry.len);
                 self.dirty.lock().files.insert(index);
             }
             if entry.executable {
@@ -451,7 +440,7 @@ impl Storage {
         }
         self.refuse_links(path)?;
         match self.disk.open(path) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound && self.made.lock().contains(&index) => {
+            Err(why) if why.kind() == io::ErrorKind::NotFound && self.made.lock().contains_key(&index) => {
                 Err(StorageError::Vanished(path.to_owned()))
             }
             opened => opened.map(Opened::Download).map_err(self.cannot_open(path)),
@@ -465,14 +454,14 @@ impl Storage {
         match self.disk.open(path) {
             Ok(file) => Ok(Opened::Download(file)),
             Err(why) if why.kind() != io::ErrorKind::NotFound => Err(self.cannot_open(path)(why)),
-            Err(_) if self.made.lock().contains(&index) => Err(StorageError::Vanished(path.to_owned())),
+            Err(_) if self.made.lock().contains_key(&index) => Err(StorageError::Vanished(path.to_owned())),
             Err(_) => self.create(index, path).map(Opened::Download),
         }
     }
 
     fn create(&self, index: usize, path: &Path) -> Result<disk::File, StorageError> {
         let file = self.disk.create(path).map_err(self.cannot_open(path))?;
-        self.made.lock().insert(index);
+        self.made.lock().entry(index).or_insert(0);
         self.names_are_dirty(path);
         Ok(file)
     }
@@ -524,33 +513,6 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageE
 
 fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink())
-}
-
-/// What a download is called until it is complete. A name that leaves no room for the ending is shortened, and told from
-/// others that begin alike by its key.
-fn part_name(torrent: &Torrent) -> String {
-    let name = torrent.name();
-    if name.len() + PART.len() <= LONGEST_NAME {
-        return format!("{name}{PART}");
-    }
-    let ending = format!("~{:.8}{PART}", torrent.key());
-    let room = LONGEST_NAME.saturating_sub(ending.len());
-    let end = (0..=room).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}{ending}", &name[..end])
-}
-
-/// Locks `NAME.part`. Where the file system cannot, the user has to keep two programs apart.
-fn hold(path: &Path) -> Result<Held, StorageError> {
-    let lock = match lock::hold(path, || fs::File::open(path)) {
-        Ok(lock) => Some(lock),
-        Err(TryLockError::WouldBlock) => return Err(StorageError::InUse(path.to_owned())),
-        Err(TryLockError::Error(why)) => {
-            log::debug!("{} cannot be locked: {why}", path.display());
-            None
-        }
-    };
-    let meta = lock.as_ref().map_or_else(|| fs::metadata(path), fs::File::metadata);
-    Ok(Held { _lock: lock, meta: meta.map_err(failed("look at", path))? })
 }
 
 impl Opened {

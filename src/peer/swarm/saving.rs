@@ -44,7 +44,7 @@ impl Swarm {
             return Ok(());
         }
         let have = self.picker.lock().have().clone();
-        let whole = || if self.is_complete() { Ok(()) } else { self.storage.expect(&have) };
+        let whole = || if self.is_complete() { Ok(()) } else { self.storage.check_lengths() };
         let durable = self.storage.sync().and_then(|()| whole());
         if let Err(why) = durable {
             self.distrust(&why);
