@@ -387,7 +387,7 @@ impl Connection {
                 }
                 Err(why) => {
                     self.run.iter().for_each(|block| self.session.refuse(*block));
-                    self.swarm.fail(&why.to_string());
+                    self.swarm.disk_failed(&why);
                     return;
                 }
             }

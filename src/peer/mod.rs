@@ -50,6 +50,7 @@ pub mod window;
 pub mod wire;
 
 use crate::bitfield::Bitfield;
+use crate::disk::Disk;
 use crate::mailbox::{Mailbox, mailbox};
 use crate::net;
 use crate::threads;
@@ -96,6 +97,8 @@ pub struct Config {
     pub up: Option<u64>,
     pub down: Option<u64>,
     pub tuning: Tuning,
+    /// What downloads and states are kept on; a test may look at it.
+    pub disk: Disk,
 }
 
 impl Default for Config {
@@ -109,6 +112,7 @@ impl Default for Config {
             up: None,
             down: None,
             tuning: Tuning::default(),
+            disk: Disk::default(),
         }
     }
 }
@@ -136,6 +140,7 @@ pub struct Peer {
     pub tally: Arc<Tally>,
     pool: Pool<Job>,
     state: Option<Arc<StateDir>>,
+    disk: Disk,
     addr: SocketAddr,
     door: Mailbox<Knock>,
     stopping: Arc<AtomicBool>,
@@ -154,9 +159,11 @@ impl Peer {
         net::raise_descriptor_limit();
         let listener = listen(config.listen)?;
         let addr = listener.local_addr()?;
-        let state = config.state.as_deref().map(StateDir::open).transpose()?.map(Arc::new);
+        let state = config.state.as_deref().map(|path| StateDir::open_on(config.disk.clone(), path));
+        let state = state.transpose()?.map(Arc::new);
         let peer_id = state.as_ref().map_or_else(|| Ok(PeerId::random()), |state| state.peer_id())?;
-        let ledger = Ledger::open(state.as_ref().map(|state| state.ledger()).as_deref());
+        let ledger =
+            Ledger::open(state.as_ref().map(|state| state.ledger()).as_deref()).on(config.disk.clone());
         let (uploads, nudges) = Uploads::new();
         let commons =
             Arc::new(Commons::new(peer_id, uploads, ledger, (config.up, config.down), config.tuning));
@@ -189,7 +196,8 @@ impl Peer {
         };
         let accept = threads::spawn("accept", move || at_the_door.run())?;
         let threads = Mutex::new(Some(Threads { accept, choke, workers }));
-        Ok(Peer { commons, swarms, tally, pool, state, addr, door, stopping, threads })
+        let disk = config.disk.clone();
+        Ok(Peer { commons, swarms, tally, pool, state, disk, addr, door, stopping, threads })
     }
 
     /// What the peer keeps of itself, if it keeps anything.
@@ -244,7 +252,7 @@ impl Peer {
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let all = Bitfield::full(torrent.geometry().piece_count());
-        self.add_with(resume, Storage::shared(torrent, dir), all, Vec::new(), watch)
+        self.add_with(resume, Storage::shared(torrent, dir), all, (Vec::new(), false), watch)
     }
 
     /// Downloads into `dir`, going on where an earlier run stopped. Content that is complete under `dir/NAME` is
@@ -255,7 +263,10 @@ impl Peer {
         dir: &Path,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        match Storage::download(Arc::clone(&torrent), dir) {
+        if self.swarms.get(torrent.info_hash()).is_some() {
+            return Err(StartError::Known(torrent.name().to_owned()));
+        }
+        match Storage::download_on(self.disk.clone(), Arc::clone(&torrent), dir) {
             Ok(storage) => self.add(torrent, storage, watch),
             Err(StorageError::InTheWay(path)) if self.is_whole(&torrent, dir) => {
                 log::debug!("{} is complete already", path.display());
@@ -268,7 +279,7 @@ impl Peer {
     /// Whether all of the torrent's content lies under `dir/NAME`; reads it unless the resume state vouches for it.
     fn is_whole(&self, torrent: &Arc<Torrent>, dir: &Path) -> bool {
         let storage = Storage::shared(Arc::clone(torrent), dir);
-        let vouched = self.vouched(torrent, &storage);
+        let (vouched, _) = self.vouched(torrent, &storage);
         vouched.is_full() || verify(torrent, dir, cores(), &|_| ()).is_good()
     }
 
@@ -278,22 +289,26 @@ impl Peer {
         storage: Storage,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        let have = self.vouched(&torrent, &storage);
+        let (have, trouble) = self.vouched(&torrent, &storage);
         let doubtful = |piece: &Piece| !have.has(piece.index());
         let doubtful: Vec<Piece> = torrent.geometry().pieces().filter(doubtful).collect();
         if storage.has_content() {
             let (name, vouched, doubtful) = (torrent.name(), have.count(), doubtful.len());
             log::info!("{name}: {vouched} pieces are vouched for, {doubtful} are looked for on the disk");
         }
-        self.add_with(self.resume_file(&torrent), storage, have, doubtful, watch)
+        if let Some(why) = &trouble {
+            log::warn!("{} was paused: {why}: it is tried again", torrent.name());
+        }
+        self.add_with(self.resume_file(&torrent), storage, have, (doubtful, trouble.is_some()), watch)
     }
 
+    /// Adds a torrent. Of the doubtful pieces the disk may show more than it keeps.
     fn add_with(
         &self,
         resume: Option<ResumeFile>,
         storage: Storage,
         have: Bitfield,
-        doubtful: Vec<Piece>,
+        (doubtful, after_trouble): (Vec<Piece>, bool),
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let torrent = Arc::clone(storage.torrent());
@@ -301,6 +316,9 @@ impl Peer {
         let swarm = Swarm::new(Arc::clone(&torrent), storage, resume, have, commons, pool, watch);
         if !self.swarms.insert(&swarm) {
             return Err(StartError::Known(torrent.name().to_owned()));
+        }
+        if after_trouble {
+            swarm.distrust_the_disk();
         }
         if swarm.storage.has_content() {
             swarm.check(doubtful.into_iter());
@@ -311,16 +329,27 @@ impl Peer {
         Ok(swarm)
     }
 
-    /// The pieces that an earlier run vouched for, as far as the files are still what they were.
-    fn vouched(&self, torrent: &Torrent, storage: &Storage) -> Bitfield {
+    /// The pieces that an earlier run vouched for, as far as the files are still what they were; and what trouble it had
+    /// with the disk.
+    fn vouched(&self, torrent: &Torrent, storage: &Storage) -> (Bitfield, Option<String>) {
         let pieces = torrent.geometry().piece_count();
         let none = Bitfield::new(pieces);
-        let Some(resume) = self.resume_file(torrent).and_then(|file| file.load()) else { return none };
-        let Some(have) = resume.pieces(pieces).filter(|_| resume.dir == storage.dir()) else { return none };
-        if storage.has_content() && unchanged(&resume, torrent, storage) {
-            storage.within_files(&have)
-        } else {
-            none
+        let Some(resume) = self.resume_file(torrent).and_then(|file| file.load()) else {
+            return (none, None);
+        };
+        let have = match resume.pieces(pieces) {
+            Some(have) if resume.dir == storage.dir() && unchanged(&resume, torrent, storage) => {
+                storage.within_files(&have)
+            }
+            _ => none,
+        };
+        (have, resume.trouble)
+    }
+
+    /// Takes away what is kept of these torrents for the next start, because nobody needs it any more.
+    pub fn discard(&self, torrents: &[Arc<Torrent>]) {
+        if let Some(state) = &self.state {
+            state.discard(&torrents.iter().map(|torrent| torrent.key()).collect::<Vec<_>>());
         }
     }
 

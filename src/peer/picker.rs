@@ -225,6 +225,13 @@ impl Picker {
         missing
     }
 
+    /// A piece that we have is doubted: it is to be checked before anybody gets it.
+    pub fn distrust(&mut self, piece: Piece) {
+        if self.have.clear(piece.index()) {
+            self.states[at(piece)] = State::Checking;
+        }
+    }
+
     /// The check found the piece good.
     pub fn good(&mut self, piece: Piece) {
         debug_assert_eq!(self.states[at(piece)], State::Checking);

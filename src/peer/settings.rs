@@ -189,6 +189,7 @@ impl Settings {
             up: self.up.or(file.up).map(Rate::bytes),
             down: self.down.or(file.down).map(Rate::bytes),
             tuning: default.tuning,
+            disk: default.disk,
         };
         let uploads = Folder::new("upload", self.uploads.or(file.uploads), "uploads");
         let downloads = Folder::new("download", self.downloads.or(file.downloads), "downloads");
