@@ -202,8 +202,9 @@ fn whoever_breaks_the_rules_is_shown_out_with_one_sentence() {
         (encoded(Message::Extended { id: 0, payload: b"i5e" }), "its extension handshake is broken"),
     ];
     assert_eq!(stage.torrent.geometry().piece_count(), 9);
-    for (bytes, expected) in cases {
-        let mut raw = Raw::join(seed.addr(), &stage.torrent, 1, true);
+    // Each is somebody else: one who breaks the rules again and again is banned.
+    for (name, (bytes, expected)) in (1..).zip(cases) {
+        let mut raw = Raw::join(seed.addr(), &stage.torrent, name, true);
         raw.send_bytes(&bytes);
         raw.assert_closed();
         wait_until("it has left", || swarm.progress().peers == 0);
@@ -213,12 +214,12 @@ fn whoever_breaks_the_rules_is_shown_out_with_one_sentence() {
             "{ends:?} {expected}"
         );
     }
-    for (bytes, expected) in [
-        (encoded(Message::HaveAll), "it used message have all without having agreed to it"),
-        (encoded(Message::Reject(wanted(0, 0, 1))), "it used message reject without"),
-        (encoded(Message::Extended { id: 0, payload: b"de" }), "it used message extended without"),
+    for (name, bytes, expected) in [
+        (101, encoded(Message::HaveAll), "it used message have all without having agreed to it"),
+        (102, encoded(Message::Reject(wanted(0, 0, 1))), "it used message reject without"),
+        (103, encoded(Message::Extended { id: 0, payload: b"de" }), "it used message extended without"),
     ] {
-        let mut raw = Raw::join(seed.addr(), &stage.torrent, 1, false);
+        let mut raw = Raw::join(seed.addr(), &stage.torrent, name, false);
         raw.send_bytes(&bytes);
         raw.assert_closed();
         stage.assert_ended(expected);
@@ -349,7 +350,7 @@ fn a_liar_is_banned_and_the_download_goes_on_without_it() {
 }
 
 fn is_banned(peer: &Peer, peer_id: PeerId) -> bool {
-    peer.commons.is_banned(&Source { addr: [127, 0, 0, 1].into(), peer_id })
+    peer.commons.bans.has(&Source { addr: [127, 0, 0, 1].into(), peer_id })
 }
 
 /// One wrong block among those of an honest seed that helped: nobody can tell at first whose fault it is.
