@@ -27,6 +27,8 @@ pub struct Tuning {
     pub patience: Option<Duration>,
     /// How long the other side may take to connect and shake hands.
     pub handshake_time: Option<Duration>,
+    /// How long a peer must have been silent for a second connection of it to take the place of the first.
+    pub twin_silence: Option<Duration>,
 }
 
 /// Shared by all torrents and connections of a peer.

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test uses some of it
 
 pub mod raw;
+pub mod stage;
 
 use shoal::peer::swarm::{Observer, Swarm};
 use shoal::peer::{Config, Peer};

@@ -39,7 +39,14 @@ impl Swarm {
     fn prefers(&self, new: &Handle, old: &Handle) -> bool {
         let we_are_greater = self.commons.peer_id > new.source.peer_id;
         let at_once = new.outgoing != old.outgoing && new.outgoing == we_are_greater;
-        at_once || supersedes(new, old)
+        at_once || self.supersedes(new, old)
+    }
+
+    /// A peer that vanished without a goodbye would be refused as its own twin until its silence ends the first
+    /// connection. From the same address only, lest a stranger who copies its name throws it out.
+    fn supersedes(&self, new: &Handle, old: &Handle) -> bool {
+        let lost = self.commons.tuning.twin_silence.unwrap_or(LOST);
+        new.addr.ip() == old.addr.ip() && old.silence(Instant::now()) >= lost
     }
 
     /// A connection ended, for this reason.
@@ -124,11 +131,4 @@ impl Swarm {
     pub fn forget(&self, addr: SocketAddr) {
         self.candidates.lock().forget(addr);
     }
-}
-
-/// Whether a second connection takes the place of a silent first one: a peer that vanished without a goodbye, as after a
-/// change of network, would be refused as its own twin until the silence is noticed. From the same address only, lest
-/// a stranger who copies its name throws it out.
-fn supersedes(new: &Handle, old: &Handle) -> bool {
-    new.addr.ip() == old.addr.ip() && old.silence(Instant::now()) >= LOST
 }
