@@ -108,9 +108,8 @@ pub fn alone(state: &Path, command: &Command, in_json: bool) -> Option<Result<St
     match command {
         Command::Bans => {
             let bans = Bans::open(Some(&StateDir::bans_under(state))).all();
-            let answer =
-                if in_json { format!("{}\n", report::bans_json(&bans)) } else { report::bans(&bans) };
-            Some(Ok(answer))
+            let in_json = in_json.then(|| format!("{}\n", report::with_banned(json!({}), &bans)));
+            Some(Ok(in_json.unwrap_or_else(|| report::bans(&bans))))
         }
         Command::Ban(name) => Some(open().and_then(|(_lock, bans, own)| {
             let banned = ban(&bans, own, &[], name)?;

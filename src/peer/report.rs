@@ -125,7 +125,7 @@ pub fn status(standings: &[Standing], work: &[Work]) -> String {
     text
 }
 
-/// Adds who is banned to an answer about something else.
+/// Adds who is banned to an answer about something else, or about nothing else.
 pub fn with_banned(mut answer: Value, banned: &[Ban]) -> Value {
     answer["banned"] = bans_json(banned);
     answer
@@ -144,7 +144,7 @@ pub fn bans(bans: &[Ban]) -> String {
     if text.is_empty() { "nobody is banned\n".to_owned() } else { text }
 }
 
-pub fn bans_json(bans: &[Ban]) -> Value {
+fn bans_json(bans: &[Ban]) -> Value {
     let bans = bans.iter().map(|ban| {
         json!({ "who": ban.who.to_string(), "cause": ban.cause, "since": ban.since, "until": ban.until })
     });

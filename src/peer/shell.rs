@@ -389,7 +389,7 @@ impl Shell {
     fn bans(&self) -> Result<(), ShellError> {
         let bans = self.room.peer().commons.bans.all();
         if self.json {
-            return self.print_json(&report::bans_json(&bans));
+            return self.print_json(&report::with_banned(json!({}), &bans));
         }
         self.print(&report::bans(&bans))
     }

@@ -94,7 +94,9 @@ fn floods_of_requests_are_answered_or_dropped_and_others_are_answered_meanwhile(
                     socket.write_all(greeting.as_bytes()).unwrap();
                     let mut reader = socket.try_clone().unwrap();
                     // Ends with the connection.
-                    let reading = thread::spawn(move || reads.then(|| std::io::copy(&mut reader, &mut std::io::sink())));
+                    let reading = thread::spawn(move || {
+                        reads.then(|| std::io::copy(&mut reader, &mut std::io::sink()))
+                    });
                     socket.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
                     loop {
                         match socket.write(flood.as_bytes()) {

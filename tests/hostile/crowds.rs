@@ -46,7 +46,9 @@ fn a_thousand_idle_peers_make_room_for_one_that_wants_something() {
     let mut number = 1000;
     wait_until("the download is complete", || {
         number += 1;
-        join(number);
+        if number % 10 == 0 {
+            join(number); // for those that were shown out
+        }
         leecher_swarm.is_complete()
     });
     stage.assert_ended("it is of no use, and others wait for its place");

@@ -22,7 +22,7 @@ pub fn floods(pieces: u32) -> Vec<(&'static str, Vec<u8>)> {
         ("interest", [encoded(Message::Interested), encoded(Message::NotInterested)].concat()),
         ("haves", encoded(Message::Have(0))),
         ("bitfields", encoded(Message::Bitfield(bits.as_bytes()))),
-        ("all or nothing", [encoded(Message::HaveNone), encoded(Message::HaveAll)].concat()),
+        ("nothing", encoded(Message::HaveNone)),
         ("chokes", [encoded(Message::Unchoke), encoded(Message::Choke)].concat()),
         ("refused requests", request.clone()),
         ("cancels", encoded(Message::Cancel(block))),

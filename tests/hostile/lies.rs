@@ -127,9 +127,7 @@ fn a_peer_that_announces_what_it_lacks_holds_nothing_up() {
                     let bytes = match answer {
                         "reject" => refused,
                         "silence" => Vec::new(),
-                        "choke" => {
-                            [encoded(Message::Choke), refused, encoded(Message::Unchoke)].concat()
-                        }
+                        "choke" => [encoded(Message::Choke), refused, encoded(Message::Unchoke)].concat(),
                         // A new promise with each refusal.
                         _ => [refused, encoded(Message::Have(have % 30))].concat(),
                     };
@@ -177,10 +175,11 @@ fn the_list_of_bans_is_shown_and_edited_with_and_without_a_running_peer() {
     let mut alice = room.peer("alice", &["--json"]);
     let id = "ab".repeat(20);
     assert_eq!(alice.ask_json(&format!("BAN: {id}"))["banned"][0], id.as_str());
-    for (question, place) in [("bans", None), ("peers", Some("banned")), ("status", Some("banned"))] {
+    for question in ["bans", "peers", "status"] {
         let answer = alice.ask_json(question);
-        let bans = place.map_or(&answer, |place| &answer[place]);
-        let named: Vec<&str> = bans.as_array().unwrap().iter().map(|ban| ban["who"].as_str().unwrap()).collect();
+        let bans = &answer["banned"];
+        let named: Vec<&str> =
+            bans.as_array().unwrap().iter().map(|ban| ban["who"].as_str().unwrap()).collect();
         assert_eq!(named, ["10.1.2.3", id.as_str()], "{question}");
         assert_eq!(bans[0]["cause"], "by-hand");
     }
@@ -190,7 +189,7 @@ fn the_list_of_bans_is_shown_and_edited_with_and_without_a_running_peer() {
     assert!(once(&["unban", "10.1.2.3"]).bad(1).contains("is running: say it in its shell"));
     assert_eq!(alice.ask_json("unban ABABAB")["unbanned"][0], id.as_str());
     alice.say("exit");
-    assert!(alice.end().success());
+    alice.end();
     let mut alice = room.peer("alice", &[]);
     assert!(alice.ask("status").contains(&"1 name or address banned: `bans` lists them".to_owned()));
     assert_eq!(alice.ask("bans").len(), 1);

@@ -118,7 +118,8 @@ fn fetch(folder: &Path, torrent: &str, seed: SocketAddr) -> f64 {
     fs::create_dir_all(&to).unwrap();
     let begun = Instant::now();
     let seed = seed.to_string();
-    run("torrent", folder, &["download", torrent, "-d", "to", "--peer", &seed, "--listen", "127.0.0.1:0"]).good();
+    run("torrent", folder, &["download", torrent, "-d", "to", "--peer", &seed, "--listen", "127.0.0.1:0"])
+        .good();
     let took = begun.elapsed().as_secs_f64();
     fs::remove_dir_all(&to).unwrap();
     took
@@ -145,7 +146,9 @@ fn honest_throughput_under_attack() {
     let (_seed, addr) = start_seed(folder, name, &up);
     let (_other, elsewhere) = start_seed(folder, name, &up);
     assert_eq!(Raw::join(addr, &torrent, 1, true).is_closed(), false);
-    println!("{mib} MiB at {up} a second, {ATTACKERS} attackers, median of {runs}; share of the throughput in peace");
+    println!(
+        "{mib} MiB at {up} a second, {ATTACKERS} attackers, median of {runs}; share of the throughput in peace"
+    );
     println!("{:<24}{:>10}{:>12}{:>16}", "attack", "peace", "attacked", "beside it");
     let attacks = [
         "keep-alives",

@@ -5,7 +5,7 @@
 //! one that is of no use, in this order, those who have been there longest first: who has not shaken hands for
 //! [`HALF_OPEN`]; who wants nothing, offers nothing and never sent or got a block, after [`IDLE`]; who does want or
 //! offer something, and has never sent or got a block, after [`IN_VAIN`]. Over whose connection content has
-//! passed is never shown out. Such a newcomer comes in time as well, by its next attempt.
+//! passed is never shown out.
 
 use crate::mailbox::Mailbox;
 use crate::peer::conn_id::ConnId;
@@ -24,7 +24,7 @@ const PER_ADDRESS: usize = 32;
 /// A handshake takes an honest peer one round trip.
 const HALF_OPEN: Duration = Duration::from_secs(2);
 /// An honest peer says within a round trip whether it wants something.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(2);
 /// As long as somebody keeps the optimistic upload slot: then others have had their turn.
 const IN_VAIN: Duration = Duration::from_secs(30);
 /// So many may be on their way out beside those that stay. None of them ever blocks, so they are gone soon.
@@ -146,7 +146,7 @@ mod tests {
         assert!(of(LONG, false, false) > idle, "who has been there longest first");
         assert_eq!(uselessness(None, HALF_OPEN / 2), None);
         assert_eq!(of(IDLE / 2, false, false), None);
-        assert_eq!(of(IDLE, false, true), None);
+        assert_eq!(of(IN_VAIN / 2, false, true), None);
         assert_eq!(of(LONG, true, false), None);
     }
 }
