@@ -25,7 +25,7 @@ use super::wire::{self, HashRange, Message, Wanted};
 use crate::bitfield::Bitfield;
 use crate::torrent::{Block, Piece, Torrent};
 use fetching::{Arrival, Fetching};
-use flood::{BYTES, Flood, IDLE, STIR};
+use flood::{BLOCK, BYTES, Flood, HAVE, IDLE, STIR};
 use serving::{Refused, Serving};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -178,6 +178,7 @@ impl Session {
         if !self.peer_has.set(index) {
             return self.idle(now);
         }
+        self.flood.earn(HAVE);
         self.fetching.encouraged();
         self.events.push_back(Event::Has(piece));
         Ok(())
@@ -248,6 +249,7 @@ impl Session {
         let piece = self.piece(index)?;
         let Some(block) = self.torrent.geometry().block_at(piece, begin, len) else { return Err(unasked) };
         let arrival = self.fetching.arrived(block, data, now).ok_or(unasked)?;
+        self.flood.earn(BLOCK);
         if let Some(owner) = arrival.owner {
             self.events.push_back(Event::Helped { owner, block, data: data.to_vec() });
         }

@@ -114,3 +114,20 @@ fn a_full_window_of_requests_that_are_refused_is_no_flood() {
     raw.send(Message::Request(wanted(1, 0, BLOCK_LEN)));
     assert_eq!(raw.block().map(|(block, _)| block), Some(wanted(1, 0, BLOCK_LEN)));
 }
+
+/// It has caught up with us: it wants each piece as it comes, and then nothing, two changes of mind a piece.
+#[test]
+fn changes_of_mind_that_go_with_progress_are_no_flood() {
+    let stage = Stage::new(5000 * BLOCK_LEN as usize, BLOCK_LEN, Format::V1);
+    let (seed, swarm) = stage.seed(&config(None));
+    let mut raw = Raw::join(seed.addr(), &stage.torrent, 1, true);
+    for piece in 0..4999 {
+        let script = [Message::Interested, Message::NotInterested, Message::Have(piece)];
+        raw.send_bytes(&script.map(encoded).concat());
+    }
+    raw.send(Message::Interested);
+    raw.wait_for("it is unchoked", |message| matches!(message, Message::Unchoke));
+    raw.send(Message::Request(wanted(4999, 0, BLOCK_LEN)));
+    wait_until("it is served", || swarm.progress().uploaded >= u64::from(BLOCK_LEN));
+    assert!(stage.ends.0.lock().is_empty());
+}

@@ -4,6 +4,9 @@
 //! that is new, a request that is taken. All others spend tokens: keep-alives, repetitions, refused requests, changes of
 //! mind, what we do not know. An honest peer in a hurry never spends as much; who does keeps a thread busy for
 //! nothing, and is shown out.
+//!
+//! What moves the download on also earns tokens. A peer that has caught up with us wants each piece as it comes, and then
+//! nothing again: it changes its mind twice for every piece, at whatever speed the pieces come.
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,10 @@ const RATE: u64 = 100;
 pub const IDLE: u64 = 1;
 /// What one costs that takes a lock which others want, or wakes a thread.
 pub const STIR: u64 = 10;
+/// What a piece that the other side did not have before earns: two changes of mind. Bounded by the number of pieces.
+pub const HAVE: u64 = 2 * STIR;
+/// What a block earns that was asked for.
+pub const BLOCK: u64 = 1;
 /// A message that is skipped, or a handshake that is read, costs one more for each so many bytes.
 pub const BYTES: usize = 1024;
 
@@ -40,6 +47,11 @@ impl Flood {
         let left = self.tokens.checked_sub(cost);
         self.tokens = left.unwrap_or(0);
         left.is_some()
+    }
+
+    /// Earns so many tokens, as far as there is room for them.
+    pub fn earn(&mut self, tokens: u64) {
+        self.tokens = self.tokens.saturating_add(tokens).min(self.most);
     }
 
     /// Whole tokens only; what is left of the time counts for the next.
