@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test interop lint bench hostile clean
+.PHONY: help demo test interop lint bench fluid hostile clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--si
 
 hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
 	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture
+
+fluid: $(VENV)/ready ## a swarm against the bound of the theory, shoal and libtorrent; OPTIONS="--leechers 4 --runs 3"
+	$(CARGO) build --release --bins
+	$(VENV)/bin/python benches/fluid.py --bin $(TARGET)/release $(OPTIONS)
 
 clean: ## what was built and installed here
 	$(CARGO) clean
