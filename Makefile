@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test crash netns uneven interop lint bench fluid memory clean
+.PHONY: help demo test crash hostile netns uneven interop lint bench fluid memory clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: ## format, clippy and documentation, warnings denied
 bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--size 256MiB --runs 5"
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/transfer.py --bin $(TARGET)/release $(OPTIONS)
+
+hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
+	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture
 
 fluid: $(VENV)/ready ## a swarm against the bound of the theory, shoal and libtorrent; OPTIONS="--leechers 4 --runs 3"
 	$(CARGO) build --release --bins

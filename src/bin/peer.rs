@@ -5,12 +5,14 @@
 use clap::Parser;
 use shoal::interrupt;
 use shoal::logging;
+use shoal::peer::banning;
 use shoal::peer::command::{self, Command};
 use shoal::peer::library::Library;
 use shoal::peer::news;
 use shoal::peer::room::Room;
 use shoal::peer::settings::{Resolved, Settings, TrackerAddr};
 use shoal::peer::shell::{self, Next, Shell};
+use shoal::peer::state_dir::StateDir;
 use shoal::peer::watch::Watch;
 use shoal::peer::{Config, Peer};
 use std::error::Error;
@@ -64,6 +66,12 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
         return Ok(true);
     }
     let settings = cli.settings.resolve()?;
+    let state = settings.config.state.clone().unwrap_or_default();
+    // Who is banned stands in the state folder: neither the tracker nor a running peer is asked.
+    if let Some(answer) = command.as_ref().and_then(|command| banning::alone(&state, command, cli.json)) {
+        print!("{}", answer?);
+        return Ok(true);
+    }
     // A question to the tracker needs neither our files nor our name, which another peer here may be using.
     let question = matches!(command, Some(Command::Search(_) | Command::List | Command::Peers));
     let (uploads, downloads) = if question { Default::default() } else { settings.folders()? };
@@ -72,6 +80,9 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
     let config = if question { Config { state: None, ..config } } else { config };
 
     let peer = Arc::new(Peer::start(&config)?);
+    if question {
+        peer.commons.bans.learn(&StateDir::bans_under(&state)); // to be shown
+    }
     let (reporter, news) = news::channel();
     let room = Arc::new(Room::join(Arc::clone(&peer), &trackers, &downloads, mirror, reporter)?);
     let watch = match peer.state() {

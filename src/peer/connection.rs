@@ -126,7 +126,7 @@ impl Connection {
             set_socket_send_buffer_size(&socket, bytes).map_err(io::Error::from)?;
         }
         let source = Arc::new(Source { addr: addr.ip(), peer_id: agreement.peer_id });
-        if swarm.commons.is_banned(&source) {
+        if swarm.commons.bans.has(&source) {
             return Err(End::Banned);
         }
         let handle = Arc::new(Handle::new(id, addr, outgoing, Arc::clone(&source), agreement.proof, letters));
@@ -178,6 +178,9 @@ impl Connection {
                 break end;
             }
         };
+        if end.is_offence() && self.swarm.commons.bans.offended(&self.handle.source) {
+            log::warn!("{} broke the rules again ({end}): banned for a while", self.handle);
+        }
         self.session.abandon();
         self.on_events();
         self.swarm.leave(&self.handle, &end);
@@ -259,6 +262,7 @@ impl Connection {
         self.swarm.commons.down.spend(read);
         if read > 0 {
             self.rest_at = Some(self.now + REST);
+            self.handle.heard(self.now);
         }
         while let Some((message, len)) = self.input.next()? {
             self.session.on_message(message, self.now)?;

@@ -6,6 +6,8 @@
 pub mod accept;
 pub mod admission;
 pub mod announce;
+pub mod banning;
+pub mod bans;
 pub mod blame;
 pub mod budget;
 pub mod candidates;
@@ -56,7 +58,8 @@ use crate::net;
 use crate::threads;
 use crate::torrent::verify::verify;
 use crate::torrent::{Piece, Torrent};
-use accept::{Door, Knock};
+use accept::{Door, Guests, Knock, Pace};
+use bans::Bans;
 use choker::Choker;
 use commons::{Commons, Tuning};
 use handshake::PeerId;
@@ -164,9 +167,10 @@ impl Peer {
         let peer_id = state.as_ref().map_or_else(|| Ok(PeerId::random()), |state| state.peer_id())?;
         let ledger =
             Ledger::open(state.as_ref().map(|state| state.ledger()).as_deref()).on(config.disk.clone());
+        let bans = Bans::open(state.as_ref().map(|state| state.bans()).as_deref());
         let (uploads, nudges) = Uploads::new();
-        let commons =
-            Arc::new(Commons::new(peer_id, uploads, ledger, (config.up, config.down), config.tuning));
+        let rates = (config.up, config.down);
+        let commons = Arc::new(Commons::new(peer_id, uploads, ledger, bans, rates, config.tuning));
         commons.set_port(addr.port());
         let count = config.workers.unwrap_or(cores().max(2)).max(1);
         let tally = Arc::new(Tally::new(count));
@@ -180,7 +184,7 @@ impl Peer {
         let (for_choke, stop) = (Arc::clone(&commons), Arc::clone(&stopping));
         let choke = move || {
             let stopped = || stop.load(Ordering::Acquire);
-            for_choke.uploads.run(&nudges, choker, &for_choke.ledger, stopped);
+            for_choke.uploads.run(&nudges, choker, &for_choke.ledger, &for_choke.bans, stopped);
         };
         let choke = threads::spawn("choke", choke)?;
 
@@ -191,8 +195,9 @@ impl Peer {
             mailbox: door.clone(),
             swarms: Arc::clone(&swarms),
             commons: Arc::clone(&commons),
-            max_connections: config.max_connections,
-            guests: Default::default(),
+            guests: Guests::new(config.max_connections),
+            pace: Pace::default(),
+            banned: 0,
         };
         let accept = threads::spawn("accept", move || at_the_door.run())?;
         let threads = Mutex::new(Some(Threads { accept, choke, workers }));
@@ -380,6 +385,9 @@ impl Peer {
         }
         if let Err(why) = self.commons.ledger.save() {
             log::error!("cannot save the ledger: {why}");
+        }
+        if let Err(why) = self.commons.bans.save() {
+            log::error!("cannot save the bans: {why}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The state folder: what a peer keeps of itself from one start to the next. One process at a time uses it.
 //!
-//! `lock`, `peer_id`, `ledger.json`, `published.json` ([`library`](super::library)), `offered.json`, `torrents/KEY.torrent`, and
-//! `resume/KEY.json` ([`resume`](super::resume)).
+//! `lock`, `peer_id`, `ledger.json`, `bans.json` ([`bans`](super::bans)), `published.json` ([`library`](super::library)),
+//! `offered.json`, `torrents/KEY.torrent`, and `resume/KEY.json` ([`resume`](super::resume)).
 
 use super::handshake::PeerId;
 use super::resume::ResumeFile;
@@ -115,6 +115,15 @@ impl StateDir {
 
     pub fn ledger(&self) -> PathBuf {
         self.path.join("ledger.json")
+    }
+
+    pub fn bans(&self) -> PathBuf {
+        Self::bans_under(&self.path)
+    }
+
+    /// Where the bans of the peer with this state folder stand; to be read by anybody.
+    pub fn bans_under(path: &Path) -> PathBuf {
+        path.join("bans.json")
     }
 
     pub fn published(&self) -> PathBuf {

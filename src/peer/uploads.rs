@@ -5,6 +5,7 @@
 //! nudge carries nothing, so a channel with room for one is enough: what it is about stands in the state.
 
 use super::admission::Candidate;
+use super::bans::Bans;
 use super::choker::{Choker, Decision, ROUND, Waiting};
 use super::conn_id::ConnId;
 use super::handle::{Handle, Mail};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// The span over which a peer's rate counts (tit for tat).
 const SPAN: Duration = Duration::from_secs(20);
+
+/// For so many rounds somebody may have a slot and take nothing. In one alone it may have come just before the end.
+const PATIENCE: u32 = 2;
 
 /// All connected peers, and who of them is served.
 pub struct Uploads {
@@ -42,6 +46,8 @@ struct Peer {
     samples: VecDeque<(Instant, u64)>,
     /// How much of its traffic the ledger knows: received, sent.
     booked: (u64, u64),
+    /// For how many rounds it had a slot, wanted to be served, and took nothing.
+    unused: u32,
 }
 
 impl Uploads {
@@ -54,7 +60,8 @@ impl Uploads {
     /// A connection began.
     pub fn joined(&self, handle: Arc<Handle>, now: Instant) {
         let samples = VecDeque::from([(now, handle.received())]);
-        let peer = Peer { since: now, waits: None, admitted: false, samples, booked: (0, 0), handle };
+        let peer =
+            Peer { since: now, waits: None, admitted: false, samples, booked: (0, 0), unused: 0, handle };
         self.room.lock().peers.insert(peer.handle.id, peer);
     }
 
@@ -95,6 +102,7 @@ impl Uploads {
         nudges: &Receiver<()>,
         mut choker: Choker,
         ledger: &Ledger,
+        bans: &Bans,
         stopped: impl Fn() -> bool,
     ) {
         let mut round_at = Instant::now() + ROUND;
@@ -119,11 +127,21 @@ impl Uploads {
             {
                 log::warn!("cannot save the ledger: {why}");
             }
+            // Whoever bans somebody nudges: a ban should outlive a crash.
+            if let Err(why) = bans.save() {
+                log::warn!("cannot save the bans: {why}");
+            }
         }
     }
 
     fn sample(&self, now: Instant, ledger: &Ledger) {
-        for peer in self.room.lock().peers.values_mut() {
+        let mut room = self.room.lock();
+        let Room { peers, arrivals } = &mut *room;
+        for peer in peers.values_mut() {
+            if peer.leaves_its_slot_unused() {
+                *arrivals += 1;
+                peer.waits = Some(*arrivals);
+            }
             while peer.samples.len() > 1 && now.saturating_duration_since(peer.samples[1].0) >= SPAN {
                 peer.samples.pop_front();
             }
@@ -182,9 +200,64 @@ impl Peer {
         ((self.handle.received() - then) as f64 / seconds) as u64
     }
 
+    /// Whoever says that it wants to be served, has a slot and takes nothing for [`PATIENCE`] rounds, goes to the end of
+    /// the queue. A handful of such peers would otherwise hold all slots but the optimistic one for ever, since
+    /// they came first.
+    fn leaves_its_slot_unused(&mut self) -> bool {
+        let unused = self.admitted && self.waits.is_some() && self.handle.sent() == self.booked.1;
+        self.unused = if unused { self.unused + 1 } else { 0 };
+        self.unused >= PATIENCE
+    }
+
     fn book(&mut self, ledger: &Ledger) {
         let now = (self.handle.received(), self.handle.sent());
         ledger.add(&self.handle.source, now.0 - self.booked.0, now.1 - self.booked.1);
         self.booked = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::mailbox;
+    use crate::peer::handle::Handle;
+    use crate::peer::testing::source;
+    use crate::torrent::Proof;
+
+    fn join(uploads: &Uploads, id: u8) -> Arc<Handle> {
+        let (letters, _) = mailbox(4).unwrap();
+        let addr = "10.0.0.1:1".parse().unwrap();
+        let handle = Handle::new(ConnId(id.into()), addr, false, source(id), Proof::V1, letters);
+        let handle = Arc::new(handle);
+        uploads.joined(Arc::clone(&handle), Instant::now());
+        uploads.set_waiting(handle.id, true);
+        handle
+    }
+
+    /// Eight peers that asked for nothing held all slots but one for good, because they had come first.
+    #[test]
+    fn who_takes_nothing_with_its_slot_goes_to_the_end_of_the_queue() {
+        let (uploads, _nudges) = Uploads::new();
+        let ledger = Ledger::open(None);
+        let (lazy, busy, late) = (join(&uploads, 1), join(&uploads, 2), join(&uploads, 3));
+        let mut choker = Choker::new(2, 1);
+        let now = Instant::now();
+        let fill = |choker: &mut Choker| {
+            let (waiting, idle) = uploads.waiting(now, &ledger);
+            uploads.carry_out(choker.fill(&waiting, &idle));
+        };
+        fill(&mut choker);
+        assert!(lazy.is_admitted() && busy.is_admitted() && !late.is_admitted());
+        let order = || {
+            let mut waiting = uploads.waiting(now, &ledger).0;
+            waiting.sort_by_key(|peer| peer.candidate.arrival);
+            waiting.iter().map(|peer| peer.candidate.id.0).collect::<Vec<_>>()
+        };
+        for _ in 0..PATIENCE {
+            assert_eq!(order(), [1, 2, 3]);
+            busy.numbers.sent.fetch_add(1, Ordering::Relaxed);
+            uploads.sample(now, &ledger);
+        }
+        assert_eq!(order(), [2, 3, 1]);
     }
 }

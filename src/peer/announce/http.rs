@@ -48,6 +48,10 @@ const MIN_INTERVAL: Duration = Duration::from_secs(60);
 /// How many peers to ask for.
 const WANT: usize = 50;
 
+/// So many of the peers in a reply are believed, any of them: one tracker that makes them up is not to fill the torrent's
+/// memory of addresses, which the others need as well.
+const MOST_PEERS: usize = 4 * WANT;
+
 /// What a torrent has come to, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
@@ -239,7 +243,9 @@ impl Worker {
         let min = reply.min_interval.map_or(MIN_INTERVAL, seconds).clamp(INTERVAL.0, interval);
         self.config.host.announced(Ok((reply.complete, reply.incomplete)));
         if !reply.peers.is_empty() {
-            let peers: Vec<SocketAddr> = reply.peers.iter().map(|peer| peer.address).collect();
+            let mut peers: Vec<SocketAddr> = reply.peers.iter().map(|peer| peer.address).collect();
+            fastrand::shuffle(&mut peers);
+            peers.truncate(MOST_PEERS);
             self.config.host.found(&peers);
         }
         // `completed` is still to be told if this was the first that the tracker heard of us.
