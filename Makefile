@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test interop lint bench clean
+.PHONY: help demo test interop lint fuzz bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,13 +27,16 @@ lint: ## format, clippy and documentation, warnings denied
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
+fuzz: ## every fuzz target, two at a time; SECONDS=600 says how long each
+	fuzz/run $(or $(SECONDS),60)
+
 bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--size 256MiB --runs 5"
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/transfer.py --bin $(TARGET)/release $(OPTIONS)
 
 clean: ## what was built and installed here
 	$(CARGO) clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) fuzz/target fuzz/found fuzz/crashes
 
 $(VENV)/ready: tests/interop/requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -48,6 +48,10 @@ use registry::Registry;
 use shared::{ConnectionId, Shared};
 use store::Store;
 
+#[doc(hidden)]
+pub use http::request as http_request; // for fuzz/
+#[doc(hidden)]
+pub use lines::Lines; // for fuzz/
 pub use registry::RegistryLimits;
 pub use store::StoreError;
 
