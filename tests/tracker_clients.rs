@@ -357,8 +357,8 @@ fn a_hybrid_is_announced_by_both_hashes() {
 }
 
 #[test]
-fn a_torrent_without_http_trackers_has_no_announcer() {
-    let torrent = torrent_at("x", 4, Some("udp://127.0.0.1:1/announce"));
+fn a_torrent_without_http_or_udp_trackers_has_no_announcer() {
+    let torrent = torrent_at("x", 4, Some("wss://127.0.0.1:1/announce"));
     let host = Arc::new(Swarm::default());
     let config = AnnounceConfig { torrent: Arc::new(torrent), peer_id: [1; 20], port: 1, host };
     assert!(Announcer::start(config).unwrap().is_none());

@@ -2,7 +2,7 @@
 //!
 //! - [`SessionClient`] speaks JSON lines with a shoal tracker, on the thread `tracker`, over one connection that it keeps
 //!   up. The peer gives it a [`Host`], from which it learns what to publish, and which hears of events.
-//! - [`Announcer`] announces one torrent to the trackers that its metainfo names (BEP 3, 12), on a thread of its own.
+//! - [`Announcer`] announces one torrent to the trackers that its metainfo names (BEP 3, 12, 15), on a thread of its own.
 //!   The peer gives it an [`AnnounceHost`], which tells the progress and hears of peers.
 //!
 //! Both run callbacks on their own thread and with no lock held; both end at once when told to.
@@ -12,6 +12,7 @@ mod http;
 mod link;
 mod session;
 mod shared;
+mod udp;
 
 pub use http::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
 pub use session::SessionClient;
