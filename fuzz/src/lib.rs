@@ -8,4 +8,5 @@ pub mod metainfo;
 pub mod resume;
 pub mod session;
 pub mod tracker_lines;
+pub mod udp;
 pub mod wire;
