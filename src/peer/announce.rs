@@ -3,7 +3,7 @@
 //! - [`SessionClient`] speaks JSON lines with a shoal tracker, on the thread `tracker`, over one connection that it keeps
 //!   up. The peer gives it a [`Host`], from which it learns what to publish, and which hears of events.
 //! - [`Trackers`] are several such clients, with a thread `tracker-N` each, which look like one from outside.
-//! - [`Announcer`] announces one torrent to the trackers that its metainfo names (BEP 3, 12), on a thread of its own.
+//! - [`Announcer`] announces one torrent to the trackers that its metainfo names (BEP 3, 12, 15), on a thread of its own.
 //!   The peer gives it an [`AnnounceHost`], which tells the progress and hears of peers.
 //!
 //! Both run callbacks on their own thread and with no lock held; both end at once when told to.
@@ -15,6 +15,7 @@ mod link;
 mod session;
 mod shared;
 mod trackers;
+mod udp;
 
 pub use http::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
 pub use session::SessionClient;

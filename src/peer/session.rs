@@ -523,4 +523,11 @@ impl Session {
     pub fn max_message_len(&self) -> u32 {
         wire::max_len(self.told.len())
     }
+
+    /// Panics if an invariant of either half is broken; for tests, simulations and fuzzing.
+    #[doc(hidden)]
+    pub fn assert_invariant(&self) {
+        self.fetching.assert_invariant();
+        self.serving.assert_invariant();
+    }
 }
