@@ -7,7 +7,7 @@
 //! defence has to answer for is the difference between the two.
 
 use crate::cli_support::{Process, program, run};
-use crate::common::raw::{Raw, hello};
+use crate::common::raw::hello;
 use crate::common::stage::*;
 use crate::common::*;
 use shoal::peer::wire::Message;
@@ -145,7 +145,6 @@ fn honest_throughput_under_attack() {
     fs::write(folder.join(name), torrent.bytes()).unwrap();
     let (_seed, addr) = start_seed(folder, name, &up);
     let (_other, elsewhere) = start_seed(folder, name, &up);
-    assert_eq!(Raw::join(addr, &torrent, 1, true).is_closed(), false);
     println!(
         "{mib} MiB at {up} a second, {ATTACKERS} attackers, median of {runs}; share of the throughput in peace"
     );
