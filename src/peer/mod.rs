@@ -47,12 +47,12 @@ pub mod uploads;
 pub mod watch;
 pub mod window;
 pub mod wire;
+pub mod wish;
 
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Mailbox, mailbox};
 use crate::net;
 use crate::threads;
-use crate::torrent::verify::verify;
 use crate::torrent::{Piece, Torrent};
 use accept::{Door, Knock};
 use choker::Choker;
@@ -63,6 +63,7 @@ use parking_lot::Mutex;
 use pool::{Pool, Workers};
 use resume::{Resume, ResumeFile, Stamp};
 use state_dir::{StateDir, StateError};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,7 @@ use swarms::Swarms;
 use tally::Tally;
 use thiserror::Error;
 use uploads::Uploads;
+use wish::Wish;
 
 /// The ports tried in turn where the user names none.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
@@ -209,7 +211,7 @@ impl Peer {
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let storage = Storage::shared(Arc::clone(&torrent), dir);
-        self.add(torrent, storage, watch)
+        self.add(torrent, &Wish::default(), storage, watch)
     }
 
     /// Shares content that was hashed a moment ago, or is known by other means: nothing is read again, and nothing
@@ -243,7 +245,7 @@ impl Peer {
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let all = Bitfield::full(torrent.geometry().piece_count());
-        self.add_with(resume, Storage::shared(torrent, dir), all, Vec::new(), watch)
+        self.add_with(resume, &Wish::default(), Storage::shared(torrent, dir), all, Vec::new(), watch)
     }
 
     /// Downloads into `dir`, going on where an earlier run stopped. Content that is complete under `dir/NAME` is
@@ -254,26 +256,38 @@ impl Peer {
         dir: &Path,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        match Storage::download(Arc::clone(&torrent), dir) {
-            Ok(storage) => self.add(torrent, storage, watch),
-            Err(StorageError::InTheWay(path)) if self.is_whole(&torrent, dir) => {
-                log::debug!("{} is complete already", path.display());
-                self.share_and_keep(torrent, dir, watch)
-            }
-            Err(why) => Err(why.into()),
-        }
+        self.download_wish(torrent, dir, &Wish::default(), watch)
     }
 
-    /// Whether all of the torrent's content lies under `dir/NAME`; reads it unless the resume state vouches for it.
-    fn is_whole(&self, torrent: &Arc<Torrent>, dir: &Path) -> bool {
-        let storage = Storage::shared(Arc::clone(torrent), dir);
-        let vouched = self.vouched(torrent, &storage);
-        vouched.is_full() || verify(torrent, dir, cores(), &|_| ()).is_good()
+    /// The same of some files, or in order.
+    pub fn download_wish(
+        &self,
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        wish: &Wish,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let files = wish.files_of(&torrent);
+        let storage = Storage::download_files(Arc::clone(&torrent), dir, &files, &self.settled(&torrent, dir))?;
+        if storage.is_all_settled() {
+            log::debug!("{} is complete already", storage.root().display());
+            return self.share_and_keep(torrent, dir, watch);
+        }
+        self.add(torrent, wish, storage, watch)
+    }
+
+    /// The files that had their names when the resume state was saved, as they were then.
+    fn settled(&self, torrent: &Torrent, dir: &Path) -> BTreeMap<usize, Stamp> {
+        let resume = self.resume_file(torrent).and_then(|file| file.load()).filter(|resume| resume.dir == dir);
+        resume.map_or_else(BTreeMap::new, |resume| {
+            resume.files.into_iter().enumerate().chain(resume.settled).collect()
+        })
     }
 
     fn add(
         &self,
         torrent: Arc<Torrent>,
+        wish: &Wish,
         storage: Storage,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
@@ -284,12 +298,13 @@ impl Peer {
             let (name, vouched, doubtful) = (torrent.name(), have.count(), doubtful.len());
             log::info!("{name}: {vouched} pieces are vouched for, {doubtful} are looked for on the disk");
         }
-        self.add_with(self.resume_file(&torrent), storage, have, doubtful, watch)
+        self.add_with(self.resume_file(&torrent), wish, storage, have, doubtful, watch)
     }
 
     fn add_with(
         &self,
         resume: Option<ResumeFile>,
+        wish: &Wish,
         storage: Storage,
         have: Bitfield,
         doubtful: Vec<Piece>,
@@ -297,15 +312,16 @@ impl Peer {
     ) -> Result<Arc<Swarm>, StartError> {
         let torrent = Arc::clone(storage.torrent());
         let (commons, pool) = (Arc::clone(&self.commons), self.pool.clone());
-        let swarm = Swarm::new(Arc::clone(&torrent), storage, resume, have, commons, pool, watch);
+        let swarm = Swarm::new(Arc::clone(&torrent), wish, storage, resume, have, commons, pool, watch);
         if !self.swarms.insert(&swarm) {
             return Err(StartError::Known(torrent.name().to_owned()));
         }
+        let lacks_only_its_name = swarm.has_all_wanted() && !swarm.storage.is_shared();
         if swarm.storage.has_content() {
             swarm.check(doubtful.into_iter());
         }
-        if torrent.geometry().piece_count() == 0 && !swarm.storage.is_shared() {
-            swarm.complete()?; // nothing but empty files
+        if lacks_only_its_name {
+            swarm.complete()?; // nothing but empty files, or a crash came before
         }
         Ok(swarm)
     }

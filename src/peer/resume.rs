@@ -9,6 +9,7 @@ use crate::atomic;
 use crate::bitfield::Bitfield;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,9 @@ pub struct Resume {
     /// Of a complete torrent: each file as it was when we last looked.
     #[serde(default)]
     pub files: Vec<Stamp>,
+    /// Of one that is complete in part, since only some files were wanted: those that have their names, by index, as they were then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settled: BTreeMap<usize, Stamp>,
     /// The user stopped it.
     #[serde(default)]
     pub paused: bool,
@@ -63,6 +67,7 @@ impl Resume {
             pieces: BASE64.encode(pieces.as_bytes()),
             n_parts: pieces.len(),
             files,
+            settled: BTreeMap::new(),
             paused,
         }
     }

@@ -3,14 +3,18 @@
 //!
 //! A download is written in place under `NAME.part` (a file, or a folder for a torrent of several), synced before
 //! anything vouches for it ([`resume`](super::resume)), and renamed to `NAME` when complete: atomically, and never
-//! over something that is there already. Nothing is reached through a link below the download folder.
+//! over something that is there already. Nothing is reached through a link below the download folder. Where the files are of
+//! which only some are wanted, [`places`] says.
+
+mod places;
 
 use super::resume::Stamp;
 use crate::atomic;
 use crate::bitfield::Bitfield;
-use crate::torrent::{Piece, Torrent};
+use crate::torrent::{Piece, Selection, Torrent};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeSet, HashMap};
+use places::{Place, Places};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
@@ -55,8 +59,8 @@ pub struct Storage {
     /// The folder that holds `NAME` or `NAME.part`.
     dir: PathBuf,
     access: Access,
-    /// What the files hang under; changes once, when the download is complete.
-    root: RwLock<PathBuf>,
+    /// Changes once, when the download is complete.
+    places: RwLock<Places>,
     open: RwLock<HashMap<usize, Arc<File>>>,
     /// Written since the last sync.
     dirty: Mutex<BTreeSet<usize>>,
@@ -68,32 +72,41 @@ pub struct Storage {
 impl Storage {
     /// Content that is there already, under `dir/NAME`; it is never written.
     pub fn shared(torrent: Arc<Torrent>, dir: &Path) -> Self {
-        let root = dir.join(torrent.name());
-        let mut storage = Storage::new(torrent, dir, root, Access::Shared);
+        let places = Places::settled(&torrent, dir);
+        let mut storage = Storage::new(torrent, dir, places, Access::Shared);
         let files = 0..storage.torrent.files().len();
         storage.stamps = files.map(|index| Stamp::of(&storage.path(index)).ok()).collect();
         storage
     }
 
-    /// A download into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists.
+    /// A download of every file into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists and is something else.
     pub fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
-        let complete = dir.join(torrent.name());
-        if fs::symlink_metadata(&complete).is_ok() {
-            return Err(StorageError::InTheWay(complete));
-        }
+        let all = Selection::all(&torrent);
+        Storage::download_files(torrent, dir, &all, &BTreeMap::new())
+    }
+
+    /// A download of these files, begun before or not. What is under `dir/NAME` is not downloaded again, if it is as it is `known` or
+    /// what the torrent says; anything else there is in the way.
+    pub fn download_files(
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        files: &Selection,
+        known: &BTreeMap<usize, Stamp>,
+    ) -> Result<Self, StorageError> {
         fs::create_dir_all(dir).map_err(failed("create", dir))?;
-        let root = dir.join(format!("{}.part", torrent.name()));
-        let storage = Storage::new(torrent, dir, root, Access::Download);
+        let mut places = Places::wanted(&torrent, dir, files);
+        places.find(&torrent, known)?;
+        let storage = Storage::new(torrent, dir, places, Access::Download);
         storage.check_writable()?;
         Ok(storage)
     }
 
-    fn new(torrent: Arc<Torrent>, dir: &Path, root: PathBuf, access: Access) -> Self {
+    fn new(torrent: Arc<Torrent>, dir: &Path, places: Places, access: Access) -> Self {
         Storage {
             torrent,
             dir: dir.to_owned(),
             access,
-            root: RwLock::new(root),
+            places: RwLock::new(places),
             open: RwLock::default(),
             dirty: Mutex::default(),
             stamps: Vec::new(),
@@ -102,6 +115,9 @@ impl Storage {
 
     /// Says at the start, not at the first piece, that the folder cannot be written.
     fn check_writable(&self) -> Result<(), StorageError> {
+        if self.places.read().unsettled().is_empty() {
+            return Ok(()); // nothing is to be written but what is aside
+        }
         let root = self.root();
         if is_link(&root) {
             return Err(StorageError::Link(root));
@@ -115,7 +131,7 @@ impl Storage {
 
     /// What the files hang under now: `NAME` or `NAME.part`.
     pub fn root(&self) -> PathBuf {
-        self.root.read().clone()
+        self.places.read().root()
     }
 
     pub fn torrent(&self) -> &Arc<Torrent> {
@@ -134,13 +150,17 @@ impl Storage {
 
     /// Where file `index` is now.
     pub fn path(&self, index: usize) -> PathBuf {
-        let root = self.root();
-        match self.torrent.files().get(index) {
-            Some(entry) if !self.torrent.is_single_file() => {
-                entry.path.iter().fold(root, |path, component| path.join(component))
-            }
-            _ => root,
-        }
+        self.places.read().path(index)
+    }
+
+    /// Whether every file of the torrent is there under its name, and nothing is left to download.
+    pub fn is_all_settled(&self) -> bool {
+        self.places.read().is_all_settled()
+    }
+
+    /// Of a torrent of which some files have their names and others do not: the former, as they were then.
+    pub fn settled(&self) -> BTreeMap<usize, Stamp> {
+        self.places.read().stamps()
     }
 
     /// Those of `pieces` for which the files are long enough. What is not there cannot be vouched for, whatever was
@@ -163,7 +183,8 @@ impl Storage {
 
     /// Whether there is something on the disk at all.
     pub fn has_content(&self) -> bool {
-        fs::metadata(self.root()).is_ok_and(|meta| meta.is_dir() || meta.len() > 0)
+        let bases = [Place::Settled, Place::Wanted, Place::Aside].map(|place| self.places.read().base(place));
+        bases.iter().any(|base| fs::metadata(base).is_ok_and(|meta| meta.is_dir() || meta.len() > 0))
     }
 
     /// Fills `into` with the bytes of `piece` from `begin` on; padding reads as zeros.
@@ -203,7 +224,9 @@ impl Storage {
         for span in self.torrent.geometry().spans(piece, 0, data.len() as u32) {
             let (part, after) = rest.split_at(span.len);
             rest = after;
-            if let Some(index) = span.file {
+            // A settled file of a download has these bytes already, and is the user's.
+            let is_ours = |index: &usize| self.is_shared() || self.places.read().of(*index) != Place::Settled;
+            if let Some(index) = span.file.filter(is_ours) {
                 let file = self.file_to_write(index)?;
                 file.write_all_at(part, span.offset).map_err(|why| self.failed("write", index, why))?;
                 self.dirty.lock().insert(index);
@@ -227,12 +250,13 @@ impl Storage {
         Ok(())
     }
 
-    /// Gives a complete download its name.
+    /// Gives a complete download its name, or the wanted files theirs.
     pub fn finish(&self) -> Result<(), StorageError> {
         if self.is_shared() {
             return Ok(());
         }
-        for (index, entry) in self.torrent.files().iter().enumerate() {
+        let unsettled = self.places.read().unsettled();
+        for (index, entry) in unsettled.iter().filter_map(|index| Some((*index, self.torrent.files().get(*index)?))) {
             // An empty file was never opened, and what lay there before the download may have been longer.
             let file = self.file_to_write(index)?;
             let len = file.metadata().map_err(|why| self.failed("look at", index, why))?.len();
@@ -246,10 +270,11 @@ impl Storage {
             }
         }
         self.sync()?;
-        let (part, complete) = (self.root(), self.dir.join(self.torrent.name()));
-        rename_to_free(&part, &complete)?;
-        *self.root.write() = complete.clone();
-        atomic::sync_folder(&complete).map_err(failed("sync the folder of", &complete))
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        let changed = self.places.write().settle()?;
+        changed.iter().try_for_each(|path| atomic::sync_folder(path).map_err(failed("sync the folder of", path)))
     }
 
     /// Opens it for reading only what is there; a download that is being renamed has it under its new name.
@@ -295,7 +320,7 @@ impl Storage {
     }
 
     fn open_or_create(&self, index: usize, path: &Path) -> Result<File, StorageError> {
-        self.make_folders(path)?;
+        self.places.read().make_folders(path)?;
         self.open_with(OpenOptions::new().read(true).write(true).create(true).truncate(false), index, path)
     }
 
@@ -307,36 +332,9 @@ impl Storage {
         })
     }
 
-    /// The folders between the root and `path`, outermost first.
-    fn folders_to(&self, path: &Path) -> Vec<PathBuf> {
-        let root = self.root();
-        let below = path.strip_prefix(&root).ok().and_then(Path::parent);
-        let names = below.into_iter().flat_map(Path::components);
-        let grow = |folder: &mut PathBuf, name| {
-            folder.push(name);
-            Some(folder.clone())
-        };
-        names.scan(root, grow).collect()
-    }
-
     fn refuse_links(&self, path: &Path) -> Result<(), StorageError> {
-        let link = self.folders_to(path).into_iter().find(|folder| is_link(folder));
+        let link = self.places.read().folders_to(path).into_iter().find(|folder| is_link(folder));
         link.map_or(Ok(()), |link| Err(StorageError::Link(link)))
-    }
-
-    fn make_folders(&self, path: &Path) -> Result<(), StorageError> {
-        for folder in self.folders_to(path) {
-            if is_link(&folder) {
-                return Err(StorageError::Link(folder));
-            }
-            match fs::create_dir(&folder) {
-                Err(why) if why.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(failed("create", &folder)(why));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     fn failed(&self, what: &'static str, index: usize, why: io::Error) -> StorageError {

@@ -905,7 +905,7 @@ proptest! {
 #[test]
 fn a_peer_introduces_itself() {
     let mut leecher = Leecher::new(1, true);
-    let hello = Extended { client: Some("x".into()), reqq: Some(3), port: Some(1) };
+    let hello = Extended { client: Some("x".into()), reqq: Some(3), port: Some(1), ..Extended::default() };
     leecher.hears(Message::Extended { id: 0, payload: &hello.encode() }).unwrap();
     assert!(matches!(&leecher.events()[..], [Event::Introduced(told)] if *told == hello));
     leecher.fetch(0);

@@ -113,19 +113,23 @@ impl Swarm {
         self.feed_hungry();
     }
 
-    /// The piece is verified and on the disk: true if it was the last.
+    /// The piece is verified and on the disk: true if it was the last that was wanted.
     pub fn good(self: &Arc<Self>, piece: Piece) -> bool {
-        let complete = {
+        let (last, wanted) = {
             let mut picker = self.picker.lock();
+            let wanted = picker.wanted().has(piece.index());
             picker.good(piece);
             let mut finished = self.finished.write();
             finished.push(piece);
             self.finished_len.store(finished.len(), Ordering::Release);
-            picker.is_complete()
+            (wanted && picker.is_complete(), wanted)
         };
-        let len = self.torrent.geometry().piece_len(piece);
-        self.counts.bytes_have.fetch_add(len.into(), Ordering::Relaxed);
-        complete
+        let len = self.torrent.geometry().piece_len(piece).into();
+        self.counts.bytes_have.fetch_add(len, Ordering::Relaxed);
+        if wanted {
+            self.counts.wanted_have.fetch_add(len, Ordering::Relaxed);
+        }
+        last
     }
 
     /// The piece came and failed its hash: it is missing again, and whoever is to blame for that is banned.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const SAVE_EVERY: Duration = Duration::from_secs(3);
 
 impl Swarm {
-    /// Gives the complete download its name and says so.
+    /// Gives the complete download its name and says so. It is complete when all that is wanted is here.
     pub fn complete(self: &Arc<Self>) -> Result<(), StorageError> {
         self.storage.finish()?;
         self.complete.store(true, Ordering::Release);
@@ -44,9 +44,10 @@ impl Swarm {
         self.storage.sync()?;
         *self.saved_at.lock() = Some(Instant::now());
         let Some(file) = &self.resume else { return Ok(()) };
-        let stamps = if self.is_complete() { self.stamps() } else { Vec::new() };
+        let stamps = if self.is_complete() && have.is_full() { self.stamps() } else { Vec::new() };
         let paused = !self.is_running();
-        let resume = Resume::new(self.storage.dir(), &have, stamps, paused);
+        let mut resume = Resume::new(self.storage.dir(), &have, stamps, paused);
+        resume.settled = self.storage.settled();
         file.save(&resume).map_err(|why| {
             let path = self.storage.dir().to_owned();
             StorageError::Io { what: "save the resume state of the downloads in", path, why }
