@@ -110,7 +110,10 @@ mod tests {
             Extended::decode(b"d1:p5:hello4:reqqi-5ee"),
             Some(Extended { reqq: Some(1), ..Extended::default() })
         );
-        assert_eq!(Extended::decode(b"d1:md11:upload_onlyi300ee11:upload_only3:yese"), Some(Extended::default()));
+        assert_eq!(
+            Extended::decode(b"d1:md11:upload_onlyi300ee11:upload_only3:yese"),
+            Some(Extended::default())
+        );
         assert_eq!(Extended::decode(b"de"), Some(Extended::default()));
         assert_eq!(Extended::decode(b"le"), None);
         assert_eq!(Extended::decode(b"d1:v3:a\nbe").unwrap().client.as_deref(), Some("ab"));

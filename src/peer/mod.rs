@@ -268,7 +268,8 @@ impl Peer {
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let files = wish.files_of(&torrent);
-        let storage = Storage::download_files(Arc::clone(&torrent), dir, &files, &self.settled(&torrent, dir))?;
+        let storage =
+            Storage::download_files(Arc::clone(&torrent), dir, &files, &self.settled(&torrent, dir))?;
         if storage.is_all_settled() {
             log::debug!("{} is complete already", storage.root().display());
             return self.share_and_keep(torrent, dir, watch);
@@ -278,7 +279,8 @@ impl Peer {
 
     /// The files that had their names when the resume state was saved, as they were then.
     fn settled(&self, torrent: &Torrent, dir: &Path) -> BTreeMap<usize, Stamp> {
-        let resume = self.resume_file(torrent).and_then(|file| file.load()).filter(|resume| resume.dir == dir);
+        let resume =
+            self.resume_file(torrent).and_then(|file| file.load()).filter(|resume| resume.dir == dir);
         resume.map_or_else(BTreeMap::new, |resume| {
             resume.files.into_iter().enumerate().chain(resume.settled).collect()
         })

@@ -61,11 +61,11 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     eprintln!("listening on {}", peer.addr());
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
+        swarms.push(peer.download_wish(Arc::clone(torrent), &order.dir, &order.wish, reporter.clone())?);
         if let Some(files) = order.wish.files.as_ref().filter(|files| !files.is_all()) {
             let (chosen, bytes) = (show_chosen(files, torrent), thousands(files.len(torrent)));
             eprintln!("{}: {chosen} are wanted, {bytes} bytes", torrent.name());
         }
-        swarms.push(peer.download_wish(Arc::clone(torrent), &order.dir, &order.wish, reporter.clone())?);
     }
     let announcers = announce(&peer, &swarms, &order.peers)?;
     let mut reported = vec![false; swarms.len()];
@@ -79,7 +79,9 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
                     .for_each(|(_, announcer)| announcer.nudge(Nudge::Completed));
                 let name = swarm.storage.root();
                 report(&match order.wish.files.as_ref().filter(|_| swarm.is_partial_seed()) {
-                    Some(files) => format!("{}: {} complete", name.display(), show_chosen(files, &swarm.torrent)),
+                    Some(files) => {
+                        format!("{}: {} complete", name.display(), show_chosen(files, &swarm.torrent))
+                    }
                     None => format!("{}: complete", name.display()),
                 });
             }

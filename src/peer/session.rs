@@ -282,7 +282,8 @@ impl Session {
     /// Says once that we only serve from now on: by the message that the other side has named for that, or else by
     /// another handshake. Before it is introduced we cannot know.
     fn tell_upload_only(&mut self) {
-        let Some(hello) = self.introduced.as_ref().filter(|_| self.upload_only && !self.told_upload_only) else {
+        let Some(hello) = self.introduced.as_ref().filter(|_| self.upload_only && !self.told_upload_only)
+        else {
             return;
         };
         match hello.upload_only_id {
@@ -425,7 +426,8 @@ impl Session {
     /// Whether nothing can pass over this connection any more, in either direction: neither side wants anything, or the other
     /// side does not and what it has is of no use to us.
     pub fn is_useless(&self) -> bool {
-        let wants_nothing = self.peer_has.is_full() || self.introduced.as_ref().is_some_and(|hello| hello.upload_only);
+        let wants_nothing =
+            self.peer_has.is_full() || self.introduced.as_ref().is_some_and(|hello| hello.upload_only);
         let has_told = self.peer_has.count() > 0; // its handshake may come before it says what it has
         wants_nothing && !self.interested && (self.upload_only || has_told)
     }

@@ -256,7 +256,9 @@ impl Storage {
             return Ok(());
         }
         let unsettled = self.places.read().unsettled();
-        for (index, entry) in unsettled.iter().filter_map(|index| Some((*index, self.torrent.files().get(*index)?))) {
+        for (index, entry) in
+            unsettled.iter().filter_map(|index| Some((*index, self.torrent.files().get(*index)?)))
+        {
             // An empty file was never opened, and what lay there before the download may have been longer.
             let file = self.file_to_write(index)?;
             let len = file.metadata().map_err(|why| self.failed("look at", index, why))?.len();
@@ -274,7 +276,9 @@ impl Storage {
             return Ok(());
         }
         let changed = self.places.write().settle()?;
-        changed.iter().try_for_each(|path| atomic::sync_folder(path).map_err(failed("sync the folder of", path)))
+        changed
+            .iter()
+            .try_for_each(|path| atomic::sync_folder(path).map_err(failed("sync the folder of", path)))
     }
 
     /// Opens it for reading only what is there; a download that is being renamed has it under its new name.

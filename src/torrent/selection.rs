@@ -9,8 +9,11 @@ use std::ops::RangeInclusive;
 use thiserror::Error;
 
 /// `*` matches across folders, so that `*.mp4` means every one; names are what they are, capitals too.
-const MATCHING: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: false, require_literal_leading_dot: false };
+const MATCHING: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: false,
+    require_literal_leading_dot: false,
+};
 
 /// Some of a torrent's files, at least one.
 #[derive(Clone, PartialEq, Eq, Debug)]

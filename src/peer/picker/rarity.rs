@@ -20,11 +20,7 @@ pub struct Rarity {
 impl Rarity {
     /// Nobody has any of `pieces` pieces, and none is to be fetched.
     pub fn new(pieces: u32) -> Self {
-        Rarity {
-            availability: vec![0; pieces as usize],
-            levels: Vec::new(),
-            missing: Bitfield::new(pieces),
-        }
+        Rarity { availability: vec![0; pieces as usize], levels: Vec::new(), missing: Bitfield::new(pieces) }
     }
 
     /// The piece is to be fetched from now on.
@@ -90,7 +86,8 @@ impl Rarity {
     /// Panics if the invariant is broken.
     pub fn assert_invariant(&self) {
         for index in 0..self.missing.len() {
-            let levels: Vec<usize> = (0..self.levels.len()).filter(|at| self.levels[*at].has(index)).collect();
+            let levels: Vec<usize> =
+                (0..self.levels.len()).filter(|at| self.levels[*at].has(index)).collect();
             let own = usize::from(self.availability[index as usize]);
             let expected = if self.missing.has(index) { vec![own] } else { vec![] };
             assert_eq!(levels, expected, "levels of piece {index}");

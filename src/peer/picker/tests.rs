@@ -230,7 +230,10 @@ fn the_first_pieces_are_left_to_chance() {
         picker.good(piece);
     }
     let rare = (0..20).filter(|piece| !picker.have.has(*piece)).count() as u32;
-    assert!(order(&mut picker, 1, rare).iter().all(|piece| *piece < 20), "from then on the rarest come first");
+    assert!(
+        order(&mut picker, 1, rare).iter().all(|piece| *piece < 20),
+        "from then on the rarest come first"
+    );
 }
 
 #[test]
@@ -268,7 +271,8 @@ fn what_is_not_wanted_is_not_fetched_but_kept_if_it_is_there() {
     assert!(matches!(picker.pick(ConnId(1), memory()), Pick::Nothing { interesting: true }));
     for index in [2, 3] {
         join(&mut picker, 2, Bitfield::full(10));
-        let piece = if index == 2 { picker.geometry.piece(2).unwrap() } else { fetch(&mut picker, 2).piece() };
+        let piece =
+            if index == 2 { picker.geometry.piece(2).unwrap() } else { fetch(&mut picker, 2).piece() };
         let owner = if index == 2 { ConnId(1) } else { ConnId(2) };
         assert!(picker.checking(piece, owner));
         picker.good(piece);

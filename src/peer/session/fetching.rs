@@ -392,7 +392,8 @@ impl Fetching {
             self.let_go()
         } else {
             let overdue = |held: &Held| held.until(patience).is_some_and(|until| until <= now);
-            let overdue: Vec<Piece> = self.pieces.iter().filter(|held| overdue(held)).map(Held::piece).collect();
+            let overdue: Vec<Piece> =
+                self.pieces.iter().filter(|held| overdue(held)).map(Held::piece).collect();
             overdue.into_iter().flat_map(|piece| self.let_go_of(piece)).collect()
         };
         if before.len() > self.asked.len() || !given_back.is_empty() {
@@ -408,7 +409,8 @@ impl Fetching {
         if self.asked.is_empty() || now < since + patience * TRIAL {
             return false;
         }
-        let expected = now.saturating_duration_since(since).as_secs_f64() / patience.as_secs_f64() * f64::from(FEW);
+        let expected =
+            now.saturating_duration_since(since).as_secs_f64() / patience.as_secs_f64() * f64::from(FEW);
         let came = self.came - came_before;
         self.trial = (now, self.came);
         (came as f64) < expected
@@ -421,7 +423,8 @@ impl Fetching {
         let asked = self.asked.iter().map(|asked| asked.errand).filter(ours);
         let waiting: Vec<Block> =
             asked.chain(self.to_ask.iter().copied().filter(ours)).map(|errand| errand.block).collect();
-        let missing = self.pieces.iter().flat_map(|held| held.partial.missing_blocks(self.torrent.geometry()));
+        let missing =
+            self.pieces.iter().flat_map(|held| held.partial.missing_blocks(self.torrent.geometry()));
         let missing: std::collections::HashSet<Block> = missing.collect();
         assert_eq!(waiting.len(), missing.len(), "some block is nowhere, or twice");
         assert!(waiting.iter().all(|block| missing.contains(block)));

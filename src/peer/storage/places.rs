@@ -52,7 +52,8 @@ impl Places {
     }
 
     fn new(torrent: &Torrent, dir: &Path, place: impl Fn(usize) -> Place) -> Self {
-        let below = |path: &[String]| if torrent.is_single_file() { PathBuf::new() } else { path.iter().collect() };
+        let below =
+            |path: &[String]| if torrent.is_single_file() { PathBuf::new() } else { path.iter().collect() };
         Places {
             dir: dir.to_owned(),
             name: torrent.name().to_owned(),
@@ -99,7 +100,8 @@ impl Places {
             let parent = path.strip_prefix(&base).ok()?.parent()?.to_owned();
             Some((base, parent))
         };
-        let Some((base, parent)) = [Place::Settled, Place::Wanted, Place::Aside].into_iter().find_map(below) else {
+        let Some((base, parent)) = [Place::Settled, Place::Wanted, Place::Aside].into_iter().find_map(below)
+        else {
             return Vec::new();
         };
         let mut folders = vec![base];
@@ -120,10 +122,11 @@ impl Places {
                 self.find_settled(torrent, index, known)?;
             }
             if !self.places.contains(&Place::Settled) {
-                return Err(StorageError::InTheWay(complete)); // somebody's folder that only has the same name
+                self.leave(complete, known)?;
             }
         }
-        let moves = self.places.contains(&Place::Aside) || fs::symlink_metadata(self.base(Place::Aside)).is_ok();
+        let moves =
+            self.places.contains(&Place::Aside) || fs::symlink_metadata(self.base(Place::Aside)).is_ok();
         for index in (0..self.places.len()).filter(|_| moves) {
             match self.of(index) {
                 Place::Settled => {}
@@ -133,6 +136,16 @@ impl Places {
         }
         self.tidy(Place::Aside);
         Ok(())
+    }
+
+    /// None of the torrent's files is under `complete`. If some were once, what is left of their folder may go; anything else is
+    /// somebody's that only has the same name.
+    fn leave(&self, complete: PathBuf, known: &BTreeMap<usize, Stamp>) -> Result<(), StorageError> {
+        if !known.is_empty() {
+            self.tidy(Place::Settled);
+        }
+        let is_there = fs::symlink_metadata(&complete).is_ok();
+        if is_there { Err(StorageError::InTheWay(complete)) } else { Ok(()) }
     }
 
     fn find_settled(
@@ -160,7 +173,8 @@ impl Places {
     /// Whether the file is what the torrent says: reads it.
     fn is_good(&self, torrent: &Torrent, index: usize, len: u64) -> bool {
         let geometry = torrent.geometry();
-        let pieces: Vec<Piece> = geometry.pieces_of(index).filter_map(|index| geometry.piece(index)).collect();
+        let pieces: Vec<Piece> =
+            geometry.pieces_of(index).filter_map(|index| geometry.piece(index)).collect();
         // A piece may lie partly in the next file, which is looked at later: where it is now is found by looking.
         let path_of = |file: usize| {
             let places = [Place::Settled, Place::Wanted, Place::Aside];
