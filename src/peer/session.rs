@@ -417,7 +417,8 @@ impl Session {
         }
     }
 
-    /// We have all that we want, and only serve from now on (BEP 21).
+    /// We have all that we want, and only serve from now on (BEP 21). Not for a seed that hides what it has (BEP 16): who has got
+    /// all that it showed so far would leave.
     pub fn set_upload_only(&mut self) {
         self.upload_only = true;
         self.tell_upload_only();

@@ -387,18 +387,18 @@ impl Fetching {
     /// rests then. Gives those pieces, and the blocks that it need not send any more.
     pub fn relieve_if_slow(&mut self, patience: Duration, now: Instant) -> (Vec<Partial>, Vec<Block>) {
         self.resting_until.take_if(|until| *until <= now);
-        let before: Vec<Block> = self.asked.iter().map(|asked| asked.errand.block).collect();
-        let given_back = if self.trickles(patience, now) {
-            self.let_go()
-        } else {
-            let overdue = |held: &Held| held.until(patience).is_some_and(|until| until <= now);
-            let overdue: Vec<Piece> =
-                self.pieces.iter().filter(|held| overdue(held)).map(Held::piece).collect();
-            overdue.into_iter().flat_map(|piece| self.let_go_of(piece)).collect()
-        };
-        if before.len() > self.asked.len() || !given_back.is_empty() {
-            self.resting_until = Some(now + patience);
+        let trickles = self.trickles(patience, now);
+        let overdue = |held: &&Held| held.until(patience).is_some_and(|until| until <= now);
+        let overdue: Vec<Piece> = self.pieces.iter().filter(overdue).map(Held::piece).collect();
+        if !trickles && overdue.is_empty() {
+            return (Vec::new(), Vec::new());
         }
+        self.resting_until = Some(now + patience);
+        let before: Vec<Block> = self.asked.iter().map(|asked| asked.errand.block).collect();
+        let given_back = match trickles {
+            true => self.let_go(),
+            false => overdue.into_iter().flat_map(|piece| self.let_go_of(piece)).collect(),
+        };
         let still_asked = |block: &Block| self.asked.iter().any(|asked| asked.errand.block == *block);
         (given_back, before.into_iter().filter(|block| !still_asked(block)).collect())
     }
