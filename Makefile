@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test interop lint bench clean
+.PHONY: help demo test interop lint bench fluid clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ lint: ## format, clippy and documentation, warnings denied
 bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--size 256MiB --runs 5"
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/transfer.py --bin $(TARGET)/release $(OPTIONS)
+
+fluid: $(VENV)/ready ## a swarm against the bound of the theory, shoal and libtorrent; OPTIONS="--leechers 4 --runs 3"
+	$(CARGO) build --release --bins
+	$(VENV)/bin/python benches/fluid.py --bin $(TARGET)/release $(OPTIONS)
 
 clean: ## what was built and installed here
 	$(CARGO) clean

@@ -72,6 +72,11 @@ impl Candidates {
         self.addresses.values().filter(|a| a.busy && !a.useless).count()
     }
 
+    /// How many addresses there are, connected to or not.
+    pub fn known(&self) -> usize {
+        self.addresses.values().filter(|a| !a.useless).count()
+    }
+
     /// When the next address is due, if any is left.
     pub fn due_at(&self, only_given: bool) -> Option<Instant> {
         let free = self.addresses.values().filter(|a| !a.busy && !a.useless && (a.given || !only_given));

@@ -20,8 +20,10 @@ use super::handshake::HandshakeError;
 use super::outbox::Outbox;
 use super::partial::Source;
 use super::session::{Event, Session};
+use super::super_seeding::Show;
 use super::swarm::{Job, Swarm};
 use super::wire;
+use crate::bitfield::Bitfield;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
 use crate::torrent::{Block, Piece};
 use input::{Input, LARGE_BUFFER};
@@ -70,6 +72,13 @@ pub fn run(id: ConnId, origin: Origin, commons: &Commons, letters: Mailbox<Mail>
     }
 }
 
+/// What the peer got of late, while it is told of one piece after the other.
+#[derive(Copy, Clone)]
+enum Got {
+    Nothing,
+    Piece,
+}
+
 /// One connection after its handshake.
 struct Connection {
     socket: TcpStream,
@@ -81,6 +90,8 @@ struct Connection {
     outbox: Outbox,
     /// How many of the swarm's finished pieces we told.
     told: usize,
+    /// Whether the peer is told of one piece after the other (BEP 16), and got one since it was last told.
+    showing: Option<Got>,
     /// Whether a worker is looking for something to fetch.
     looking: bool,
     look_again_at: Option<Instant>,
@@ -121,6 +132,8 @@ impl Connection {
             return Err(end);
         }
         let (have, told) = swarm.have();
+        let showing = swarm.shows_piece_by_piece(id).then_some(Got::Nothing);
+        let have = if showing.is_some() { Bitfield::new(have.len()) } else { have };
         let port = outgoing.then(|| swarm.commons.port());
         let now = Instant::now();
         let mut session = Session::new(Arc::clone(&swarm.torrent), agreement, source, &have, port, now);
@@ -140,6 +153,7 @@ impl Connection {
             handle,
             outbox: Outbox::default(),
             told,
+            showing,
             looking: false,
             look_again_at: None,
             read_at: None,
@@ -260,6 +274,7 @@ impl Connection {
                 self.on_offer(lacking);
             }
             Event::Has(piece) => {
+                self.showing = self.showing.map(|_| Got::Piece);
                 let lacking = self.swarm.peer_has(self.handle.id, piece);
                 self.on_offer(lacking);
             }
@@ -305,11 +320,29 @@ impl Connection {
     fn tell_news(&mut self) -> Result<(), End> {
         let news = self.swarm.finished_since(&mut self.told);
         self.session.announce(&news);
+        self.show_pieces();
         if self.swarm.is_complete() {
             self.session.set_interested(false);
-            self.session.set_upload_only();
+            if self.showing.is_none() {
+                self.session.set_upload_only();
+            }
         }
         if self.session.is_useless() { Err(End::Useless) } else { Ok(()) }
+    }
+
+    /// Tells of the next pieces of the first copy, while it goes out piece by piece.
+    fn show_pieces(&mut self) {
+        let Some(got) = self.showing else { return };
+        self.showing = Some(Got::Nothing);
+        let idle = matches!(got, Got::Piece) && !self.session.has_uploads() && self.outbox.is_empty();
+        match self.swarm.show(self.handle.id, idle) {
+            Show::Pieces(pieces) => self.session.announce(&pieces),
+            Show::All => {
+                self.showing = None;
+                let all: Vec<Piece> = self.swarm.torrent.geometry().pieces().collect();
+                self.session.announce(&all);
+            }
+        }
     }
 
     /// Has a worker find the next piece once the request window is half empty.

@@ -37,6 +37,7 @@ pub mod settings;
 pub mod shell;
 pub mod state_dir;
 pub mod storage;
+pub mod super_seeding;
 pub mod swarm;
 pub mod swarms;
 pub mod tally;

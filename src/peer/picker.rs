@@ -355,6 +355,11 @@ impl Picker {
         self.lacking == 0
     }
 
+    /// What each connected peer has.
+    pub fn peers(&self) -> impl Iterator<Item = (ConnId, &Bitfield)> {
+        self.peers.iter().map(|(id, bits)| (*id, bits))
+    }
+
     /// Whether no piece is in flight.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty()

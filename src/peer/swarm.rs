@@ -6,6 +6,7 @@
 //! | 2 | `finished` | the list of pieces finished since the start | once a piece; read by a connection with news to tell |
 //! | 3 | `members` | the connections | when one begins or ends, and to wake all |
 //! | 4 | `hungry`, `blame`, `candidates`, `state`, `saved_at` | who waits for work; bad pieces; addresses; running or paused; the last save | once a piece at most |
+//! | 4 | `first_copy` | which pieces of the first copy are out | by a lone seed's connections, at each turn until it is |
 //!
 //! Whoever holds one may only take a later one; in fact no two are ever held together, but for `picker` and then
 //! `finished`, so that the two agree. None is held over a socket, the disk or a mailbox.
@@ -23,8 +24,10 @@
 mod meeting;
 mod pieces;
 mod saving;
+mod showing;
 
 pub use pieces::Look;
+use showing::FirstCopy;
 
 use super::blame::Blame;
 use super::candidates::Candidates;
@@ -132,6 +135,9 @@ pub struct Swarm {
     saves: AtomicUsize,
     /// Connections that found nothing to fetch; asked again when a piece or memory becomes free. Bounded by `members`.
     hungry: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
+    first_copy: Mutex<FirstCopy>,
+    /// Whether it goes out piece by piece now.
+    is_showing: AtomicBool,
 }
 
 /// Bytes, over all connections since the start.
@@ -198,6 +204,8 @@ impl Swarm {
             saved_at: Mutex::default(),
             saves: AtomicUsize::new(0),
             hungry: Mutex::default(),
+            first_copy: Mutex::default(),
+            is_showing: AtomicBool::new(false),
             torrent,
             commons,
             pool,

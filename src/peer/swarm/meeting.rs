@@ -44,6 +44,7 @@ impl Swarm {
         self.members.lock().remove(&handle.id);
         self.hungry.lock().remove(&handle.id);
         self.picker.lock().left(handle.id);
+        self.is_gone(handle.id);
         self.commons.uploads.left(handle.id, &self.commons.ledger);
         self.feed_hungry();
         self.observer.parted(self, handle, &why.to_string());

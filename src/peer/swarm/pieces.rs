@@ -61,10 +61,13 @@ impl Swarm {
 
     /// The peer told what it has: whether that is something we lack.
     pub fn peer_has_pieces(&self, id: ConnId, bits: Bitfield) -> bool {
+        let geometry = self.torrent.geometry();
+        self.is_out(id, bits.iter().filter_map(|index| geometry.piece(index)));
         self.picker.lock().peer_has_pieces(id, bits) && !self.storage.is_shared()
     }
 
     pub fn peer_has(&self, id: ConnId, piece: Piece) -> bool {
+        self.is_out(id, [piece]);
         self.picker.lock().peer_has(id, piece) && !self.storage.is_shared()
     }
 
