@@ -254,7 +254,7 @@ proptest! {
             uploaded: amounts.0,
             downloaded: amounts.1,
             left: amounts.2,
-            event: events[event as usize],
+            event: events[event],
             want: want.map(usize::from),
             key: key.map(|key| format!("{key:08x}")),
             compact: flags.0,
