@@ -99,6 +99,41 @@ impl Bitfield {
         })
     }
 
+    /// Whether any piece is in both sets.
+    pub fn meets(&self, other: &Bitfield) -> bool {
+        self.common(other).any(|word| word != 0)
+    }
+
+    /// How many pieces are in both sets.
+    pub fn common_count(&self, other: &Bitfield) -> u32 {
+        self.common(other).map(u64::count_ones).sum()
+    }
+
+    /// Of the pieces in both sets, ascending, the one with `nth` before it.
+    pub fn nth_common(&self, other: &Bitfield, mut nth: u32) -> Option<u32> {
+        for (at, mut word) in self.common(other).enumerate() {
+            let ones = word.count_ones();
+            if nth < ones {
+                for _ in 0..nth {
+                    word &= !(1 << (63 - word.leading_zeros()));
+                }
+                return Some(at as u32 * 64 + word.leading_zeros());
+            }
+            nth -= ones;
+        }
+        None
+    }
+
+    /// What is in both sets, 64 pieces at a time: the first is the highest bit.
+    fn common<'a>(&'a self, other: &'a Bitfield) -> impl Iterator<Item = u64> + 'a {
+        debug_assert_eq!(self.len, other.len, "two sets of one torrent's pieces");
+        let (ours, our_rest) = self.bytes.as_chunks::<8>();
+        let (theirs, their_rest) = other.bytes.as_chunks::<8>();
+        let last = word_of(our_rest) & word_of(their_rest);
+        let words = ours.iter().zip(theirs).map(|(a, b)| u64::from_be_bytes(*a) & u64::from_be_bytes(*b));
+        words.chain(std::iter::once(last))
+    }
+
     /// The pieces in the set as ascending ranges that do not touch.
     pub fn ranges(&self) -> Vec<Range<u32>> {
         let mut ranges: Vec<Range<u32>> = Vec::new();
@@ -118,6 +153,13 @@ impl std::fmt::Debug for Bitfield {
     }
 }
 
+/// Up to seven bytes, and zeros behind them.
+fn word_of(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    u64::from_be_bytes(word)
+}
+
 fn mask(index: u32) -> u8 {
     0x80 >> (index % 8)
 }
@@ -125,6 +167,8 @@ fn mask(index: u32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn full_has_no_spare_bits() {
@@ -140,6 +184,27 @@ mod tests {
         assert_eq!(Bitfield::from_bytes(&[0xff], 9), None);
         assert_eq!(Bitfield::from_bytes(&[0xff, 0x81], 9), None);
         assert_eq!(Bitfield::from_bytes(&[0xff, 0x80], 9).map(|b| b.count()), Some(9));
+    }
+
+    proptest! {
+        #[test]
+        fn what_two_sets_have_in_common(
+            (ours, theirs) in (1usize..200).prop_flat_map(|len| (vec(any::<bool>(), len), vec(any::<bool>(), len))),
+        ) {
+            let set = |bools: &[bool]| {
+                let mut bits = Bitfield::new(bools.len() as u32);
+                for (index, _) in (0..).zip(bools).filter(|(_, has)| **has) {
+                    bits.set(index);
+                }
+                bits
+            };
+            let both: Vec<u32> = (0..ours.len()).filter(|i| ours[*i] && theirs[*i]).map(|i| i as u32).collect();
+            let (ours, theirs) = (set(&ours), set(&theirs));
+            prop_assert_eq!(ours.common_count(&theirs), both.len() as u32);
+            prop_assert_eq!(ours.meets(&theirs), !both.is_empty());
+            let found: Vec<u32> = (0..).map_while(|nth| ours.nth_common(&theirs, nth)).collect();
+            prop_assert_eq!(found, both);
+        }
     }
 
     #[test]

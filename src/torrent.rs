@@ -10,6 +10,7 @@
 //! | `infohash.rs` | [`InfoHash`], [`Format`], [`Proof`] |
 //! | `magnet.rs` | [`Magnet`] links |
 //! | `create.rs`, `verify.rs` | [`create`] and [`verify`], on the threads of `readers.rs` |
+//! | `selection.rs` | [`Selection`]: which files somebody wants |
 //! | `show.rs`, `units.rs` | a torrent in words and in JSON; numbers in words |
 
 pub mod create;
@@ -23,6 +24,7 @@ mod magnet;
 mod metainfo;
 mod paths;
 mod readers;
+mod selection;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -37,6 +39,7 @@ pub use magnet::{Magnet, MagnetError};
 pub use metainfo::{MAX_FILES, MAX_METAINFO_LEN, MAX_PIECE_LENGTH, MAX_PIECES};
 pub use paths::{MAX_PATH_DEPTH, unsafe_name};
 pub use readers::all_cores;
+pub use selection::{Selection, SelectionError};
 
 use crate::bencode;
 use crate::hash::{self, Hash256, LEAF_LEN};

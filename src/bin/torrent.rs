@@ -17,9 +17,12 @@ use shoal::logging;
 use shoal::peer::Config;
 use shoal::peer::plain::{self, Order};
 use shoal::peer::progress::bytes_bar;
+use shoal::peer::wish::Wish;
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
 use shoal::torrent::verify::{FileState, Report, verify};
-use shoal::torrent::{Format, MAX_PIECE_LENGTH, Magnet, Torrent, TorrentError, all_cores, show, units};
+use shoal::torrent::{
+    Format, MAX_PIECE_LENGTH, Magnet, Selection, Torrent, TorrentError, all_cores, show, units,
+};
 
 /// Make, show, check, download and serve torrents.
 #[derive(Parser)]
@@ -99,6 +102,13 @@ struct DownloadArgs {
     /// Where to put what they hold
     #[arg(short, long, default_value = ".")]
     dir: PathBuf,
+    /// Only these files: numbers as `torrent show` prints them, such as 1,3-5, or names and patterns, such as '*.mp4'. The same
+    /// command with other files, or without, goes on from there
+    #[arg(long, value_name = "LIST")]
+    files: Vec<String>,
+    /// From the first piece to the last, to watch while it loads; otherwise the rarest come first, which is faster for all
+    #[arg(long)]
+    sequential: bool,
     /// Go on serving when everything is here
     #[arg(long)]
     seed: bool,
@@ -153,6 +163,9 @@ impl NetworkArgs {
         }
     }
 }
+
+/// The exit status for it, as clap has it.
+const WRONG_USAGE: u8 = 2;
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -226,6 +239,13 @@ fn download(args: &DownloadArgs) -> Outcome {
             torrents.push(torrent);
         }
     }
+    let files = match chosen(&args.files, &torrents) {
+        Ok(files) => files,
+        Err(why) => {
+            eprintln!("torrent: {why}");
+            return Ok(ExitCode::from(WRONG_USAGE));
+        }
+    };
     // A folder may take several downloads at once, each in a process of its own, which is why each has its own state.
     let state = torrents.first().map(|torrent| args.dir.join(".shoal").join(torrent.key()));
     let order = Order {
@@ -234,12 +254,22 @@ fn download(args: &DownloadArgs) -> Outcome {
         peers: args.network.peers.clone(),
         config: args.network.config(state),
         stay: args.seed,
+        wish: Wish { files, in_order: args.sequential },
     };
     plain::download(&order, &interrupt::channel()?, |line| {
         let _ = print(&format!("{line}\n")); // who closed our output still wants the files
     })?;
     let _ = fs::remove_dir(args.dir.join(".shoal")); // other downloads may need it, or this one to seed
     Ok(ExitCode::SUCCESS)
+}
+
+/// The files that `--files` names.
+fn chosen(words: &[String], torrents: &[Arc<Torrent>]) -> Result<Option<Selection>, String> {
+    match torrents {
+        _ if words.is_empty() => Ok(None),
+        [torrent] => Selection::parse(torrent, words).map(Some).map_err(|why| why.to_string()),
+        _ => Err("--files goes with one torrent at a time".to_owned()),
+    }
 }
 
 fn open_torrent(name: &str) -> Result<Arc<Torrent>, Box<dyn Error>> {
@@ -266,6 +296,7 @@ fn seed(args: &SeedArgs) -> Outcome {
         peers: args.network.peers.clone(),
         config: args.network.config(None),
         stay: true,
+        wish: Wish::default(),
     };
     plain::seed(&order, &interrupt::channel()?)?;
     Ok(ExitCode::SUCCESS)

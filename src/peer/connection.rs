@@ -331,18 +331,18 @@ impl Connection {
 
     // ---- what we have to say --------------------------------------------------------------------------------
 
-    /// Says `Have` for what was finished since the last turn, and parts when neither side needs the other.
+    /// Says `Have` for what was finished since the last turn, and parts when neither side has a use for the other.
     fn tell_news(&mut self) -> Result<(), End> {
         let news = self.swarm.finished_since(&mut self.told);
         self.session.announce(&news);
         self.show_pieces();
         if self.swarm.is_complete() {
             self.session.set_interested(false);
-            if self.session.peer_has().is_full() {
-                return Err(End::BothComplete);
+            if self.showing.is_none() {
+                self.session.set_upload_only();
             }
         }
-        Ok(())
+        if self.session.is_useless() { Err(End::Useless) } else { Ok(()) }
     }
 
     /// Tells of the next pieces of the first copy, while it goes out piece by piece.

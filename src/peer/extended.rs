@@ -1,10 +1,15 @@
-//! The extension handshake (BEP 10): the client's name, how many requests it keeps, where it listens. Pure.
+//! The extension handshake (BEP 10): the client's name, how many requests it keeps, where it listens, and whether it only
+//! serves (BEP 21). Pure.
 
 use super::wire::Message;
 use crate::bencode;
 
 /// The id of the handshake among the extension messages.
 pub const HANDSHAKE_ID: u8 = 0;
+/// The id under which we take the message that says whether a peer only serves from now on: one byte, 0 or 1. libtorrent made
+/// it, so that BEP 21's key of the handshake can change; its name is the key's.
+pub const UPLOAD_ONLY_ID: u8 = 3;
+const UPLOAD_ONLY: &str = "upload_only";
 /// Who we are, for people.
 pub const CLIENT: &str = concat!("shoal ", env!("CARGO_PKG_VERSION"));
 /// The longest client name we keep, characters.
@@ -19,6 +24,10 @@ pub struct Extended {
     pub reqq: Option<u32>,
     /// The port on which it can be connected to.
     pub port: Option<u16>,
+    /// Whether it fetches nothing, though it may not have everything (BEP 21).
+    pub upload_only: bool,
+    /// The id under which it takes the message that changes that.
+    pub upload_only_id: Option<u8>,
 }
 
 impl Extended {
@@ -31,18 +40,29 @@ impl Extended {
         });
         let reqq = dict.int("reqq").map(|reqq| reqq.clamp(1, i64::from(u32::MAX)) as u32);
         let port = dict.int("p").and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
-        Some(Extended { client, reqq, port })
+        let upload_only = dict.int(UPLOAD_ONLY).is_some_and(|flag| flag != 0);
+        let messages = dict.get("m").and_then(|m| m.as_dict());
+        let id = messages.and_then(|messages| messages.int(UPLOAD_ONLY));
+        let upload_only_id = id.and_then(|id| u8::try_from(id).ok()).filter(|id| *id != 0);
+        Some(Extended { client, reqq, port, upload_only, upload_only_id })
     }
 
     /// The payload that says this.
     pub fn encode(&self) -> Vec<u8> {
         bencode::dict(|dict| {
-            dict.dict("m", |_| {});
+            dict.dict("m", |messages| {
+                if let Some(id) = self.upload_only_id {
+                    messages.int(UPLOAD_ONLY, id.into());
+                }
+            });
             if let Some(port) = self.port {
                 dict.int("p", port.into());
             }
             if let Some(reqq) = self.reqq {
                 dict.int("reqq", reqq.into());
+            }
+            if self.upload_only {
+                dict.int(UPLOAD_ONLY, 1);
             }
             if let Some(client) = &self.client {
                 dict.bytes("v", client.as_bytes());
@@ -51,9 +71,15 @@ impl Extended {
     }
 }
 
-/// Our own handshake as a message in `out`. `port`: where we listen.
-pub fn say_hello(port: Option<u16>, reqq: usize, out: &mut Vec<u8>) {
-    let hello = Extended { client: Some(CLIENT.to_owned()), reqq: u32::try_from(reqq).ok(), port };
+/// Our own handshake as a message in `out`. `port`: where we listen. `upload_only`: we want nothing.
+pub fn say_hello(port: Option<u16>, reqq: usize, upload_only: bool, out: &mut Vec<u8>) {
+    let hello = Extended {
+        client: Some(CLIENT.to_owned()),
+        reqq: u32::try_from(reqq).ok(),
+        port,
+        upload_only,
+        upload_only_id: Some(UPLOAD_ONLY_ID),
+    };
     Message::Extended { id: HANDSHAKE_ID, payload: &hello.encode() }.encode(out);
 }
 
@@ -64,8 +90,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(client in "[ -~]{0,40}", reqq in 1u32.., port in 1u16..) {
-            let hello = Extended { client: Some(client), reqq: Some(reqq), port: Some(port) };
+        fn what_is_encoded_is_decoded(
+            client in "[ -~]{0,40}", reqq in 1u32.., port in 1u16.., upload_only: bool, id in 1u8..,
+        ) {
+            let (client, reqq, port) = (Some(client), Some(reqq), Some(port));
+            let hello = Extended { client, reqq, port, upload_only, upload_only_id: Some(id) };
             prop_assert_eq!(Extended::decode(&hello.encode()), Some(hello));
         }
 
@@ -80,6 +109,10 @@ mod tests {
         assert_eq!(
             Extended::decode(b"d1:p5:hello4:reqqi-5ee"),
             Some(Extended { reqq: Some(1), ..Extended::default() })
+        );
+        assert_eq!(
+            Extended::decode(b"d1:md11:upload_onlyi300ee11:upload_only3:yese"),
+            Some(Extended::default())
         );
         assert_eq!(Extended::decode(b"de"), Some(Extended::default()));
         assert_eq!(Extended::decode(b"le"), None);

@@ -50,13 +50,13 @@ pub mod uploads;
 pub mod watch;
 pub mod window;
 pub mod wire;
+pub mod wish;
 
 use crate::bitfield::Bitfield;
 use crate::disk::Disk;
 use crate::mailbox::{Mailbox, mailbox};
 use crate::net;
 use crate::threads;
-use crate::torrent::verify::verify;
 use crate::torrent::{Piece, Torrent};
 use accept::{Door, Guests, Knock, Pace};
 use bans::Bans;
@@ -68,6 +68,7 @@ use parking_lot::Mutex;
 use pool::{Pool, Workers};
 use resume::{Resume, ResumeFile, Stamp};
 use state_dir::{StateDir, StateError};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -80,6 +81,7 @@ use swarms::Swarms;
 use tally::Tally;
 use thiserror::Error;
 use uploads::Uploads;
+use wish::Wish;
 
 /// The ports tried in turn where the user names none.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
@@ -223,7 +225,7 @@ impl Peer {
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let storage = Storage::shared(Arc::clone(&torrent), dir);
-        self.add(torrent, storage, watch)
+        self.add(torrent, &Wish::default(), storage, watch)
     }
 
     /// Shares content that was hashed a moment ago, or is known by other means: nothing is read again, and nothing
@@ -257,7 +259,14 @@ impl Peer {
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let all = Bitfield::full(torrent.geometry().piece_count());
-        self.add_with(resume, Storage::shared(torrent, dir), all, (Vec::new(), false), watch)
+        self.add_with(
+            resume,
+            &Wish::default(),
+            Storage::shared(torrent, dir),
+            all,
+            (Vec::new(), false),
+            watch,
+        )
     }
 
     /// Downloads into `dir`, going on where an earlier run stopped. Content that is complete under `dir/NAME` is
@@ -268,29 +277,42 @@ impl Peer {
         dir: &Path,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
+        self.download_wish(torrent, dir, &Wish::default(), watch)
+    }
+
+    /// The same of some files, or in order.
+    pub fn download_wish(
+        &self,
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        wish: &Wish,
+        watch: Arc<dyn Observer>,
+    ) -> Result<Arc<Swarm>, StartError> {
         if self.swarms.get(torrent.info_hash()).is_some() {
             return Err(StartError::Known(torrent.name().to_owned()));
         }
-        match Storage::download_on(self.disk.clone(), Arc::clone(&torrent), dir) {
-            Ok(storage) => self.add(torrent, storage, watch),
-            Err(StorageError::InTheWay(path)) if self.is_whole(&torrent, dir) => {
-                log::debug!("{} is complete already", path.display());
-                self.share_and_keep(torrent, dir, watch)
-            }
-            Err(why) => Err(why.into()),
+        let (disk, files, known) = (self.disk.clone(), wish.files_of(&torrent), self.settled(&torrent, dir));
+        let storage = Storage::download_files(disk, Arc::clone(&torrent), dir, &files, &known)?;
+        if storage.is_all_settled() {
+            log::debug!("{} is complete already", storage.root().display());
+            return self.share_and_keep(torrent, dir, watch);
         }
+        self.add(torrent, wish, storage, watch)
     }
 
-    /// Whether all of the torrent's content lies under `dir/NAME`; reads it unless the resume state vouches for it.
-    fn is_whole(&self, torrent: &Arc<Torrent>, dir: &Path) -> bool {
-        let storage = Storage::shared(Arc::clone(torrent), dir);
-        let (vouched, _) = self.vouched(torrent, &storage);
-        vouched.is_full() || verify(torrent, dir, cores(), &|_| ()).is_good()
+    /// The files that had their names when the resume state was saved, as they were then.
+    fn settled(&self, torrent: &Torrent, dir: &Path) -> BTreeMap<usize, Stamp> {
+        let resume =
+            self.resume_file(torrent).and_then(|file| file.load()).filter(|resume| resume.dir == dir);
+        resume.map_or_else(BTreeMap::new, |resume| {
+            resume.files.into_iter().enumerate().chain(resume.settled).collect()
+        })
     }
 
     fn add(
         &self,
         torrent: Arc<Torrent>,
+        wish: &Wish,
         storage: Storage,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
@@ -304,13 +326,15 @@ impl Peer {
         if let Some(why) = &trouble {
             log::warn!("{} was paused: {why}: it is tried again", torrent.name());
         }
-        self.add_with(self.resume_file(&torrent), storage, have, (doubtful, trouble.is_some()), watch)
+        let doubtful = (doubtful, trouble.is_some());
+        self.add_with(self.resume_file(&torrent), wish, storage, have, doubtful, watch)
     }
 
     /// Adds a torrent. Of the doubtful pieces the disk may show more than it keeps.
     fn add_with(
         &self,
         resume: Option<ResumeFile>,
+        wish: &Wish,
         storage: Storage,
         have: Bitfield,
         (doubtful, after_trouble): (Vec<Piece>, bool),
@@ -318,18 +342,19 @@ impl Peer {
     ) -> Result<Arc<Swarm>, StartError> {
         let torrent = Arc::clone(storage.torrent());
         let (commons, pool) = (Arc::clone(&self.commons), self.pool.clone());
-        let swarm = Swarm::new(Arc::clone(&torrent), storage, resume, have, commons, pool, watch);
+        let swarm = Swarm::new(Arc::clone(&torrent), wish, storage, resume, have, commons, pool, watch);
         if !self.swarms.insert(&swarm) {
             return Err(StartError::Known(torrent.name().to_owned()));
         }
         if after_trouble {
             swarm.distrust_the_disk();
         }
+        let lacks_only_its_name = swarm.has_all_wanted() && !swarm.storage.is_shared();
         if swarm.storage.has_content() {
             swarm.check(doubtful.into_iter());
         }
-        if torrent.geometry().piece_count() == 0 && !swarm.storage.is_shared() {
-            swarm.complete()?; // nothing but empty files
+        if lacks_only_its_name {
+            swarm.complete()?; // nothing but empty files, or a crash came before
         }
         Ok(swarm)
     }

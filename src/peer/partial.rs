@@ -24,6 +24,8 @@ pub struct Partial {
     senders: Vec<u16>,
     sources: Vec<Arc<Source>>,
     missing: u32,
+    /// Of a piece that came broken: how many gave it up since.
+    alone: Option<u16>,
 }
 
 impl Partial {
@@ -31,7 +33,18 @@ impl Partial {
     pub fn new(piece: Piece, mut data: Buffer, geometry: &Geometry) -> Self {
         data.shorten(geometry.piece_len(piece));
         let blocks = geometry.block_count(piece);
-        Partial { piece, data, senders: vec![0; blocks as usize], sources: Vec::new(), missing: blocks }
+        let senders = vec![0; blocks as usize];
+        Partial { piece, data, senders, sources: Vec::new(), missing: blocks, alone: None }
+    }
+
+    /// It came broken, so all of it is to come from one peer now. `tries` peers gave it up since.
+    pub fn alone(self, tries: u16) -> Self {
+        Partial { alone: Some(tries), ..self }
+    }
+
+    /// If all of it is to come from one peer: how many gave it up before this one.
+    pub fn tries(&self) -> Option<u16> {
+        self.alone
     }
 
     pub fn piece(&self) -> Piece {

@@ -3,27 +3,40 @@
 //! Invariant: each piece is in exactly one state at any time.
 //!
 //! ```text
-//!            pick                complete               good
-//! Missing ─────────▶ InFlight ─────────────▶ Checking ───────▶ Have
-//!    ▲   (one owner)    │                       │
-//!    └──────────────────┴───────────────────────┘  owner gone or gave back; bad hash
+//!             pick                complete               good
+//!  Missing ─────────▶ InFlight ─────────────▶ Checking ───────▶ Have
+//!     ▲   (one owner)    │                      │ ▲
+//!     └──────────────────┴──────────────────────┤ │ may be on the disk
+//!      owner gone or gave back; bad hash        ▼ │
+//!                                            Unwanted
 //! ```
 //!
-//! A missing piece stands in the bucket of its availability, so the rarest are found without sorting. Peers that
-//! have everything are only counted: a seed that comes or goes moves no piece.
+//! Pieces of which the user wants nothing are *unwanted* instead of missing, and nobody fetches them; what is on the disk of them is
+//! had like any other. The download is complete when nothing wanted is lacking.
+//!
+//! The order: what others left half done; then, for a download that is new, any piece, so that there is soon something
+//! to trade; then the rarest ([`rarity`]), ties at random; or simply the first, if the user wants to watch while it loads. Nothing is
+//! decided by the order of a hash table, so a seed replays a whole run.
+
+mod rarity;
+#[cfg(test)]
+mod tests;
 
 use super::budget::Buffer;
 use super::conn_id::ConnId;
 use super::partial::Partial;
 use crate::bitfield::Bitfield;
 use crate::torrent::{Geometry, Piece};
-use std::collections::{HashMap, HashSet};
+use rarity::Rarity;
+use std::collections::BTreeMap;
 
-#[cfg(test)]
-mod tests;
+/// Until so many pieces are here, which is next is left to chance: a rare piece comes from few peers, and slowly, while
+/// somebody who has nothing to offer is served last.
+const RANDOM_FIRST: u32 = 4;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum State {
+    Unwanted,
     Missing,
     InFlight { owner: ConnId, helps: u16 },
     Checking,
@@ -36,7 +49,7 @@ pub enum Pick {
     Fetch(Partial),
     /// Nothing is missing that the peer has, but this is in flight elsewhere: help its owner.
     Help(Piece, ConnId),
-    /// Nothing for this connection now. `interesting`: the peer has something that we lack.
+    /// Nothing for this connection now. `interesting`: the peer has something that we want and lack.
     Nothing { interesting: bool },
 }
 
@@ -45,47 +58,68 @@ pub struct Picker {
     geometry: Geometry,
     states: Vec<State>,
     have: Bitfield,
-    /// Missing pieces by availability (seeds not counted), in no order.
-    buckets: Vec<Vec<Piece>>,
-    /// Where a missing piece stands in its bucket.
-    places: Vec<u32>,
-    /// By how many peers that are no seeds each piece is held.
-    availability: Vec<u16>,
-    peers: HashMap<ConnId, Bitfield>,
+    /// The pieces that the user wants.
+    wanted: Bitfield,
+    /// How many of them we do not have.
+    lacking: u32,
+    /// Which pieces are missing, and how rare each is.
+    rarity: Rarity,
+    /// Whether pieces are fetched from the first to the last.
+    in_order: bool,
+    peers: BTreeMap<ConnId, Bitfield>,
     in_flight: Vec<Piece>,
     /// Missing pieces of which some blocks came before their connection ended.
-    leftovers: HashMap<Piece, Partial>,
-    /// Pieces that came broken: fetched from one peer alone until they are good, so that it is clear who lied.
-    alone: HashSet<Piece>,
+    leftovers: BTreeMap<Piece, Partial>,
+    /// Pieces that came broken: fetched from one peer alone until they are good, so that it is clear who lied. With
+    /// each, how many gave it up since.
+    alone: BTreeMap<Piece, u16>,
     random: fastrand::Rng,
 }
 
 impl Picker {
     /// All pieces missing but those in `have`. `seed` decides ties.
     pub fn new(geometry: Geometry, have: Bitfield, seed: u64) -> Self {
-        let count = geometry.piece_count() as usize;
+        let count = geometry.piece_count();
         let mut picker = Picker {
-            states: vec![State::Missing; count],
-            buckets: vec![Vec::new()],
-            places: vec![0; count],
-            availability: vec![0; count],
-            peers: HashMap::new(),
+            states: vec![State::Missing; count as usize],
+            wanted: Bitfield::full(count),
+            lacking: count - have.count(),
+            rarity: Rarity::new(count),
+            in_order: false,
+            peers: BTreeMap::new(),
             in_flight: Vec::new(),
-            leftovers: HashMap::new(),
-            alone: HashSet::new(),
+            leftovers: BTreeMap::new(),
+            alone: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
-            geometry,
+            geometry: geometry.clone(),
             have,
         };
-        let geometry = picker.geometry.clone();
         for piece in geometry.pieces() {
             if picker.have.has(piece.index()) {
                 picker.states[at(piece)] = State::Have;
             } else {
-                picker.insert(piece);
+                picker.rarity.insert(piece);
             }
         }
         picker
+    }
+
+    /// Nothing but these pieces is fetched. To be said at the start, before anything is in flight.
+    pub fn want_only(&mut self, wanted: Bitfield) {
+        debug_assert!(self.in_flight.is_empty() && self.checking_count() == 0);
+        self.lacking = wanted.count() - wanted.common_count(&self.have);
+        self.wanted = wanted;
+        for piece in self.geometry.clone().pieces() {
+            if !self.have.has(piece.index()) {
+                self.rarity.remove(piece);
+                self.absent(piece);
+            }
+        }
+    }
+
+    /// Pieces are fetched from the first to the last.
+    pub fn in_order(&mut self) {
+        self.in_order = true;
     }
 
     // ---- peers and what they have ---------------------------------------------------------------------------
@@ -95,7 +129,7 @@ impl Picker {
         self.peers.insert(peer, Bitfield::new(self.geometry.piece_count()));
     }
 
-    /// The peer told all that it has. True if there is something that we lack.
+    /// The peer told all that it has. True if there is something that we want and lack.
     pub fn peer_has_pieces(&mut self, peer: ConnId, bits: Bitfield) -> bool {
         let Some(known) = self.peers.get_mut(&peer) else { return false };
         let known = std::mem::replace(known, bits.clone());
@@ -104,19 +138,19 @@ impl Picker {
         self.lacks_any(&bits)
     }
 
-    /// The peer has one more piece. True if we lack it.
+    /// The peer has one more piece. True if we want it and lack it.
     pub fn peer_has(&mut self, peer: ConnId, piece: Piece) -> bool {
         let Some(bits) = self.peers.get_mut(&peer) else { return false };
         if bits.set(piece.index()) {
             if bits.is_full() {
                 // It turned into a seed: counted as one from now on, no longer piece by piece.
                 let others: Vec<Piece> = self.geometry.pieces().filter(|other| *other != piece).collect();
-                others.into_iter().for_each(|other| self.shift(other, -1));
+                others.into_iter().for_each(|other| self.rarity.shift(other, -1));
             } else {
-                self.shift(piece, 1);
+                self.rarity.shift(piece, 1);
             }
         }
-        !self.have.has(piece.index())
+        self.wanted.has(piece.index()) && !self.have.has(piece.index())
     }
 
     /// The connection ended. Its pieces in flight are missing again.
@@ -132,26 +166,16 @@ impl Picker {
     fn count(&mut self, bits: &Bitfield, by: i8) {
         if !bits.is_full() {
             let geometry = self.geometry.clone();
-            bits.iter().filter_map(|index| geometry.piece(index)).for_each(|piece| self.shift(piece, by));
-        }
-    }
-
-    fn shift(&mut self, piece: Piece, by: i8) {
-        let missing = self.states[at(piece)] == State::Missing;
-        if missing {
-            self.remove(piece);
-        }
-        let availability = &mut self.availability[at(piece)];
-        *availability = availability.saturating_add_signed(by.into());
-        if missing {
-            self.insert(piece);
+            bits.iter()
+                .filter_map(|index| geometry.piece(index))
+                .for_each(|piece| self.rarity.shift(piece, by));
         }
     }
 
     // ---- picking --------------------------------------------------------------------------------------------
 
-    /// The next piece for `peer`: what others left half done, then the rarest, ties at random, then help. `memory` is
-    /// for a new piece; without it none is begun.
+    /// The next piece for `peer`: what others left half done, then a new one, then help. `memory` is for the new piece;
+    /// without it none is begun.
     pub fn pick(&mut self, peer: ConnId, memory: Option<Buffer>) -> Pick {
         let Some(bits) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
         let begun = self.leftovers.keys().copied().find(|piece| bits.has(piece.index()));
@@ -159,18 +183,32 @@ impl Picker {
             self.take(partial.piece(), peer);
             return Pick::Fetch(partial);
         }
-        let mut buckets = self.buckets.iter();
         if let Some(memory) = memory
-            && let Some(piece) = buckets.find_map(|bucket| any_of(bucket, bits, &mut self.random))
+            && let Some(piece) = self.next_new(peer)
         {
             self.take(piece, peer);
-            return Pick::Fetch(Partial::new(piece, memory, &self.geometry));
+            let partial = Partial::new(piece, memory, &self.geometry);
+            return Pick::Fetch(match self.alone.get(&piece) {
+                Some(tries) => partial.alone(*tries),
+                None => partial,
+            });
         }
         self.pick_help(peer)
     }
 
+    /// The missing piece to begin next with `peer`.
+    fn next_new(&mut self, peer: ConnId) -> Option<Piece> {
+        let bits = self.peers.get(&peer)?;
+        let index = match self.in_order {
+            true => self.rarity.first(bits),
+            false if self.have.count() < RANDOM_FIRST => self.rarity.any(bits, &mut self.random),
+            false => self.rarity.rarest(bits, &mut self.random),
+        };
+        self.geometry.piece(index?)
+    }
+
     fn take(&mut self, piece: Piece, owner: ConnId) {
-        self.remove(piece);
+        self.rarity.remove(piece);
         self.states[at(piece)] = State::InFlight { owner, helps: 0 };
         self.in_flight.push(piece);
     }
@@ -180,7 +218,7 @@ impl Picker {
         let Some(bits) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
         let helpable = self.in_flight.iter().filter_map(|piece| match self.states[at(*piece)] {
             State::InFlight { owner, helps }
-                if owner != peer && bits.has(piece.index()) && !self.alone.contains(piece) =>
+                if owner != peer && bits.has(piece.index()) && !self.alone.contains_key(piece) =>
             {
                 Some((helps, *piece, owner))
             }
@@ -195,10 +233,11 @@ impl Picker {
         }
     }
 
-    /// Whether there is something among `bits` that we do not have.
+    /// Whether there is something among `bits` that we want and do not have.
     pub fn lacks_any(&self, bits: &Bitfield) -> bool {
-        let theirs = bits.as_bytes().iter();
-        theirs.zip(self.have.as_bytes()).any(|(theirs, ours)| theirs & !ours != 0)
+        let (theirs, wanted) = (bits.as_bytes().iter(), self.wanted.as_bytes());
+        let mut all = theirs.zip(wanted).zip(self.have.as_bytes());
+        all.any(|((theirs, wanted), ours)| theirs & wanted & !ours != 0)
     }
 
     // ---- what becomes of a piece ----------------------------------------------------------------------------
@@ -213,22 +252,26 @@ impl Picker {
         true
     }
 
-    /// A missing piece is on the disk, unproven: to be checked before it is fetched. False if it is not missing, but
-    /// on its way already.
+    /// A piece may be on the disk, unproven: to be checked before it is fetched. False if we have it, or it is on its
+    /// way already.
     pub fn doubt(&mut self, piece: Piece) -> bool {
-        let missing = self.states[at(piece)] == State::Missing;
-        if missing {
-            self.remove(piece);
-            self.leftovers.remove(&piece);
-            self.states[at(piece)] = State::Checking;
+        match self.states[at(piece)] {
+            State::Missing => {
+                self.rarity.remove(piece);
+                self.leftovers.remove(&piece);
+            }
+            State::Unwanted => {}
+            State::InFlight { .. } | State::Checking | State::Have => return false,
         }
-        missing
+        self.states[at(piece)] = State::Checking;
+        true
     }
 
     /// A piece that we have is doubted: it is to be checked before anybody gets it.
     pub fn distrust(&mut self, piece: Piece) {
         if self.have.clear(piece.index()) {
             self.states[at(piece)] = State::Checking;
+            self.lacking += u32::from(self.wanted.has(piece.index()));
         }
     }
 
@@ -236,21 +279,22 @@ impl Picker {
     pub fn good(&mut self, piece: Piece) {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
         self.states[at(piece)] = State::Have;
-        self.have.set(piece.index());
+        if self.have.set(piece.index()) && self.wanted.has(piece.index()) {
+            self.lacking -= 1;
+        }
         self.alone.remove(&piece);
     }
 
     /// All blocks of the piece came, and some were wrong.
     pub fn broken(&mut self, piece: Piece) {
         self.bad(piece);
-        self.alone.insert(piece);
+        self.alone.entry(piece).or_insert(0);
     }
 
     /// The check found the piece bad, or it could not be written.
     pub fn bad(&mut self, piece: Piece) {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
-        self.states[at(piece)] = State::Missing;
-        self.insert(piece);
+        self.absent(piece);
     }
 
     /// `owner` will not finish the piece. What came of it is kept for the next.
@@ -258,10 +302,13 @@ impl Picker {
         let piece = partial.piece();
         if self.owner(piece) == Some(owner) {
             self.release(piece);
-            if partial.sources().is_empty() || self.alone.contains(&piece) {
+            if partial.sources().is_empty() {
                 return;
             }
-            self.leftovers.insert(piece, partial);
+            match self.alone.get_mut(&piece) {
+                Some(tries) => *tries = tries.saturating_add(1),
+                None => drop(self.leftovers.insert(piece, partial)),
+            }
         }
     }
 
@@ -274,8 +321,16 @@ impl Picker {
 
     fn release(&mut self, piece: Piece) {
         self.land(piece);
-        self.states[at(piece)] = State::Missing;
-        self.insert(piece);
+        self.absent(piece);
+    }
+
+    /// We do not have the piece, and nobody is at it.
+    fn absent(&mut self, piece: Piece) {
+        let wanted = self.wanted.has(piece.index());
+        self.states[at(piece)] = if wanted { State::Missing } else { State::Unwanted };
+        if wanted {
+            self.rarity.insert(piece);
+        }
     }
 
     fn land(&mut self, piece: Piece) {
@@ -291,24 +346,6 @@ impl Picker {
         }
     }
 
-    fn insert(&mut self, piece: Piece) {
-        let availability = usize::from(self.availability[at(piece)]);
-        if self.buckets.len() <= availability {
-            self.buckets.resize_with(availability + 1, Vec::new);
-        }
-        self.places[at(piece)] = self.buckets[availability].len() as u32;
-        self.buckets[availability].push(piece);
-    }
-
-    fn remove(&mut self, piece: Piece) {
-        let bucket = &mut self.buckets[usize::from(self.availability[at(piece)])];
-        let place = self.places[at(piece)] as usize;
-        bucket.swap_remove(place);
-        if let Some(moved) = bucket.get(place) {
-            self.places[at(*moved)] = place as u32;
-        }
-    }
-
     // ---- what others ask ------------------------------------------------------------------------------------
 
     /// The pieces we have.
@@ -316,8 +353,14 @@ impl Picker {
         &self.have
     }
 
+    /// The pieces that the user wants.
+    pub fn wanted(&self) -> &Bitfield {
+        &self.wanted
+    }
+
+    /// Whether we have all that is wanted.
     pub fn is_complete(&self) -> bool {
-        self.have.is_full()
+        self.lacking == 0
     }
 
     /// What each connected peer has.
@@ -337,31 +380,21 @@ impl Picker {
 
     /// Panics if the invariant is broken; for tests and simulations.
     pub fn assert_invariant(&self) {
-        let missing: usize = self.buckets.iter().map(Vec::len).sum();
-        assert_eq!(missing, self.states.iter().filter(|state| **state == State::Missing).count());
-        for (availability, bucket) in self.buckets.iter().enumerate() {
-            for (place, piece) in bucket.iter().enumerate() {
-                assert_eq!(self.places[at(*piece)] as usize, place);
-                assert_eq!(usize::from(self.availability[at(*piece)]), availability);
-            }
-        }
-        let flying = self.states.iter().filter(|state| matches!(state, State::InFlight { .. })).count();
-        assert_eq!(flying, self.in_flight.len());
-        let had = self.states.iter().filter(|state| **state == State::Have).count();
-        assert_eq!(had, self.have.count() as usize);
+        let count = |is: fn(&State) -> bool| self.states.iter().filter(|state| is(state)).count();
+        assert_eq!(count(|state| matches!(state, State::InFlight { .. })), self.in_flight.len());
+        assert_eq!(count(|state| *state == State::Have), self.have.count() as usize);
         assert!(self.leftovers.keys().all(|piece| self.states[at(*piece)] == State::Missing));
+        self.rarity.assert_invariant();
         for piece in self.geometry.pieces() {
-            let holders =
-                self.peers.values().filter(|bits| !bits.is_full() && bits.has(piece.index())).count();
-            assert_eq!(holders, usize::from(self.availability[at(piece)]), "availability of {piece:?}");
+            let (index, state) = (piece.index(), self.states[at(piece)]);
+            assert_eq!(state == State::Missing, self.rarity.missing().has(index), "{piece:?} is {state:?}");
+            assert_eq!(state == State::Have, self.have.has(index), "{piece:?} is {state:?}");
+            assert!(state != State::Unwanted || !self.wanted.has(index), "{piece:?} is wanted");
+            let holders = self.peers.values().filter(|bits| !bits.is_full() && bits.has(index)).count();
+            assert_eq!(holders, usize::from(self.rarity.of(piece)), "availability of {piece:?}");
         }
+        assert_eq!(self.lacking, self.wanted.count() - self.wanted.common_count(&self.have));
     }
-}
-
-/// A piece of the bucket that is among `bits`, any of them with the same chance.
-fn any_of(bucket: &[Piece], bits: &Bitfield, random: &mut fastrand::Rng) -> Option<Piece> {
-    let (before, after) = bucket.split_at(random.usize(..bucket.len().max(1)));
-    after.iter().chain(before).copied().find(|piece| bits.has(piece.index()))
 }
 
 fn at(piece: Piece) -> usize {

@@ -3,11 +3,13 @@
 
 use super::announce::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
 use super::news::{self, News};
-use super::progress::{Bars, TICK};
+use super::progress::{Bars, TICK, plural};
 use super::state_dir::StateError;
 use super::swarm::{State, Swarm};
+use super::wish::Wish;
 use super::{Config, Peer, StartError};
-use crate::torrent::{InfoHash, Torrent};
+use crate::torrent::units::thousands;
+use crate::torrent::{InfoHash, Selection, Torrent};
 use crossbeam_channel::{Receiver, select};
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +27,8 @@ pub struct Order {
     pub config: Config,
     /// Whether to go on serving once everything is here.
     pub stay: bool,
+    /// What is wanted of the torrents: of one, if it is some of its files.
+    pub wish: Wish,
 }
 
 /// Why an order was not carried out.
@@ -57,7 +61,11 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     eprintln!("listening on {}", peer.addr());
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
-        swarms.push(peer.download(Arc::clone(torrent), &order.dir, reporter.clone())?);
+        swarms.push(peer.download_wish(Arc::clone(torrent), &order.dir, &order.wish, reporter.clone())?);
+        if let Some(files) = order.wish.files.as_ref().filter(|files| !files.is_all()) {
+            let (chosen, bytes) = (show_chosen(files, torrent), thousands(files.len(torrent)));
+            eprintln!("{}: {chosen} are wanted, {bytes} bytes", torrent.name());
+        }
     }
     let announcers = announce(&peer, &swarms, &order.peers)?;
     let mut reported = vec![false; swarms.len()];
@@ -69,7 +77,13 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
                     .iter()
                     .filter(|(hash, _)| *hash == swarm.torrent.info_hash())
                     .for_each(|(_, announcer)| announcer.nudge(Nudge::Completed));
-                report(&format!("{}: complete", swarm.storage.root().display()));
+                let name = swarm.storage.root();
+                report(&match order.wish.files.as_ref().filter(|_| swarm.is_partial_seed()) {
+                    Some(files) => {
+                        format!("{}: {} complete", name.display(), show_chosen(files, &swarm.torrent))
+                    }
+                    None => format!("{}: complete", name.display()),
+                });
             }
         }
         let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || !swarm.is_running();
@@ -91,6 +105,11 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
         peer.discard(&order.torrents);
     }
     outcome
+}
+
+/// `2 of 5 files`.
+fn show_chosen(files: &Selection, torrent: &Torrent) -> String {
+    format!("{} of {}", files.count(), plural(torrent.files().len() as u64, "file"))
 }
 
 fn outcome(swarms: &[Arc<Swarm>]) -> Result<(), OrderError> {
@@ -171,8 +190,11 @@ struct Announced {
 impl AnnounceHost for Announced {
     fn progress(&self) -> Progress {
         let progress = self.swarm.progress();
-        let left = progress.total - progress.bytes;
-        Progress { uploaded: progress.uploaded, downloaded: progress.downloaded, left }
+        Progress { uploaded: progress.uploaded, downloaded: progress.downloaded, left: progress.left }
+    }
+
+    fn is_partial_seed(&self) -> bool {
+        self.swarm.is_partial_seed()
     }
 
     fn found(&self, peers: &[SocketAddr]) {

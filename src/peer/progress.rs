@@ -52,7 +52,7 @@ impl Drop for Bars {
 
 impl Bar {
     fn new(swarm: &Arc<Swarm>, all: &MultiProgress) -> Self {
-        let bar = all.add(ProgressBar::new(swarm.torrent.geometry().total_len()));
+        let bar = all.add(ProgressBar::new(swarm.progress().total));
         if let Ok(style) = ProgressStyle::with_template("{prefix:20!} {bar:30} {percent:>3}% {msg}") {
             bar.set_style(style);
         }

@@ -10,6 +10,7 @@ use crate::bitfield::Bitfield;
 use crate::disk::{Disk, above};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,9 @@ pub struct Resume {
     /// Of a complete torrent: each file as it was when we last looked.
     #[serde(default)]
     pub files: Vec<Stamp>,
+    /// Of one that is complete in part, since only some files were wanted: those that have their names, by index, as they were then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settled: BTreeMap<usize, Stamp>,
     /// The user stopped it: it stays so.
     #[serde(default)]
     pub paused: bool,
@@ -68,6 +72,7 @@ impl Resume {
             pieces: BASE64.encode(pieces.as_bytes()),
             n_parts: pieces.len(),
             files,
+            settled: BTreeMap::new(),
             paused,
             trouble: None,
         }

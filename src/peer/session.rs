@@ -53,6 +53,11 @@ pub struct Session {
     peer_interested: bool,
     /// Which pieces the other side has, as far as it said.
     peer_has: Bitfield,
+    /// Whether we fetch nothing any more, and whether we said so (BEP 21).
+    upload_only: bool,
+    told_upload_only: bool,
+    /// What the other side told of itself, once it did.
+    introduced: Option<Extended>,
     fetching: Fetching,
     serving: Serving,
     /// What the other side may still say for nothing.
@@ -85,6 +90,9 @@ impl Session {
             interested: false,
             peer_interested: false,
             peer_has: Bitfield::new(pieces),
+            upload_only: have.is_full(),
+            told_upload_only: agreement.extended && have.is_full(),
+            introduced: None,
             serving: Serving::default(),
             flood: Flood::new(pieces, now),
             out: Vec::new(),
@@ -99,7 +107,7 @@ impl Session {
 
     fn open(&mut self, own_port: Option<u16>) {
         if self.agreement.extended {
-            extended::say_hello(own_port, REQQ, &mut self.out);
+            extended::say_hello(own_port, REQQ, self.upload_only, &mut self.out);
         }
         match (self.agreement.fast, self.told.count()) {
             (true, 0) => Message::HaveNone.encode(&mut self.out),
@@ -286,14 +294,41 @@ impl Session {
         if !self.agreement.extended {
             return Err(Violation::NotAgreed("extended"));
         }
-        if id == extended::HANDSHAKE_ID {
-            let hello = Extended::decode(payload).ok_or(Violation::BadExtended)?;
-            if let Some(queue) = hello.reqq {
-                self.fetching.set_queue(queue);
+        match id {
+            extended::HANDSHAKE_ID => {
+                let hello = Extended::decode(payload).ok_or(Violation::BadExtended)?;
+                self.on_hello(hello);
             }
-            self.events.push_back(Event::Introduced(hello));
+            extended::UPLOAD_ONLY_ID => {
+                let hello = self.introduced.get_or_insert_default();
+                hello.upload_only = payload.first().is_some_and(|flag| *flag != 0);
+            }
+            _ => {} // we named no other
         }
         Ok(())
+    }
+
+    fn on_hello(&mut self, hello: Extended) {
+        if let Some(queue) = hello.reqq {
+            self.fetching.set_queue(queue);
+        }
+        self.introduced = Some(hello.clone());
+        self.events.push_back(Event::Introduced(hello));
+        self.tell_upload_only();
+    }
+
+    /// Says once that we only serve from now on: by the message that the other side has named for that, or else by
+    /// another handshake. Before it is introduced we cannot know.
+    fn tell_upload_only(&mut self) {
+        let Some(hello) = self.introduced.as_ref().filter(|_| self.upload_only && !self.told_upload_only)
+        else {
+            return;
+        };
+        match hello.upload_only_id {
+            Some(id) => Message::Extended { id, payload: &[1] }.encode(&mut self.out),
+            None => extended::say_hello(None, REQQ, true, &mut self.out),
+        }
+        self.told_upload_only = true;
     }
 
     /// Serves no hashes yet (BEP 52). Leaf hashes, asked for after a bad piece, are refused. Piece layers, which
@@ -338,7 +373,7 @@ impl Session {
 
     /// Fetches what is missing of this piece.
     pub fn fetch(&mut self, partial: Partial, now: Instant) {
-        let given_back = self.fetching.add(partial);
+        let given_back = self.fetching.add(partial, now);
         self.give_back(given_back.into_iter().collect());
         self.ask(now);
     }
@@ -422,6 +457,22 @@ impl Session {
         }
     }
 
+    /// We have all that we want, and only serve from now on (BEP 21). Not for a seed that hides what it has (BEP 16): who has got
+    /// all that it showed so far would leave.
+    pub fn set_upload_only(&mut self) {
+        self.upload_only = true;
+        self.tell_upload_only();
+    }
+
+    /// Whether nothing can pass over this connection any more, in either direction: neither side wants anything, or the other
+    /// side does not and what it has is of no use to us.
+    pub fn is_useless(&self) -> bool {
+        let wants_nothing =
+            self.peer_has.is_full() || self.introduced.as_ref().is_some_and(|hello| hello.upload_only);
+        let has_told = self.peer_has.count() > 0; // its handshake may come before it says what it has
+        wants_nothing && !self.interested && (self.upload_only || has_told)
+    }
+
     /// Admits the other side to an upload slot.
     pub fn unchoke(&mut self) {
         if self.serving.unchoke() {
@@ -458,13 +509,16 @@ impl Session {
         }
         let given_back = self.fetching.snub_if_late(self.patience, now);
         self.give_back(given_back);
+        let (given_back, cancelled) = self.fetching.relieve_if_slow(self.patience, now);
+        cancelled.into_iter().for_each(|block| Message::Cancel(block.into()).encode(&mut self.out));
+        self.give_back(given_back);
         Ok(())
     }
 
     /// When [`tick`](Self::tick) has something to do again, if nothing happens before.
     pub fn deadline(&self) -> Instant {
         let quiet = (self.heard_at + SILENCE).min(self.spoke_at + KEEP_ALIVE);
-        self.fetching.late_at(self.patience).map_or(quiet, |late| quiet.min(late))
+        self.fetching.due_at(self.patience).map_or(quiet, |due| quiet.min(due))
     }
 
     // ---- what comes out -------------------------------------------------------------------------------------

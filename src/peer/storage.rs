@@ -4,13 +4,15 @@
 //! A download is written in place under `NAME.part` (a file, or a folder for a torrent of several), synced before
 //! anything vouches for it ([`resume`](super::resume)), and renamed to `NAME` when complete: atomically, and never
 //! over something that is there already. Nothing is reached through a link below the download folder. `NAME.part` is
-//! locked while it grows, so that two processes never write into one; and each sync looks whether it is still there.
+//! locked while it grows, so that two processes never write into one; and each sync looks whether it is still there. Where the
+//! files are of which only some are wanted, [`places`] says.
 
 use super::resume::Stamp;
 use crate::bitfield::Bitfield;
 use crate::disk::{self, Disk, above};
-use crate::torrent::{Piece, Torrent};
+use crate::torrent::{Piece, Selection, Torrent};
 use parking_lot::{Mutex, RwLock};
+use places::{Place, Places};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
@@ -20,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 
 mod part;
+mod places;
 #[cfg(test)]
 mod tests;
 
@@ -76,8 +79,8 @@ pub struct Storage {
     /// The folder that holds `NAME` or `NAME.part`.
     dir: PathBuf,
     access: Access,
-    /// What the files hang under; changes once, when the download is complete.
-    root: RwLock<PathBuf>,
+    /// Changes once, when the download is complete.
+    places: RwLock<Places>,
     open: RwLock<HashMap<usize, Arc<Opened>>>,
     /// Of a download: `NAME.part` as we began with it, until it is finished or given up.
     held: Mutex<Option<part::Held>>,
@@ -94,37 +97,43 @@ pub struct Storage {
 impl Storage {
     /// Content that is there already, under `dir/NAME`; it is never written.
     pub fn shared(torrent: Arc<Torrent>, dir: &Path) -> Self {
-        let root = dir.join(torrent.name());
-        let storage = Storage::new(torrent, Disk::default(), dir, root, Access::Shared);
+        let places = Places::settled(&torrent, dir);
+        let storage = Storage::new(torrent, Disk::default(), dir, places, Access::Shared);
         storage.stamp();
         storage
     }
 
-    /// A download into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists, or somebody else is at it.
+    /// A download of every file into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists and is something else,
+    /// or somebody else is at it.
     pub fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
-        Storage::download_on(Disk::default(), torrent, dir)
+        let all = Selection::all(&torrent);
+        Storage::download_files(Disk::default(), torrent, dir, &all, &BTreeMap::new())
     }
 
-    /// The same on a disk that somebody may look at.
-    pub fn download_on(disk: Disk, torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
-        let complete = dir.join(torrent.name());
-        if fs::symlink_metadata(&complete).is_ok() {
-            return Err(StorageError::InTheWay(complete));
-        }
+    /// A download of these files, begun before or not, on a disk that somebody may look at. What is under `dir/NAME` is not
+    /// downloaded again, if it is as it is `known` or what the torrent says; anything else there is in the way.
+    pub fn download_files(
+        disk: Disk,
+        torrent: Arc<Torrent>,
+        dir: &Path,
+        files: &Selection,
+        known: &BTreeMap<usize, Stamp>,
+    ) -> Result<Self, StorageError> {
         disk.make_folders(dir).map_err(failed("create", dir))?;
-        let root = dir.join(part::name_of(&torrent));
-        let storage = Storage::new(torrent, disk, dir, root, Access::Download);
+        let mut places = Places::wanted(&torrent, dir, files);
+        places.find(&disk, &torrent, known)?;
+        let storage = Storage::new(torrent, disk, dir, places, Access::Download);
         storage.begin()?;
         Ok(storage)
     }
 
-    fn new(torrent: Arc<Torrent>, disk: Disk, dir: &Path, root: PathBuf, access: Access) -> Self {
+    fn new(torrent: Arc<Torrent>, disk: Disk, dir: &Path, places: Places, access: Access) -> Self {
         Storage {
             torrent,
             disk,
             dir: dir.to_owned(),
             access,
-            root: RwLock::new(root),
+            places: RwLock::new(places),
             open: RwLock::default(),
             held: Mutex::default(),
             made: Mutex::default(),
@@ -136,6 +145,10 @@ impl Storage {
     /// Makes `NAME.part` if need be, which says at the start, not at the first piece, that the folder cannot be written;
     /// locks it; and looks which files are there.
     fn begin(&self) -> Result<(), StorageError> {
+        if self.is_finished() {
+            self.stamp();
+            return Ok(()); // nothing is to be written but what is aside
+        }
         let root = self.root();
         if is_link(&root) {
             return Err(StorageError::Link(root));
@@ -169,7 +182,7 @@ impl Storage {
 
     /// What the files hang under now: `NAME` or `NAME.part`.
     pub fn root(&self) -> PathBuf {
-        self.root.read().clone()
+        self.places.read().root()
     }
 
     pub fn torrent(&self) -> &Arc<Torrent> {
@@ -186,20 +199,24 @@ impl Storage {
         matches!(self.access, Access::Shared)
     }
 
-    /// Whether the download has its name.
+    /// Whether all that is wanted has its name.
     fn is_finished(&self) -> bool {
-        *self.root.read() == self.dir.join(self.torrent.name())
+        self.places.read().is_settled()
     }
 
     /// Where file `index` is now.
     pub fn path(&self, index: usize) -> PathBuf {
-        let root = self.root();
-        match self.torrent.files().get(index) {
-            Some(entry) if !self.torrent.is_single_file() => {
-                entry.path.iter().fold(root, |path, component| path.join(component))
-            }
-            _ => root,
-        }
+        self.places.read().path(index)
+    }
+
+    /// Whether every file of the torrent is there under its name, and nothing is left to download.
+    pub fn is_all_settled(&self) -> bool {
+        self.places.read().is_all_settled()
+    }
+
+    /// Of a torrent of which some files have their names and others do not: the former, as they were then.
+    pub fn settled(&self) -> BTreeMap<usize, Stamp> {
+        self.places.read().stamps()
     }
 
     /// Those of `pieces` for which the files are long enough. What is not there cannot be vouched for, whatever was
@@ -258,8 +275,9 @@ impl Storage {
 
     /// From here on the files are not to change.
     fn stamp(&self) {
-        let files = 0..self.torrent.files().len();
-        let _ = self.stamps.set(files.map(|index| Stamp::of(&self.path(index)).ok()).collect());
+        let settled = |index| self.places.read().of(index) == Place::Settled;
+        let stamp = |index| settled(index).then(|| Stamp::of(&self.path(index)).ok())?;
+        let _ = self.stamps.set((0..self.torrent.files().len()).map(stamp).collect());
     }
 
     /// Each file as it was when it was complete; nothing if one of them was not there. What became of them since is
@@ -275,7 +293,9 @@ impl Storage {
         for span in self.torrent.geometry().spans(piece, 0, data.len() as u32) {
             let (part, after) = rest.split_at(span.len);
             rest = after;
-            if let Some(index) = span.file {
+            // A settled file of a download has these bytes already, and is the user's.
+            let is_ours = |index: &usize| self.is_shared() || self.places.read().of(*index) != Place::Settled;
+            if let Some(index) = span.file.filter(is_ours) {
                 let file = self.file_to_write(index)?;
                 let written = file.download()?.write_all_at(part, span.offset);
                 written.map_err(|why| self.failed("write", index, why))?;
@@ -301,7 +321,7 @@ impl Storage {
 
     /// The name of a file, and those of the folders on the way to it, may not be durable.
     fn names_are_dirty(&self, path: &Path) {
-        let mut names = self.folders_to(path);
+        let mut names = self.places.read().folders_to(path);
         names.push(path.to_owned());
         self.dirty.lock().folders.extend(names.iter().map(|name| above(name).to_owned()));
     }
@@ -357,31 +377,28 @@ impl Storage {
         Ok(())
     }
 
-    /// Gives a complete download its name. One thread at a time, as [`sync`](Self::sync), which comes first: under its
-    /// name there is never anything but the whole.
+    /// Gives a complete download its name, or the wanted files theirs. One thread at a time, as [`sync`](Self::sync), which
+    /// comes first: under its name there is never anything but the whole.
     pub fn finish(&self) -> Result<(), StorageError> {
         if self.is_shared() {
             return Ok(());
         }
-        let complete = self.dir.join(self.torrent.name());
         if !self.is_finished() {
             self.finish_files()?;
             self.sync()?;
-            let part = self.root();
-            self.disk.rename_to_free(&part, &complete).map_err(|why| match why.kind() {
-                io::ErrorKind::AlreadyExists => StorageError::InTheWay(complete.clone()),
-                _ => StorageError::Io { what: "rename", path: part, why },
-            })?;
-            *self.root.write() = complete;
+            let changed = self.places.write().settle(&self.disk)?;
+            self.dirty.lock().folders.extend(changed.iter().map(|path| above(path).to_owned()));
         }
-        self.disk.sync_folder(&self.dir).map_err(failed("sync", &self.dir))?;
         self.release();
+        self.sync()?; // the names
         self.stamp();
         Ok(())
     }
 
     fn finish_files(&self) -> Result<(), StorageError> {
-        for (index, entry) in self.torrent.files().iter().enumerate() {
+        let unsettled = self.places.read().unsettled();
+        let files = self.torrent.files().iter().enumerate();
+        for (index, entry) in files.filter(|(index, _)| unsettled.contains(index)) {
             // An empty file was never opened, and what lay there before the download may have been longer.
             let file = self.file_to_write(index)?;
             let file = file.download()?;
@@ -448,9 +465,9 @@ impl Storage {
     }
 
     fn open_or_create(&self, index: usize, path: &Path) -> Result<Opened, StorageError> {
-        for folder in self.folders_to(path) {
-            self.make_folder(&folder)?;
-        }
+        let root = self.root(); // made at the start; if it is gone it is not to come back unnoticed
+        let folders = self.places.read().folders_to(path);
+        folders.iter().filter(|folder| **folder != root).try_for_each(|folder| self.make_folder(folder))?;
         match self.disk.open(path) {
             Ok(file) => Ok(Opened::Download(file)),
             Err(why) if why.kind() != io::ErrorKind::NotFound => Err(self.cannot_open(path)(why)),
@@ -484,20 +501,8 @@ impl Storage {
         }
     }
 
-    /// The folders between the root and `path`, outermost first.
-    fn folders_to(&self, path: &Path) -> Vec<PathBuf> {
-        let root = self.root();
-        let below = path.strip_prefix(&root).ok().and_then(Path::parent);
-        let names = below.into_iter().flat_map(Path::components);
-        let grow = |folder: &mut PathBuf, name| {
-            folder.push(name);
-            Some(folder.clone())
-        };
-        names.scan(root, grow).collect()
-    }
-
     fn refuse_links(&self, path: &Path) -> Result<(), StorageError> {
-        let link = self.folders_to(path).into_iter().find(|folder| is_link(folder));
+        let link = self.places.read().folders_to(path).into_iter().find(|folder| is_link(folder));
         link.map_or(Ok(()), |link| Err(StorageError::Link(link)))
     }
 

@@ -39,6 +39,7 @@ use super::picker::Picker;
 use super::pool::Pool;
 use super::resume::ResumeFile;
 use super::storage::Storage;
+use super::wish::Wish;
 use crate::bitfield::Bitfield;
 use crate::torrent::{Piece, Proof, Torrent};
 use parking_lot::{Mutex, RwLock};
@@ -82,7 +83,7 @@ pub enum State {
     Paused(String),
 }
 
-/// Where a torrent stands.
+/// Where a torrent stands. Counted is only what is wanted of it.
 #[derive(Clone, Debug)]
 pub struct Progress {
     pub have: u32,
@@ -92,6 +93,8 @@ pub struct Progress {
     /// Bytes of the pieces we have.
     pub bytes: u64,
     pub total: u64,
+    /// Bytes of the whole torrent that we do not have, wanted or not.
+    pub left: u64,
     /// Bytes of content that came in, and went out, since the start.
     pub downloaded: u64,
     pub uploaded: u64,
@@ -130,6 +133,8 @@ pub struct Swarm {
     /// Whether what is found on the disk has to be written anew: the kernel may show what it failed to write.
     rewrite: AtomicBool,
     observer: Arc<dyn Observer>,
+    /// Bytes of all pieces, and of those that are wanted.
+    lens: (u64, u64),
     picker: Mutex<Picker>,
     /// Grows by one a piece, so its bound is the number of pieces.
     finished: RwLock<Vec<Piece>>,
@@ -155,7 +160,9 @@ pub struct Swarm {
 pub struct Counts {
     pub downloaded: AtomicU64,
     pub uploaded: AtomicU64,
+    /// Of all pieces that we have, and of those that are wanted.
     bytes_have: AtomicU64,
+    wanted_have: AtomicU64,
 }
 
 impl Counts {
@@ -163,12 +170,26 @@ impl Counts {
     pub fn totals(&self) -> (u64, u64) {
         (self.downloaded.load(Ordering::Relaxed), self.uploaded.load(Ordering::Relaxed))
     }
+
+    /// We have one piece more, of `len` bytes.
+    fn gained(&self, len: u32, wanted: bool) {
+        self.bytes_have.fetch_add(len.into(), Ordering::Relaxed);
+        self.wanted_have.fetch_add(if wanted { len.into() } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// And one less.
+    fn lost(&self, len: u32, wanted: bool) {
+        self.bytes_have.fetch_sub(len.into(), Ordering::Relaxed);
+        self.wanted_have.fetch_sub(if wanted { len.into() } else { 0 }, Ordering::Relaxed);
+    }
 }
 
 impl Swarm {
-    /// A torrent of which `have` is on the disk for sure.
+    /// A torrent of which `have` is on the disk for sure, and `wish` is to be.
+    #[allow(clippy::too_many_arguments)] // what a torrent is made of, said once
     pub fn new(
         torrent: Arc<Torrent>,
+        wish: &Wish,
         storage: Storage,
         resume: Option<ResumeFile>,
         have: Bitfield,
@@ -177,21 +198,37 @@ impl Swarm {
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         let geometry = torrent.geometry();
-        let had = have
-            .iter()
-            .filter_map(|index| geometry.piece(index))
-            .map(|piece| u64::from(geometry.piece_len(piece)));
-        let counts = Counts { bytes_have: AtomicU64::new(had.sum()), ..Counts::default() };
+        let wanted = wish.files_of(&torrent).pieces(geometry);
+        let len = |is: &dyn Fn(u32) -> bool| {
+            let pieces = geometry.pieces().filter(|piece| is(piece.index()));
+            pieces.map(|piece| u64::from(geometry.piece_len(piece))).sum::<u64>()
+        };
+        let counts = Counts {
+            bytes_have: AtomicU64::new(len(&|piece| have.has(piece))),
+            wanted_have: AtomicU64::new(len(&|piece| have.has(piece) && wanted.has(piece))),
+            ..Counts::default()
+        };
+        let lens = (len(&|_| true), len(&|piece| wanted.has(piece)));
+        let is_named = storage.is_shared(); // a download is complete once it has its name
+        let complete = AtomicBool::new(is_named && have.is_full());
+        let mut picker = Picker::new(geometry.clone(), have.clone(), fastrand::u64(..));
+        if wish.files.is_some() {
+            picker.want_only(wanted);
+        }
+        if wish.in_order {
+            picker.in_order();
+        }
         Arc::new(Swarm {
-            complete: AtomicBool::new(have.is_full()),
+            complete,
+            lens,
             forgotten: AtomicBool::new(false),
-            vouched: Mutex::new(have.clone()),
+            vouched: Mutex::new(have),
             doubtful: Mutex::default(),
             by_user: AtomicBool::new(false),
             trouble: Mutex::default(),
             era: AtomicU32::new(0),
             rewrite: AtomicBool::new(false),
-            picker: Mutex::new(Picker::new(geometry.clone(), have, fastrand::u64(..))),
+            picker: Mutex::new(picker),
             finished: RwLock::default(),
             finished_len: AtomicUsize::new(0),
             members: Mutex::default(),
@@ -217,22 +254,33 @@ impl Swarm {
         self.complete.load(Ordering::Acquire)
     }
 
+    /// Whether all that is wanted is here, but not everything (BEP 21).
+    pub fn is_partial_seed(&self) -> bool {
+        self.is_complete() && !self.picker.lock().have().is_full()
+    }
+
+    /// Whether all that is wanted is on the disk, with its name or not.
+    pub fn has_all_wanted(&self) -> bool {
+        self.picker.lock().is_complete()
+    }
+
     pub fn is_running(&self) -> bool {
         *self.state.lock() == State::Running
     }
 
     pub fn progress(&self) -> Progress {
-        let (have, checking) = {
+        let (have, pieces, checking) = {
             let picker = self.picker.lock();
-            (picker.have().count(), picker.checking_count())
+            (picker.wanted().common_count(picker.have()), picker.wanted().count(), picker.checking_count())
         };
-        let geometry = self.torrent.geometry();
+        let (len, wanted_len) = self.lens;
         Progress {
             have,
-            pieces: geometry.piece_count(),
+            pieces,
             checking,
-            bytes: self.counts.bytes_have.load(Ordering::Relaxed),
-            total: geometry.total_len(),
+            bytes: self.counts.wanted_have.load(Ordering::Relaxed),
+            total: wanted_len,
+            left: len.saturating_sub(self.counts.bytes_have.load(Ordering::Relaxed)),
             downloaded: self.counts.downloaded.load(Ordering::Relaxed),
             uploaded: self.counts.uploaded.load(Ordering::Relaxed),
             peers: self.members.lock().len(),

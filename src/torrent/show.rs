@@ -51,8 +51,8 @@ impl Display for Description<'_> {
             writeln!(f, "trackers {} : {}", tier + 1, urls.join(" "))?;
         }
         writeln!(f, "files : {}", torrent.files().len())?;
-        for file in torrent.files() {
-            writeln!(f, "  {:>15}  {}", thousands(file.len), file.path.join("/"))?;
+        for (number, file) in (1..).zip(torrent.files()) {
+            writeln!(f, "  {number:>5}  {:>15}  {}", thousands(file.len), file.path.join("/"))?;
         }
         Ok(())
     }
@@ -62,6 +62,7 @@ impl Display for Description<'_> {
 pub fn json(torrent: &Torrent) -> String {
     #[derive(Serialize)]
     struct FileJson {
+        number: usize,
         path: String,
         size: u64,
         executable: bool,
@@ -85,8 +86,12 @@ pub fn json(torrent: &Torrent) -> String {
         files: Vec<FileJson>,
         magnet: String,
     }
-    let files = torrent.files().iter();
-    let files = files.map(|f| FileJson { path: f.path.join("/"), size: f.len, executable: f.executable });
+    let files = (1..).zip(torrent.files()).map(|(number, file)| FileJson {
+        number,
+        path: file.path.join("/"),
+        size: file.len,
+        executable: file.executable,
+    });
     let description = TorrentJson {
         name: torrent.name(),
         key: torrent.key(),

@@ -5,6 +5,7 @@ use crate::common::*;
 use parking_lot::Mutex;
 use shoal::peer::announce::{Host, Publication, SessionClient};
 use shoal::peer::plain::{Order, download};
+use shoal::peer::wish::Wish;
 use shoal::torrent::create::{Options, create};
 use shoal::torrent::{Format, InfoHash, Torrent};
 use shoal::tracker::protocol::{Event, Hello, PeerId};
@@ -121,7 +122,14 @@ fn downloads(trackers: &[&Bad], given: bool) {
     let (seed, _) = stage.seed(&config(None));
     let peers = if given { vec![seed.addr()] } else { Vec::new() };
     let dir = stage.to.path().to_owned();
-    let order = Order { torrents: vec![torrent], dir, peers, config: config(None), stay: false };
+    let order = Order {
+        torrents: vec![torrent],
+        wish: Wish::default(),
+        dir,
+        peers,
+        config: config(None),
+        stay: false,
+    };
     download(&order, &crossbeam_channel::never(), |_| ()).unwrap();
     assert_same(&stage.path, &stage.to.path().join("file"));
 }

@@ -143,6 +143,24 @@ def chain(case: Case, _: Tracker, form: str, seeder: Client, between: Client, le
     case.wait_for_copy(source, passing, between, first)
 
 
+def partial_seeds(case: Case, _: Tracker, form: str, maker: Client, one: Client, other: Client, leecher: Client):
+    """Two peers that want every second file each, from one seed that then goes; the last gets all files from these two."""
+    source = case.source("folder")
+    torrent = case.torrent(maker, source, form)
+    seed = maker.seed(case, torrent, source.parent)
+    running = []
+    for client, files in ((one, [1, 3, 5, 7, 9]), (other, [2, 4, 6, 8])):
+        target = case.folder(f"files-{files[0]}")
+        numbers = ",".join(map(str, files))
+        process = client.download(case, torrent, target, [seed.address()], stay=True, name=f"of {numbers}", files=numbers)
+        process.expect(r"^complete$|files complete$")
+        running.append(process)
+    seed.stop()
+    target = case.folder("target")
+    leecher.download(case, torrent, target, [process.address() for process in running]).finish()
+    case.compare(source, target, leecher)
+
+
 def all_tests(us: Client, libtorrent: Client, aria2: Aria2) -> list[Test]:
     """Every case, in the order in which they run."""
     tests = []
@@ -182,4 +200,6 @@ def all_tests(us: Client, libtorrent: Client, aria2: Aria2) -> list[Test]:
     for form in FORMATS:
         add(f"halves of libtorrent through us, {form}", halves, form, us, libtorrent)
         add(f"libtorrent through us while we download, {form}", chain, form, libtorrent, us, libtorrent)
+        add(f"partial seeds, {form}, to us", partial_seeds, form, libtorrent, us, libtorrent, us)
+        add(f"partial seeds, {form}, to libtorrent", partial_seeds, form, us, libtorrent, us, libtorrent)
     return tests

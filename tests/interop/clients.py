@@ -48,8 +48,9 @@ class Client:
     def seed(self, case, torrent: Path, folder: Path, peers=(), up: int = 0) -> Process:
         return self.start(case, "seed", ["seed", torrent, folder], peers, up)
 
-    def download(self, case, torrent: Path, folder: Path, peers=(), stay: bool = False, name="leecher") -> Process:
-        return self.start(case, name, ["download", torrent, "-d", folder, *(["--seed"] if stay else [])], peers, 0)
+    def download(self, case, torrent: Path, folder: Path, peers=(), stay: bool = False, name="leecher", files="") -> Process:
+        options = [*(["--seed"] if stay else []), *(["--files", files] if files else [])]
+        return self.start(case, name, ["download", torrent, "-d", folder, *options], peers, 0)
 
     def start(self, case, name, arguments, peers, up):
         options = ["--listen", "127.0.0.1:0"]

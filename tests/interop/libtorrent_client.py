@@ -2,7 +2,7 @@
 
     libtorrent_client.py create PATH -o FILE [--tracker URL] [--format hybrid|v2|v1] [--piece-length N]
     libtorrent_client.py seed FILE DIR [--peer IP:PORT]... [--trust] [--fast]
-    libtorrent_client.py download FILE -d DIR [--peer IP:PORT]... [--seed] [--fast]
+    libtorrent_client.py download FILE -d DIR [--peer IP:PORT]... [--files 1,3] [--seed] [--fast]
 
 It prints `listening on IP:PORT`, then `connected` at the first peer, `complete` when it has everything, and at
 the end its payload counters as one JSON line. A download ends by itself unless `--seed` is given; SIGTERM ends it
@@ -82,7 +82,16 @@ def parameters(args):
     params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
     if args.trust:
         params.flags |= lt.torrent_flags.seed_mode
+    if args.files:
+        numbers = real_files(params.ti)  # as people count: pad files apart
+        chosen = {numbers[int(number) - 1] for number in args.files.split(",")}
+        params.file_priorities = [4 if index in chosen else 0 for index in range(params.ti.num_files())]
     return params
+
+
+def real_files(info):
+    layout = info.files()
+    return [index for index in range(info.num_files()) if not layout.file_flags(index) & lt.file_flags_t.flag_pad_file]
 
 
 def worth_saying(alert):
@@ -111,7 +120,7 @@ def share(args):
     say(json.dumps({"uploaded": status.total_payload_upload, "downloaded": status.total_payload_download}))
     # All data is flushed. The session's own tear-down would only wait: it says goodbye to its trackers.
     sys.stdout.flush()
-    os._exit(0 if status.is_seeding else 1)
+    os._exit(0 if status.is_finished else 1)  # all that it wanted
 
 
 def follow(session, handle, stop, args):
@@ -156,6 +165,7 @@ def main():
     shared.add_argument("--up", type=int, default=0, help="bytes a second")
     shared.add_argument("--down", type=int, default=0, help="bytes a second")
     shared.add_argument("--trust", action="store_true", help="do not hash the data first (seed_mode)")
+    shared.add_argument("--files", default="", help="numbers from 1 on; without, all")
     shared.add_argument("--fast", action="store_true", help="settings for few peers on a fast network")
     shared.add_argument("-v", "--verbose", action="store_true", help="print every alert")
     seed = actions.add_parser("seed", parents=[shared])

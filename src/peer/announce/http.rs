@@ -67,6 +67,11 @@ pub struct Progress {
 pub trait AnnounceHost: Send + Sync + 'static {
     fn progress(&self) -> Progress;
 
+    /// Whether it has all that it wants, though not everything (BEP 21).
+    fn is_partial_seed(&self) -> bool {
+        false
+    }
+
     /// Peers that a tracker named, this peer itself perhaps among them.
     fn found(&self, peers: &[SocketAddr]);
 
@@ -86,7 +91,7 @@ pub struct AnnounceConfig {
 /// Why to announce before the interval is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nudge {
-    /// The download is complete.
+    /// The download is complete, or all that is wanted of it.
     Completed,
     /// More peers are wanted, as soon as the tracker allows.
     WantPeers,
@@ -297,6 +302,7 @@ impl Worker {
 
     fn try_tracker(&mut self, tracker: &mut Tracker) -> Result<AnnounceReply, String> {
         let event = match (tracker.started, self.completed) {
+            _ if self.config.host.is_partial_seed() => AnnounceEvent::Paused,
             (false, _) => AnnounceEvent::Started,
             (true, true) => AnnounceEvent::Completed,
             (true, false) => AnnounceEvent::None,

@@ -18,8 +18,8 @@ pub enum End {
     Violation(#[from] Violation),
     #[error("no handshake came in time")]
     NoHandshake,
-    #[error("both sides have everything")]
-    BothComplete,
+    #[error("both sides have everything that they want of each other")]
+    Useless,
     #[error("it asks without reading the answers")]
     Clogged,
     #[error("it is banned")]

@@ -2,6 +2,11 @@
 //!
 //! Invariant: each block that is missing of a piece in `pieces` is in `to_ask` or in `asked`, and nowhere twice. A
 //! block in `forgiven` was asked for once and may still come, but nobody waits for it.
+//!
+//! A peer that owes us blocks loses its pieces in one of three ways: it sends nothing for a *patience* (30 s) and is
+//! snubbed until it gives a sign; it *trickles* for four of them, or keeps a piece too long that nobody may help with, and rests
+//! for one, in which others take what it had; or it refuses. What an idle connection may take over is in
+//! [`lend`](Fetching::lend).
 
 use crate::peer::conn_id::ConnId;
 use crate::peer::partial::{Partial, Source};
@@ -17,6 +22,33 @@ const DEFAULT_QUEUE: u32 = 250;
 const FORGIVEN: usize = 1024;
 /// So many refusals with no block between them, and we stop asking until the peer gives a sign.
 const REFUSALS: u32 = 16;
+
+/// A peer's speed is judged over so many patiences: with the usual one, two minutes.
+const TRIAL: u32 = 4;
+/// A peer that brings fewer blocks than this in a patience, all through a trial, keeps pieces from others for nothing: with
+/// the usual patience it is slower than 3 kB/s, while it owes us blocks all the time.
+const FEW: u32 = 6;
+/// The trial of a piece that is to come from one peer alone doubles with each peer that gave it up, so that where all are slow
+/// the least slow one gets it; but no more often than this, to half a day.
+const MOST_DOUBLINGS: u16 = 8;
+
+/// A piece that this connection owns.
+struct Held {
+    partial: Partial,
+    since: Instant,
+}
+
+impl Held {
+    fn piece(&self) -> Piece {
+        self.partial.piece()
+    }
+
+    /// Until when it may be kept: without end if others can help with it, and what came of it is not lost.
+    fn until(&self, patience: Duration) -> Option<Instant> {
+        let doublings = self.partial.tries()?.min(MOST_DOUBLINGS);
+        Some(self.since + patience * (TRIAL << doublings))
+    }
+}
 
 /// A block to fetch; for another connection if `owner` is set.
 #[derive(Copy, Clone)]
@@ -50,7 +82,7 @@ pub struct Fetching {
     snubbed: bool,
     refusals: u32,
     window: Window,
-    pieces: Vec<Partial>,
+    pieces: Vec<Held>,
     to_ask: VecDeque<Errand>,
     asked: VecDeque<Asked>,
     /// Blocks that came and were asked for.
@@ -62,6 +94,10 @@ pub struct Fetching {
     forgiven: VecDeque<Block>,
     /// When the last block came, or the first was asked for after a pause.
     progress_at: Instant,
+    /// Since when its speed is on trial: it owed us blocks all the time; and how many had come before.
+    trial: (Instant, u64),
+    /// Too slow just now: until then others have what it had.
+    resting_until: Option<Instant>,
 }
 
 impl Fetching {
@@ -81,6 +117,8 @@ impl Fetching {
             unhelped: BTreeMap::new(),
             forgiven: VecDeque::new(),
             progress_at: now,
+            trial: (now, 0),
+            resting_until: None,
         }
     }
 
@@ -123,23 +161,28 @@ impl Fetching {
             self.forgive(asked.errand.block);
             self.not_helping(asked.errand);
         }
-        std::mem::take(&mut self.pieces)
+        std::mem::take(&mut self.pieces).into_iter().map(|held| held.partial).collect()
     }
 
-    /// Takes a piece on. Gives it back at once if the peer has choked or is snubbed in the meantime.
-    pub fn add(&mut self, partial: Partial) -> Option<Partial> {
-        if self.choked || self.snubbed {
+    /// Takes a piece on. Gives it back at once if the peer has choked, or has turned out too slow, in the meantime.
+    pub fn add(&mut self, partial: Partial, now: Instant) -> Option<Partial> {
+        if !self.is_fit() {
             return Some(partial);
         }
         let missing = partial.missing_blocks(self.torrent.geometry());
         self.to_ask.extend(missing.map(|block| Errand { block, owner: None }));
-        self.pieces.push(partial);
+        self.pieces.push(Held { partial, since: now });
         None
+    }
+
+    /// Whether to ask this peer for anything at all.
+    fn is_fit(&self) -> bool {
+        !self.choked && !self.snubbed && self.resting_until.is_none()
     }
 
     pub fn help(&mut self, owner: ConnId, blocks: &[Block]) {
         let errands = blocks.iter().map(|block| Errand { block: *block, owner: Some(owner) });
-        if self.choked || self.snubbed {
+        if !self.is_fit() {
             errands.for_each(|errand| self.not_helping(errand));
         } else {
             self.to_ask.extend(errands);
@@ -165,6 +208,7 @@ impl Fetching {
         let errand = self.to_ask.pop_front()?;
         if self.asked.is_empty() {
             self.progress_at = now;
+            self.trial = (now, self.came);
         }
         self.asked.push_back(Asked { errand, at: now, came: self.came });
         Some(errand.block)
@@ -173,7 +217,7 @@ impl Fetching {
     /// Whether less than half a window is asked for or waits to be.
     pub fn wants_work(&self) -> bool {
         let ahead = self.asked.len() + self.to_ask.len();
-        !self.choked && !self.snubbed && ahead * 2 < self.window.blocks() as usize + 1
+        self.is_fit() && ahead * 2 < self.window.blocks() as usize + 1
     }
 
     /// A block came. `None` if nobody ever asked for it.
@@ -202,11 +246,11 @@ impl Fetching {
     }
 
     fn put(&mut self, block: Block, data: &[u8], from: &Arc<Source>) -> Option<Partial> {
-        let at = self.pieces.iter().position(|partial| partial.piece() == block.piece())?;
-        let partial = self.pieces.get_mut(at)?;
+        let at = self.pieces.iter().position(|held| held.piece() == block.piece())?;
+        let partial = &mut self.pieces.get_mut(at)?.partial;
         partial.put(block, data, from);
         let complete = partial.is_complete();
-        complete.then(|| self.pieces.swap_remove(at))
+        complete.then(|| self.pieces.swap_remove(at).partial)
     }
 
     /// The peer refused a block. Its piece goes back, since the peer may not have it at all.
@@ -241,18 +285,18 @@ impl Fetching {
             .partition(|asked| asked.errand.block.piece() == piece && asked.errand.owner.is_none());
         self.asked = kept;
         gone.iter().for_each(|asked| self.forgive(asked.errand.block));
-        let at = self.pieces.iter().position(|partial| partial.piece() == piece);
-        at.map(|at| self.pieces.swap_remove(at)).into_iter().collect()
+        let at = self.pieces.iter().position(|held| held.piece() == piece);
+        at.map(|at| self.pieces.swap_remove(at).partial).into_iter().collect()
     }
 
     /// Half of what is still owed of `piece` and not lent yet, from its end: what would come last. Once all is lent, the
     /// same to one more, in case the first is slow. What we have not asked for ourselves yet moves to the end of
     /// our own queue, so that it is fetched here only if help fails.
     pub fn lend(&mut self, piece: Piece, helper: ConnId) -> Vec<Block> {
-        let Some(partial) = self.pieces.iter().find(|partial| partial.piece() == piece) else {
+        let Some(held) = self.pieces.iter().find(|held| held.piece() == piece) else {
             return Vec::new();
         };
-        let missing = || partial.missing_blocks(self.torrent.geometry());
+        let missing = || held.partial.missing_blocks(self.torrent.geometry());
         let mut owed: Vec<Block> =
             missing().filter(|block| self.helpers_with(*block).next().is_none()).collect();
         if owed.is_empty() {
@@ -319,18 +363,57 @@ impl Fetching {
         at.and_then(|at| self.forgiven.remove(at)).is_some()
     }
 
-    /// When the peer will have owed us blocks for too long.
-    pub fn late_at(&self, patience: Duration) -> Option<Instant> {
-        (!self.asked.is_empty()).then(|| self.progress_at + patience)
+    /// When there is something to judge, if nothing happens before.
+    pub fn due_at(&self, patience: Duration) -> Option<Instant> {
+        let owes = !self.asked.is_empty();
+        let timers = [
+            owes.then(|| self.progress_at + patience),
+            owes.then(|| self.trial.0 + patience * TRIAL),
+            self.resting_until,
+        ];
+        timers.into_iter().flatten().chain(self.pieces.iter().filter_map(|held| held.until(patience))).min()
     }
 
     /// Snubs a peer that owes us blocks and has sent none for `patience`: its pieces go elsewhere.
     pub fn snub_if_late(&mut self, patience: Duration, now: Instant) -> Vec<Partial> {
-        if self.late_at(patience).is_none_or(|late| now < late) {
+        if self.asked.is_empty() || now < self.progress_at + patience {
             return Vec::new();
         }
         self.snubbed = true;
         self.let_go()
+    }
+
+    /// Takes its pieces from a peer that trickles, and the piece from one that keeps too long what nobody may help with. It
+    /// rests then. Gives those pieces, and the blocks that it need not send any more.
+    pub fn relieve_if_slow(&mut self, patience: Duration, now: Instant) -> (Vec<Partial>, Vec<Block>) {
+        self.resting_until.take_if(|until| *until <= now);
+        let trickles = self.trickles(patience, now);
+        let overdue = |held: &&Held| held.until(patience).is_some_and(|until| until <= now);
+        let overdue: Vec<Piece> = self.pieces.iter().filter(overdue).map(Held::piece).collect();
+        if !trickles && overdue.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        self.resting_until = Some(now + patience);
+        let before: Vec<Block> = self.asked.iter().map(|asked| asked.errand.block).collect();
+        let given_back = match trickles {
+            true => self.let_go(),
+            false => overdue.into_iter().flat_map(|piece| self.let_go_of(piece)).collect(),
+        };
+        let still_asked = |block: &Block| self.asked.iter().any(|asked| asked.errand.block == *block);
+        (given_back, before.into_iter().filter(|block| !still_asked(block)).collect())
+    }
+
+    /// Whether too little came in the trial that ends now; the next one begins.
+    fn trickles(&mut self, patience: Duration, now: Instant) -> bool {
+        let (since, came_before) = self.trial;
+        if self.asked.is_empty() || now < since + patience * TRIAL {
+            return false;
+        }
+        let expected =
+            now.saturating_duration_since(since).as_secs_f64() / patience.as_secs_f64() * f64::from(FEW);
+        let came = self.came - came_before;
+        self.trial = (now, self.came);
+        (came as f64) < expected
     }
 
     /// Panics if the invariant is broken; for tests, simulations and fuzzing.
@@ -339,7 +422,8 @@ impl Fetching {
         let asked = self.asked.iter().map(|asked| asked.errand).filter(ours);
         let waiting: Vec<Block> =
             asked.chain(self.to_ask.iter().copied().filter(ours)).map(|errand| errand.block).collect();
-        let missing = self.pieces.iter().flat_map(|partial| partial.missing_blocks(self.torrent.geometry()));
+        let missing =
+            self.pieces.iter().flat_map(|held| held.partial.missing_blocks(self.torrent.geometry()));
         let missing: std::collections::HashSet<Block> = missing.collect();
         assert_eq!(waiting.len(), missing.len(), "some block is nowhere, or twice");
         assert!(waiting.iter().all(|block| missing.contains(block)));

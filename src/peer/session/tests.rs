@@ -905,7 +905,7 @@ proptest! {
 #[test]
 fn a_peer_introduces_itself() {
     let mut leecher = Leecher::new(1, true);
-    let hello = Extended { client: Some("x".into()), reqq: Some(3), port: Some(1) };
+    let hello = Extended { client: Some("x".into()), reqq: Some(3), port: Some(1), ..Extended::default() };
     leecher.hears(Message::Extended { id: 0, payload: &hello.encode() }).unwrap();
     assert!(matches!(&leecher.events()[..], [Event::Introduced(told)] if *told == hello));
     leecher.fetch(0);
@@ -918,4 +918,180 @@ fn a_peer_introduces_itself() {
         Err(Violation::NotAgreed("extended"))
     );
     assert_eq!(leecher.session.agreement().peer_id, PeerId([2; 20]));
+}
+
+// ---- slow peers, and peers that want nothing --------------------------------------------------------------------
+
+/// A block now and then kept it from being snubbed, and pieces with it for as long as it liked.
+#[test]
+fn who_trickles_loses_its_pieces_and_rests() {
+    let mut leecher = Leecher::new(4, true);
+    (0..3).for_each(|piece| leecher.fetch(piece));
+    let asked = leecher.says();
+    assert!(asked.len() > 4 && asked.iter().all(|said| said.starts_with("request")));
+    for nth in 0..4 {
+        leecher.now += PATIENCE - Duration::from_secs(1);
+        leecher.session.tick(leecher.now).unwrap();
+        leecher.gets(leecher.block(0, nth)).unwrap();
+        leecher.session.ask(leecher.now);
+        assert!(leecher.given_back().is_empty());
+    }
+    let asked: Vec<String> =
+        asked.into_iter().chain(leecher.says()).filter(|said| said != "keepalive").collect();
+    assert!(leecher.session.deadline() <= leecher.now + Duration::from_secs(4));
+    leecher.now += Duration::from_secs(4);
+    leecher.session.tick(leecher.now).unwrap();
+    let mut given_back = leecher.given_back();
+    given_back.sort();
+    assert_eq!(given_back, [(1, 4), (2, 4)]);
+    let owed = asked.iter().filter(|said| !said.starts_with("request 0:"));
+    let cancelled: Vec<String> = owed.map(|said| said.replace("request", "cancel")).collect();
+    assert_eq!(leecher.says(), cancelled, "it need not send them any more");
+    assert!(
+        leecher.session.lend(leecher.piece(1), ConnId(9)).is_empty(),
+        "whoever wants them picks them now"
+    );
+
+    assert!(!leecher.session.wants_work());
+    leecher.gets(leecher.block(1, 0)).unwrap();
+    assert!(!leecher.session.wants_work(), "what was on its way does not end the rest");
+    leecher.fetch(3);
+    assert_eq!(leecher.given_back(), [(3, 4)], "it came in the meantime");
+    assert!(leecher.session.deadline() <= leecher.now + PATIENCE);
+    leecher.now += PATIENCE;
+    leecher.session.tick(leecher.now).unwrap();
+    assert!(leecher.session.wants_work());
+    leecher.session.fetching.assert_invariant();
+}
+
+#[test]
+fn a_slow_peer_that_goes_on_sending_keeps_its_pieces() {
+    let mut leecher = Leecher::new(40, true);
+    (0..40).for_each(|piece| leecher.fetch(piece));
+    for block in (0..40).flat_map(|piece| (0..4).map(move |nth| (piece, nth))) {
+        leecher.now += Duration::from_secs(4);
+        leecher.session.tick(leecher.now).unwrap();
+        leecher.gets(leecher.block(block.0, block.1)).unwrap();
+        leecher.session.ask(leecher.now);
+        assert!(leecher.given_back().is_empty(), "at {block:?}");
+    }
+}
+
+/// Nobody may help with a piece that came broken, so whoever had it could keep it for ever.
+#[test]
+fn a_lone_piece_is_kept_for_so_long_and_by_the_next_for_twice_that() {
+    for tries in 0..3u16 {
+        let mut leecher = Leecher::new(200, true);
+        (0..199).for_each(|piece| leecher.fetch(piece));
+        let lone = empty(leecher.torrent.geometry(), leecher.piece(199)).alone(tries);
+        leecher.session.fetch(lone, leecher.now);
+        let begun = leecher.now;
+        let mut blocks = (0..199).flat_map(|piece| (0..4).map(move |nth| (piece, nth)));
+        let (piece, missing) = loop {
+            leecher.now += Duration::from_secs(4);
+            leecher.session.tick(leecher.now).unwrap();
+            if let [given_back] = leecher.given_back()[..] {
+                break given_back;
+            }
+            let (piece, nth) = blocks.next().expect("it is given back before all others are here");
+            leecher.gets(leecher.block(piece, nth)).unwrap();
+            leecher.session.ask(leecher.now);
+        };
+        assert_eq!((piece, missing), (199, 4), "what it is busy with stays");
+        assert_eq!(leecher.now - begun, PATIENCE * 4 * (1 << tries));
+        leecher.session.fetching.assert_invariant();
+    }
+}
+
+#[test]
+fn what_a_snubbed_peer_owes_is_nobodys_to_lend_but_anybodys_to_pick() {
+    let mut leecher = Leecher::new(2, true);
+    leecher.fetch(0);
+    assert_eq!(leecher.session.lend(leecher.piece(0), ConnId(7)).len(), 2, "half of it");
+    leecher.now += PATIENCE;
+    leecher.session.tick(leecher.now).unwrap();
+    assert_eq!(leecher.given_back(), [(0, 4)]);
+    assert!(leecher.session.lend(leecher.piece(0), ConnId(8)).is_empty());
+    let block = leecher.block(0, 3);
+    let data = leecher.data(block);
+    leecher.session.helped(block, &data, &source(7)); // the helper did not know
+    assert!(leecher.events().is_empty());
+    leecher.session.fetching.assert_invariant();
+}
+
+/// All that a slow peer owes goes to others, a half at a time, and once more to others still.
+#[test]
+fn in_the_end_everything_owed_is_lent() {
+    let mut leecher = Leecher::new(1, true);
+    leecher.fetch(0);
+    for helper in [7, 8] {
+        let lent: Vec<usize> =
+            (0..4).map(|_| leecher.session.lend(leecher.piece(0), ConnId(helper)).len()).collect();
+        assert_eq!(lent, [2, 1, 1, 0], "to helper {helper}");
+    }
+}
+
+fn extended(session: &mut Session, now: Instant) -> Vec<(u8, Vec<u8>)> {
+    let bytes: Vec<u8> = session.output(now).drain(..).collect();
+    let mut rest = &bytes[..];
+    let mut said = Vec::new();
+    while let Some((message, len)) = wire::decode(rest, 1 << 20).unwrap() {
+        if let Message::Extended { id, payload } = message {
+            said.push((id, payload.to_vec()));
+        }
+        rest = &rest[len..];
+    }
+    said
+}
+
+/// BEP 21, and the message by which libtorrent learns of a change.
+#[test]
+fn who_wants_nothing_more_says_so_once() {
+    let (torrent, now) = (torrent(&content(PIECE_LEN as usize * 2), PIECE_LEN), Instant::now());
+    let upload_only = |payload: &[u8]| Extended::decode(payload).unwrap().upload_only;
+    let mut seed = session(&torrent, &Bitfield::full(2), true, now);
+    let said = extended(&mut seed, now);
+    assert!(said.len() == 1 && upload_only(&said[0].1), "a seed in its handshake");
+    seed.set_upload_only();
+    assert!(extended(&mut seed, now).is_empty());
+
+    let with_id = Extended { upload_only_id: Some(5), ..Extended::default() };
+    for (theirs, by_message) in [(with_id, true), (Extended::default(), false)] {
+        let mut partial = session(&torrent, &Bitfield::new(2), true, now);
+        assert!(!upload_only(&extended(&mut partial, now)[0].1));
+        partial.set_upload_only();
+        assert!(extended(&mut partial, now).is_empty(), "how, we know when the other is introduced");
+        partial.on_message(Message::Extended { id: 0, payload: &theirs.encode() }, now).unwrap();
+        match &extended(&mut partial, now)[..] {
+            [(5, payload)] if by_message => assert_eq!(payload, &[1]),
+            [(0, payload)] if !by_message => assert!(upload_only(payload)),
+            other => panic!("{other:?}"),
+        }
+        partial.set_upload_only();
+        assert!(extended(&mut partial, now).is_empty());
+    }
+}
+
+#[test]
+fn a_connection_is_useless_when_neither_side_wants_anything() {
+    let (torrent, now) = (torrent(&content(PIECE_LEN as usize * 2), PIECE_LEN), Instant::now());
+    let hello = Extended { upload_only: true, ..Extended::default() }.encode();
+    let hears = |session: &mut Session, message| session.on_message(message, now).unwrap();
+    let mut partial = session(&torrent, &Bitfield::new(2), true, now);
+    hears(&mut partial, Message::Extended { id: 0, payload: &hello });
+    assert!(!partial.is_useless(), "it has not said what it has");
+    hears(&mut partial, Message::Have(0));
+    partial.set_interested(true);
+    assert!(!partial.is_useless(), "it has something that we want");
+    partial.set_interested(false);
+    assert!(partial.is_useless(), "it has nothing for us, and wants nothing of us");
+    hears(&mut partial, Message::Extended { id: extended::UPLOAD_ONLY_ID, payload: &[0] });
+    assert!(!partial.is_useless(), "it has changed its mind");
+
+    let mut done = session(&torrent, &Bitfield::new(2), true, now);
+    done.set_upload_only();
+    hears(&mut done, Message::Have(1));
+    assert!(!done.is_useless(), "it may want what we have");
+    hears(&mut done, Message::HaveAll);
+    assert!(done.is_useless(), "a seed");
 }

@@ -126,24 +126,24 @@ impl Swarm {
         self.era.load(Ordering::Acquire)
     }
 
-    /// The piece is verified and on the disk, written or found there in `era`: true if it was the last. If the disk has
+    /// The piece is verified and on the disk, written or found there in `era`: true if it was the last that was wanted. If the disk has
     /// lost what was written since then, the piece is missing again.
     pub fn good(self: &Arc<Self>, piece: Piece, era: u32) -> bool {
-        let complete = {
+        let (last, wanted) = {
             let mut picker = self.picker.lock();
             if self.era() != era {
                 picker.bad(piece);
                 return false;
             }
+            let wanted = picker.wanted().has(piece.index());
             picker.good(piece);
             let mut finished = self.finished.write();
             finished.push(piece);
             self.finished_len.store(finished.len(), Ordering::Release);
-            picker.is_complete()
+            (wanted && picker.is_complete(), wanted)
         };
-        let len = self.torrent.geometry().piece_len(piece);
-        self.counts.bytes_have.fetch_add(len.into(), Ordering::Relaxed);
-        complete
+        self.counts.gained(self.torrent.geometry().piece_len(piece), wanted);
+        last
     }
 
     /// The piece came and failed its hash: it is missing again, and whoever is to blame for that is banned.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const SAVE_EVERY: Duration = Duration::from_secs(3);
 
 impl Swarm {
-    /// Gives the complete download its name and says so.
+    /// Gives the complete download its name and says so. It is complete when all that is wanted is here.
     pub fn complete(self: &Arc<Self>) -> Result<(), StorageError> {
         self.save()
     }
@@ -43,7 +43,10 @@ impl Swarm {
             self.resume.iter().for_each(ResumeFile::remove);
             return Ok(());
         }
-        let have = self.picker.lock().have().clone();
+        let (have, is_here) = {
+            let picker = self.picker.lock();
+            (picker.have().clone(), picker.is_complete())
+        };
         let whole = || if self.is_complete() { Ok(()) } else { self.storage.check_lengths() };
         let durable = self.storage.sync().and_then(|()| whole());
         if let Err(why) = durable {
@@ -52,7 +55,7 @@ impl Swarm {
             return Err(why);
         }
         *self.saved_at.lock() = Some(Instant::now());
-        let finishes = have.is_full() && !self.is_complete() && self.is_running();
+        let finishes = is_here && !self.is_complete() && self.is_running();
         *self.vouched.lock() = have;
         if !finishes {
             return self.vouch();
@@ -81,7 +84,8 @@ impl Swarm {
         let trouble = self.trouble.lock().clone().or(lost);
         let paused = self.by_user.load(Ordering::Acquire);
         let vouched = self.vouched.lock().clone();
-        let resume = Resume::new(self.storage.dir(), &vouched, stamps, paused).troubled(trouble);
+        let mut resume = Resume::new(self.storage.dir(), &vouched, stamps, paused).troubled(trouble);
+        resume.settled = self.storage.settled();
         file.save(&resume).map_err(|why| {
             let path = self.storage.dir().to_owned();
             StorageError::Io { what: "save the resume state of the downloads in", path, why }
@@ -113,16 +117,17 @@ impl Swarm {
             vouched.clone()
         };
         let geometry = self.torrent.geometry();
-        let doubtful: Vec<Piece> = {
+        let (doubtful, wanted) = {
             let mut picker = self.picker.lock();
             self.era.fetch_add(1, Ordering::AcqRel);
             let had = picker.have().iter().filter(|piece| !vouched.has(*piece));
             let doubtful: Vec<Piece> = had.filter_map(|piece| geometry.piece(piece)).collect();
             doubtful.iter().for_each(|piece| picker.distrust(*piece));
-            doubtful
+            (doubtful, picker.wanted().clone())
         };
-        let bytes = doubtful.iter().map(|piece| u64::from(geometry.piece_len(*piece))).sum();
-        self.counts.bytes_have.fetch_sub(bytes, Ordering::Relaxed);
+        for piece in &doubtful {
+            self.counts.lost(geometry.piece_len(*piece), wanted.has(piece.index()));
+        }
         self.doubtful.lock().extend(doubtful);
     }
 

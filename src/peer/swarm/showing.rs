@@ -32,7 +32,8 @@ impl Swarm {
 
     fn begin_showing(&self) -> bool {
         let never_fetched = self.counts.downloaded.load(Ordering::Relaxed) == 0;
-        if !self.is_complete() || !never_fetched || matches!(*self.first_copy.lock(), FirstCopy::Out) {
+        let is_seed = self.is_complete() && !self.is_partial_seed();
+        if !is_seed || !never_fetched || matches!(*self.first_copy.lock(), FirstCopy::Out) {
             return false;
         }
         let peers = self.members.lock().len().max(self.candidates.lock().known());

@@ -46,6 +46,8 @@ pub enum AnnounceEvent {
     Started,
     Completed,
     Stopped,
+    /// A partial seed: it has all that it wants, though not everything (BEP 21). Sent with every announce.
+    Paused,
 }
 
 impl AnnounceEvent {
@@ -54,7 +56,8 @@ impl AnnounceEvent {
             b"started" => AnnounceEvent::Started,
             b"completed" => AnnounceEvent::Completed,
             b"stopped" => AnnounceEvent::Stopped,
-            // `paused` (BEP 21) and whatever else there may be is an announce like any other.
+            b"paused" => AnnounceEvent::Paused,
+            // Whatever else there may be is an announce like any other.
             _ => AnnounceEvent::None,
         }
     }
@@ -65,6 +68,7 @@ impl AnnounceEvent {
             AnnounceEvent::Started => Some("started"),
             AnnounceEvent::Completed => Some("completed"),
             AnnounceEvent::Stopped => Some("stopped"),
+            AnnounceEvent::Paused => Some("paused"),
         }
     }
 }

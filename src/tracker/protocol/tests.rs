@@ -244,9 +244,9 @@ proptest! {
     #[test]
     fn announces_survive_their_query(
         hash: [u8; 20], id: [u8; 20], port in 1u16.., amounts: (u64, u64, u64), want: Option<u16>, key: Option<u32>,
-        flags: (bool, bool), event in 0..4,
+        flags: (bool, bool), event in 0usize..5,
     ) {
-        let events = [AnnounceEvent::None, AnnounceEvent::Started, AnnounceEvent::Completed, AnnounceEvent::Stopped];
+        let events = [AnnounceEvent::None, AnnounceEvent::Started, AnnounceEvent::Completed, AnnounceEvent::Stopped, AnnounceEvent::Paused];
         let announce = Announce {
             info_hash: InfoHash(hash),
             peer_id: PeerId(id),
@@ -254,7 +254,7 @@ proptest! {
             uploaded: amounts.0,
             downloaded: amounts.1,
             left: amounts.2,
-            event: events[event as usize],
+            event: events[event],
             want: want.map(usize::from),
             key: key.map(|key| format!("{key:08x}")),
             compact: flags.0,

@@ -201,7 +201,7 @@ fn put_announce(announce: &UdpAnnounce, out: &mut Vec<u8>) {
         out.extend_from_slice(&bytes.to_be_bytes());
     }
     let event = match announce.event {
-        AnnounceEvent::None => 0,
+        AnnounceEvent::None | AnnounceEvent::Paused => 0, // BEP 15 has no word for a pause
         AnnounceEvent::Completed => 1,
         AnnounceEvent::Started => 2,
         AnnounceEvent::Stopped => 3,

@@ -1,0 +1,297 @@
+//! Where each file of a torrent is: only names and renames, never a byte of content. Storage keeps it under one of its leaf locks.
+//!
+//! Invariant: a file is in one of three places, and what is there says which of them it is.
+//!
+//! | place | path | what it is |
+//! |---|---|---|
+//! | settled | `NAME/x` | complete, and never written again |
+//! | wanted | `NAME.part/x` | being downloaded |
+//! | aside | `.NAME.part/x` | not wanted. It has holes: only what came with the pieces of its neighbours (in v1 a piece may hold bytes of several files), or of an earlier wish |
+//!
+//! So a wish may change from one run to the next: files move between the second and the third place when a download starts, and to
+//! the first when all that is wanted is there. Whatever crash comes between, the next start finds each file where it
+//! is, and moves the rest.
+
+use super::{StorageError, failed, is_link, part};
+use crate::disk::Disk;
+use crate::peer::resume::Stamp;
+use crate::torrent::verify::check_pieces;
+use crate::torrent::{Piece, Selection, Torrent, all_cores};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    Settled,
+    Wanted,
+    Aside,
+}
+
+/// The places of one torrent's files.
+pub struct Places {
+    /// The folder that holds `NAME`.
+    dir: PathBuf,
+    name: String,
+    /// What `NAME` is called while it is downloaded.
+    part: String,
+    /// Below `NAME`; a single file has no path of its own.
+    paths: Vec<PathBuf>,
+    places: Vec<Place>,
+    /// Settled files of a download as they were when that was known of them.
+    stamps: BTreeMap<usize, Stamp>,
+}
+
+impl Places {
+    /// Every file is there already, under its name.
+    pub fn settled(torrent: &Torrent, dir: &Path) -> Self {
+        Places::new(torrent, dir, |_| Place::Settled)
+    }
+
+    /// The files of a download, of which these are wanted; nothing is looked at yet.
+    pub fn wanted(torrent: &Torrent, dir: &Path, files: &Selection) -> Self {
+        Places::new(torrent, dir, |index| if files.has(index) { Place::Wanted } else { Place::Aside })
+    }
+
+    fn new(torrent: &Torrent, dir: &Path, place: impl Fn(usize) -> Place) -> Self {
+        let below =
+            |path: &[String]| if torrent.is_single_file() { PathBuf::new() } else { path.iter().collect() };
+        Places {
+            dir: dir.to_owned(),
+            name: torrent.name().to_owned(),
+            part: part::name_of(torrent),
+            paths: torrent.files().iter().map(|file| below(&file.path)).collect(),
+            places: (0..torrent.files().len()).map(place).collect(),
+            stamps: BTreeMap::new(),
+        }
+    }
+
+    // ---- paths ----------------------------------------------------------------------------------------------
+
+    /// What the files in that place hang under.
+    pub fn base(&self, place: Place) -> PathBuf {
+        self.dir.join(match place {
+            Place::Settled => self.name.clone(),
+            Place::Wanted => self.part.clone(),
+            Place::Aside => format!(".{}", self.part),
+        })
+    }
+
+    /// What the torrent goes by now: `NAME.part` while something wanted is not settled.
+    pub fn root(&self) -> PathBuf {
+        self.base(if self.is_settled() { Place::Settled } else { Place::Wanted })
+    }
+
+    /// Where file `index` is.
+    pub fn path(&self, index: usize) -> PathBuf {
+        self.path_in(self.of(index), index)
+    }
+
+    pub fn of(&self, index: usize) -> Place {
+        self.places.get(index).copied().unwrap_or(Place::Aside)
+    }
+
+    fn path_in(&self, place: Place, index: usize) -> PathBuf {
+        let below = self.paths.get(index).filter(|path| !path.as_os_str().is_empty());
+        below.map_or_else(|| self.base(place), |path| self.base(place).join(path))
+    }
+
+    /// The folders that lead to a file's `path`, outermost first; none to a torrent that is a single file.
+    pub fn folders_to(&self, path: &Path) -> Vec<PathBuf> {
+        let below = |place| {
+            let base = self.base(place);
+            let parent = path.strip_prefix(&base).ok()?.parent()?.to_owned();
+            Some((base, parent))
+        };
+        let Some((base, parent)) = [Place::Settled, Place::Wanted, Place::Aside].into_iter().find_map(below)
+        else {
+            return Vec::new();
+        };
+        let mut folders = vec![base];
+        for name in parent.components() {
+            folders.extend(folders.last().map(|above| above.join(name)));
+        }
+        folders
+    }
+
+    // ---- what is where at the start -------------------------------------------------------------------------
+
+    /// Finds the files that are settled, and moves the others to where they belong by now. `known` are files as they were when
+    /// they were settled; one that is not among them, or has changed, has to be what the torrent says, or it is in the way.
+    pub fn find(
+        &mut self,
+        disk: &Disk,
+        torrent: &Torrent,
+        known: &BTreeMap<usize, Stamp>,
+    ) -> Result<(), StorageError> {
+        let complete = self.base(Place::Settled);
+        if fs::symlink_metadata(&complete).is_ok() {
+            for index in 0..self.places.len() {
+                self.find_settled(torrent, index, known)?;
+            }
+            if !self.places.contains(&Place::Settled) {
+                self.leave(complete, known)?;
+            }
+        }
+        let moves =
+            self.places.contains(&Place::Aside) || fs::symlink_metadata(self.base(Place::Aside)).is_ok();
+        for index in (0..self.places.len()).filter(|_| moves) {
+            match self.of(index) {
+                Place::Settled => {}
+                Place::Wanted => self.fetch_from(disk, Place::Aside, index)?,
+                Place::Aside => self.fetch_from(disk, Place::Wanted, index)?,
+            }
+        }
+        self.tidy(Place::Aside);
+        Ok(())
+    }
+
+    /// None of the torrent's files is under `complete`. If some were once, what is left of their folder may go; anything else is
+    /// somebody's that only has the same name.
+    fn leave(&self, complete: PathBuf, known: &BTreeMap<usize, Stamp>) -> Result<(), StorageError> {
+        if !known.is_empty() {
+            self.tidy(Place::Settled);
+        }
+        let is_there = fs::symlink_metadata(&complete).is_ok();
+        if is_there { Err(StorageError::InTheWay(complete)) } else { Ok(()) }
+    }
+
+    fn find_settled(
+        &mut self,
+        torrent: &Torrent,
+        index: usize,
+        known: &BTreeMap<usize, Stamp>,
+    ) -> Result<(), StorageError> {
+        let path = self.path_in(Place::Settled, index);
+        let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(()) };
+        if let Some(link) = self.folders_to(&path).into_iter().find(|folder| is_link(folder)) {
+            return Err(StorageError::Link(link));
+        }
+        let before = std::mem::replace(&mut self.places[index], Place::Settled);
+        let stamp = Stamp::of_metadata(&meta).map_err(failed("look at", &path))?;
+        let is_known = known.get(&index) == Some(&stamp);
+        if !meta.is_file() || !(is_known || self.is_good(torrent, index, stamp.size)) {
+            self.places[index] = before;
+            return Err(StorageError::InTheWay(path));
+        }
+        self.stamps.insert(index, stamp);
+        Ok(())
+    }
+
+    /// Whether the file is what the torrent says: reads it.
+    fn is_good(&self, torrent: &Torrent, index: usize, len: u64) -> bool {
+        let geometry = torrent.geometry();
+        let pieces: Vec<Piece> =
+            geometry.pieces_of(index).filter_map(|index| geometry.piece(index)).collect();
+        // A piece may lie partly in the next file, which is looked at later: where it is now is found by looking.
+        let path_of = |file: usize| {
+            let places = [Place::Settled, Place::Wanted, Place::Aside];
+            let found = places.into_iter().map(|place| self.path_in(place, file)).find(|path| path.is_file());
+            found.unwrap_or_else(|| self.path(file))
+        };
+        let fits = torrent.files().get(index).is_some_and(|file| file.len == len);
+        fits && check_pieces(torrent, &path_of, &pieces, all_cores(), &|_| ()).count() == pieces.len() as u32
+    }
+
+    /// Has the file where it belongs, if it is still in `old`.
+    fn fetch_from(&self, disk: &Disk, old: Place, index: usize) -> Result<(), StorageError> {
+        let (from, to) = (self.path_in(old, index), self.path(index));
+        let is_there = fs::symlink_metadata(&from).is_ok_and(|meta| meta.is_file());
+        let through_link = self.folders_to(&from).iter().any(|folder| is_link(folder));
+        if !is_there || through_link || fs::symlink_metadata(&to).is_ok() {
+            return Ok(());
+        }
+        self.make_folders(disk, &to)?;
+        rename(disk, &from, &to)
+    }
+
+    // ---- folders --------------------------------------------------------------------------------------------
+
+    /// Makes the folders that lead to `path`, none of them through a link.
+    fn make_folders(&self, disk: &Disk, path: &Path) -> Result<(), StorageError> {
+        for folder in self.folders_to(path) {
+            if is_link(&folder) {
+                return Err(StorageError::Link(folder));
+            }
+            disk.make_folder(&folder).map_err(failed("create", &folder))?;
+        }
+        Ok(())
+    }
+
+    /// Takes away the folders of a place that are empty.
+    fn tidy(&self, place: Place) {
+        let base = self.base(place);
+        if !base.is_dir() || is_link(&base) {
+            return;
+        }
+        let files = 0..self.paths.len();
+        let folders: BTreeSet<PathBuf> =
+            files.flat_map(|index| self.folders_to(&self.path_in(place, index))).collect();
+        // What is inside a folder comes after it in this order.
+        for folder in folders.iter().rev().filter(|folder| !is_link(folder)) {
+            let _ = fs::remove_dir(folder); // one that is not empty stays
+        }
+    }
+
+    // ---- the end --------------------------------------------------------------------------------------------
+
+    /// Whether every wanted file has its name.
+    pub fn is_settled(&self) -> bool {
+        !self.places.contains(&Place::Wanted)
+    }
+
+    /// The wanted files that are not settled yet.
+    pub fn unsettled(&self) -> Vec<usize> {
+        (0..self.places.len()).filter(|index| self.of(*index) == Place::Wanted).collect()
+    }
+
+    /// Gives the wanted files their names: all at once, unless some of the torrent's have theirs already. Returns what has to be
+    /// synced for it: paths whose folder has changed.
+    pub fn settle(&mut self, disk: &Disk) -> Result<Vec<PathBuf>, StorageError> {
+        let (part, complete) = (self.base(Place::Wanted), self.base(Place::Settled));
+        let mut changed = Vec::new();
+        if self.places.contains(&Place::Settled) {
+            for index in self.unsettled() {
+                let to = self.path_in(Place::Settled, index);
+                self.make_folders(disk, &to)?;
+                rename(disk, &self.path(index), &to)?;
+                self.settled_now(index);
+                changed.extend(self.folders_to(&to));
+                changed.push(to);
+            }
+            self.tidy(Place::Wanted);
+        } else {
+            rename(disk, &part, &complete)?;
+            self.unsettled().into_iter().for_each(|index| self.settled_now(index));
+            changed.push(complete);
+        }
+        changed.sort();
+        changed.dedup();
+        Ok(changed)
+    }
+
+    fn settled_now(&mut self, index: usize) {
+        self.places[index] = Place::Settled;
+        if let Ok(stamp) = Stamp::of(&self.path(index)) {
+            self.stamps.insert(index, stamp);
+        }
+    }
+
+    /// The settled files as they were then, while others are not.
+    pub fn stamps(&self) -> BTreeMap<usize, Stamp> {
+        if self.is_all_settled() { BTreeMap::new() } else { self.stamps.clone() }
+    }
+
+    pub fn is_all_settled(&self) -> bool {
+        self.places.iter().all(|place| *place == Place::Settled)
+    }
+}
+
+/// Renames, but never over something that is there.
+fn rename(disk: &Disk, from: &Path, to: &Path) -> Result<(), StorageError> {
+    disk.rename_to_free(from, to).map_err(|why| match why.kind() {
+        io::ErrorKind::AlreadyExists => StorageError::InTheWay(to.to_owned()),
+        _ => StorageError::Io { what: "rename", path: from.to_owned(), why },
+    })
+}
