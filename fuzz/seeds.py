@@ -111,6 +111,7 @@ def resume():
     yield state(8, b"\xff", files=[{"size": 5, "modified": 1_700_000_000_000_000_000}])
     yield state(0, b"")
     yield state(9, b"\xff\x81")
+    yield state(8, b"\xf0", trouble="no space left")
 
 
 def udp():

@@ -14,7 +14,8 @@ pub fn check(data: &[u8]) {
         assert!(vouched.count() <= n_parts);
         assert!(vouched.iter().all(|piece| piece < n_parts));
         assert_eq!(vouched.iter().count(), vouched.count() as usize);
-        let again = Resume::new(&resume.dir, &vouched, resume.files.clone(), resume.paused);
+        let again = Resume::new(&resume.dir, &vouched, resume.files.clone(), resume.paused)
+            .troubled(resume.trouble.clone());
         assert_eq!(again, resume, "a set of pieces has one spelling");
     }
     assert!(matches <= 1, "a file is of one number of pieces");
