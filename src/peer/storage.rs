@@ -277,6 +277,10 @@ impl Storage {
             rest = after;
             if let Some(index) = span.file {
                 let file = self.file_to_write(index)?;
+                let least = self.made.lock().get(&index).copied();
+                if least.is_some_and(|least| file.metadata().is_ok_and(|meta| meta.len() < least)) {
+                    return Err(StorageError::Vanished(self.path(index))); // written on, it would hide the hole
+                }
                 let written = file.download()?.write_all_at(part, span.offset);
                 written.map_err(|why| self.failed("write", index, why))?;
                 self.dirty.lock().files.insert(index);
