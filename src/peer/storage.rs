@@ -297,6 +297,10 @@ impl Storage {
             let is_ours = |index: &usize| self.is_shared() || self.places.read().of(*index) != Place::Settled;
             if let Some(index) = span.file.filter(is_ours) {
                 let file = self.file_to_write(index)?;
+                let least = self.made.lock().get(&index).copied();
+                if least.is_some_and(|least| file.metadata().is_ok_and(|meta| meta.len() < least)) {
+                    return Err(StorageError::Vanished(self.path(index))); // written on, it would hide the hole
+                }
                 let written = file.download()?.write_all_at(part, span.offset);
                 written.map_err(|why| self.failed("write", index, why))?;
                 self.dirty.lock().files.insert(index);

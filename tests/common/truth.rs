@@ -36,6 +36,23 @@ impl Truth {
     }
 }
 
+/// Copies the content under `whole` to `root`, but for these pieces, which become zeros.
+pub fn copy_without(torrent: &Torrent, whole: &Path, pieces: &Bitfield, root: &Path) {
+    for index in 0..torrent.files().len() {
+        let path = file_under(torrent, root, index);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::copy(file_under(torrent, whole, index), path).unwrap();
+    }
+    let geometry = torrent.geometry();
+    for piece in pieces.iter().map(|index| geometry.piece(index).unwrap()) {
+        for span in geometry.spans(piece, 0, geometry.piece_len(piece)) {
+            let Some(index) = span.file else { continue };
+            let file = std::fs::File::options().write(true).open(file_under(torrent, root, index));
+            file.unwrap().write_all_at(&vec![0; span.len], span.offset).unwrap();
+        }
+    }
+}
+
 /// Where file `index` is if the torrent's content hangs under `root`.
 pub fn file_under(torrent: &Torrent, root: &Path, index: usize) -> PathBuf {
     let mut path = root.to_owned();

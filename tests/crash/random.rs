@@ -4,13 +4,12 @@
 //!
 //! `make crash KILLS=200` does more of it, `SEED=... KILLS=...` the same once more (but for the machine's own moods).
 
-use crate::common::truth::{Truth, file_under, vouched_in};
+use crate::common::truth::{Truth, copy_without, vouched_in};
 use crate::common::*;
 use shoal::bitfield::Bitfield;
 use shoal::peer::Peer;
 use shoal::peer::swarm::Swarm;
 use shoal::torrent::Format;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -99,20 +98,7 @@ impl Target {
     /// A seed that lacks these pieces.
     fn seed_without(&self, pieces: &Bitfield) -> (Peer, Arc<Swarm>, tempfile::TempDir) {
         let (torrent, dir) = (&self.truth.torrent, tempfile::tempdir().unwrap());
-        let (whole, root) = (self.from.path().join("content"), dir.path().join("content"));
-        for index in 0..torrent.files().len() {
-            let path = file_under(torrent, &root, index);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::copy(file_under(torrent, &whole, index), path).unwrap();
-        }
-        let geometry = torrent.geometry();
-        for piece in pieces.iter().map(|index| geometry.piece(index).unwrap()) {
-            for span in geometry.spans(piece, 0, geometry.piece_len(piece)) {
-                let Some(index) = span.file else { continue };
-                let file = std::fs::File::options().write(true).open(file_under(torrent, &root, index));
-                file.unwrap().write_all_at(&vec![0; span.len], span.offset).unwrap();
-            }
-        }
+        copy_without(torrent, &self.from.path().join("content"), pieces, &dir.path().join("content"));
         let seed = peer();
         let swarm = seed.seed(Arc::clone(torrent), dir.path(), nobody()).unwrap();
         wait_until("it is checked", || swarm.progress().checking == 0);

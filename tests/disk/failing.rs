@@ -2,7 +2,8 @@
 //! between the peer and the disk, or behind its back.
 
 use super::*;
-use crate::common::truth::{Truth, vouched_in};
+use crate::common::truth::{Truth, copy_without, vouched_in};
+use shoal::bitfield::Bitfield;
 use shoal::disk::{Between, Disk, Op};
 use shoal::peer::Config;
 use shoal::peer::swarm::Job;
@@ -65,10 +66,34 @@ impl Between for Faults {
     }
 }
 
+/// How many pieces a partial seed has.
+const SOME: u32 = 30;
+
+/// A seed of the first [`SOME`] pieces: a download from it comes so far, and waits.
+struct PartialSeed {
+    seed: Peer,
+    _dir: tempfile::TempDir,
+}
+
+impl PartialSeed {
+    fn of(source: &Source) -> Self {
+        let (torrent, dir) = (&source.torrent, tempfile::tempdir().unwrap());
+        let mut lacks = Bitfield::new(torrent.geometry().piece_count());
+        (SOME..lacks.len()).for_each(|piece| assert!(lacks.set(piece)));
+        copy_without(torrent, &source.path, &lacks, &dir.path().join(torrent.name()));
+        let seed = peer();
+        let swarm = seed.seed(Arc::clone(torrent), dir.path(), nobody()).unwrap();
+        wait_until("it is checked", || swarm.progress().checking == 0);
+        assert_eq!(swarm.progress().have, SOME);
+        PartialSeed { seed, _dir: dir }
+    }
+}
+
 /// A download from a seed in this process, on a disk that may fail.
 struct Shaky {
     source: Source,
     truth: Truth,
+    some: PartialSeed,
     seed: Peer,
     faults: Arc<Faults>,
     place: tempfile::TempDir,
@@ -80,7 +105,8 @@ impl Shaky {
         let seed = peer();
         source.share(&seed);
         let truth = Truth::new(source.torrent.clone(), source.dir.path());
-        Shaky { source, truth, seed, faults: Arc::default(), place: tempfile::tempdir().unwrap() }
+        let some = PartialSeed::of(&source);
+        Shaky { source, truth, some, seed, faults: Arc::default(), place: tempfile::tempdir().unwrap() }
     }
 
     fn to(&self) -> PathBuf {
@@ -90,22 +116,30 @@ impl Shaky {
     fn leecher(&self) -> Peer {
         let disk = Disk::with(Arc::clone(&self.faults) as Arc<dyn Between>);
         let state = self.place.path().join("state");
-        Peer::start(&Config { disk, down: Some(3_000_000), ..config(Some(&state)) }).unwrap()
+        Peer::start(&Config { disk, ..config(Some(&state)) }).unwrap()
     }
 
     fn download(&self, leecher: &Peer) -> Arc<Swarm> {
         self.source.download(leecher, &self.seed, &self.to())
     }
 
-    /// Some pieces are vouched for, and then some more have come.
+    /// Some pieces come and are vouched for, and no more of them are to be had.
     fn download_some(&self, leecher: &Peer) -> Arc<Swarm> {
-        let swarm = self.download(leecher);
-        wait_until("some has come", || swarm.progress().have >= 20);
-        swarm.pool.push(Job::Save(Arc::clone(&swarm)));
-        wait_until("it is vouched for", || self.vouched() >= 20);
-        let have = swarm.progress().have;
-        wait_until("more has come", || swarm.progress().have >= have + 10);
+        let swarm = self.source.download(leecher, &self.some.seed, &self.to());
+        wait_until("some has come", || swarm.progress().have == SOME);
+        self.save(&swarm);
+        wait_until("it is vouched for", || self.vouched() == SOME);
         swarm
+    }
+
+    fn save(&self, swarm: &Arc<Swarm>) {
+        swarm.pool.push(Job::Save(Arc::clone(swarm)));
+    }
+
+    /// The rest is to be had.
+    fn download_more(&self, leecher: &Peer, swarm: &Swarm) {
+        swarm.add_candidates([self.seed.addr()], true);
+        leecher.look_for_peers();
     }
 
     fn resume(&self) -> Option<Vec<u8>> {
@@ -153,12 +187,14 @@ fn after_a_failed_sync_the_next_one_is_not_believed() {
             let mut faults = shaky.faults.inner.lock().unwrap();
             (faults.sync, faults.shows) = (Some("file.part"), shows);
         }
-        swarm.pool.push(Job::Save(Arc::clone(&swarm)));
+        shaky.download_more(&leecher, &swarm);
+        wait_until("more has come, or was saved", || !swarm.is_running() || swarm.progress().have > SOME);
+        shaky.save(&swarm);
         let why = reason(&swarm);
         assert!(why.starts_with("cannot sync ") && why.contains("file.part"), "{why}");
         wait_until("the reason is kept", || shaky.trouble().is_some());
         assert!(shaky.trouble().unwrap().starts_with("cannot sync "));
-        assert!(shaky.vouched() >= 20, "what was durable before stays so");
+        assert_eq!(shaky.vouched(), SOME, "what was durable before stays so");
         shaky.assert_vouched_is_there();
         assert!(!shaky.faults.inner.lock().unwrap().forgotten.is_empty());
         if restart {
@@ -171,7 +207,7 @@ fn after_a_failed_sync_the_next_one_is_not_believed() {
             assert_eq!(shaky.trouble(), None, "it is over");
         } else {
             swarm.unpause();
-            leecher.look_for_peers();
+            shaky.download_more(&leecher, &swarm);
             shaky.assert_finished(&swarm);
         }
     }
@@ -183,6 +219,7 @@ fn a_disk_that_becomes_read_only_pauses_what_is_on_it_and_nothing_else() {
     let leecher = shaky.leecher();
     let swarm = shaky.download_some(&leecher);
     shaky.faults.inner.lock().unwrap().read_only = Some("file.part");
+    shaky.download_more(&leecher, &swarm);
     let why = reason(&swarm);
     assert!(why.contains("file.part: Read-only file system"), "{why}");
     let (other, to) = (Source::file("other", 100_000), tempfile::tempdir().unwrap());
@@ -191,11 +228,11 @@ fn a_disk_that_becomes_read_only_pauses_what_is_on_it_and_nothing_else() {
     wait_until("the other is complete", || others.is_complete());
     shaky.assert_vouched_is_there();
     swarm.unpause();
-    leecher.look_for_peers();
+    shaky.download_more(&leecher, &swarm);
     assert!(reason(&swarm).contains("Read-only file system"), "it is still so");
     shaky.faults.inner.lock().unwrap().read_only = None;
     swarm.unpause();
-    leecher.look_for_peers();
+    shaky.download_more(&leecher, &swarm);
     shaky.assert_finished(&swarm);
 }
 
@@ -213,7 +250,7 @@ fn a_pause_by_the_user_is_kept_at_once() {
     wait_until("it is kept", paused);
     shaky.assert_vouched_is_there();
     swarm.unpause();
-    leecher.look_for_peers();
+    shaky.download_more(&leecher, &swarm);
     shaky.assert_finished(&swarm);
 }
 
@@ -232,12 +269,12 @@ fn a_part_that_is_taken_away_in_the_middle_pauses_the_download_and_what_is_left_
         let leecher = shaky.leecher();
         let swarm = shaky.download_some(&leecher);
         deed(&shaky.to().join("file.part"));
-        swarm.pool.push(Job::Save(Arc::clone(&swarm)));
+        shaky.save(&swarm);
         let why = reason(&swarm);
         assert!(why.contains("file.part was removed or replaced while it was being downloaded"), "{why}");
         wait_until("nothing is vouched for any more", || shaky.vouched() == 0);
         swarm.unpause();
-        leecher.look_for_peers();
+        shaky.download_more(&leecher, &swarm);
         shaky.assert_finished(&swarm);
     }
 }
@@ -250,17 +287,16 @@ fn a_folder_that_is_taken_away_in_the_middle_pauses_the_download() {
     });
     let (seed, to) = (peer(), tempfile::tempdir().unwrap());
     source.share(&seed);
-    let leecher = Peer::start(&Config { down: Some(3_000_000), ..config(None) }).unwrap();
+    let (some, leecher) = (PartialSeed::of(&source), peer());
     for folder in ["folder.part", "folder.part/sub"] {
-        let swarm = source.download(&leecher, &seed, to.path());
-        wait_until("some has come", || swarm.progress().have >= 20);
-        fs::remove_dir_all(to.path().join(folder))
-            .or_else(|_| fs::remove_dir_all(to.path().join(folder)))
-            .unwrap();
+        let swarm = source.download(&leecher, &some.seed, to.path());
+        wait_until("some has come", || swarm.progress().have == SOME);
+        fs::remove_dir_all(to.path().join(folder)).unwrap();
         swarm.pool.push(Job::Save(Arc::clone(&swarm)));
         let why = reason(&swarm);
         assert!(why.contains("folder.part") && why.contains("was removed or replaced"), "{why}");
         swarm.unpause();
+        swarm.add_candidates([seed.addr()], true);
         leecher.look_for_peers();
         wait_until("it is complete", || swarm.is_complete());
         assert_same(&source.path, &to.path().join("folder"));

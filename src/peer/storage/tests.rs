@@ -353,3 +353,18 @@ fn a_download_is_known_as_it_was_when_it_was_complete() {
     let mut data = vec![0; PIECE_LEN];
     assert!(matches!(storage.read(stage.piece(0), 0, &mut data), Err(StorageError::Changed(_))));
 }
+
+/// The next piece made it long again, with a hole where others had been; they were vouched for, and the end had holes.
+#[test]
+fn a_part_that_was_cut_is_noticed_before_it_grows_again() {
+    let stage = Stage::file(3 * PIECE_LEN);
+    let storage = stage.download().unwrap();
+    storage.write(stage.piece(0), &stage.data(stage.piece(0))).unwrap();
+    let part = stage.to.path().join("top.part");
+    OpenOptions::new().write(true).open(&part).unwrap().set_len(100).unwrap();
+    let again = storage.write(stage.piece(2), &stage.data(stage.piece(2)));
+    assert!(matches!(again, Err(StorageError::Vanished(path)) if path == part));
+    storage.begin_again().unwrap();
+    stage.fill(&storage);
+    storage.finish().unwrap();
+}
