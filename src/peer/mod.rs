@@ -43,7 +43,7 @@ pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod uploads;
-
+pub mod waiting;
 pub mod watch;
 pub mod window;
 pub mod wire;

@@ -17,7 +17,7 @@ use super::conn_id::ConnId;
 use super::partial::Partial;
 use crate::bitfield::Bitfield;
 use crate::torrent::{Geometry, Piece};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 #[cfg(test)]
 mod tests;
@@ -51,10 +51,10 @@ pub struct Picker {
     places: Vec<u32>,
     /// By how many peers that are no seeds each piece is held.
     availability: Vec<u16>,
-    peers: HashMap<ConnId, Bitfield>,
+    peers: BTreeMap<ConnId, Bitfield>,
     in_flight: Vec<Piece>,
     /// Missing pieces of which some blocks came before their connection ended.
-    leftovers: HashMap<Piece, Partial>,
+    leftovers: BTreeMap<Piece, Partial>,
     /// Pieces that came broken: fetched from one peer alone until they are good, so that it is clear who lied.
     alone: HashSet<Piece>,
     random: fastrand::Rng,
@@ -69,9 +69,9 @@ impl Picker {
             buckets: vec![Vec::new()],
             places: vec![0; count],
             availability: vec![0; count],
-            peers: HashMap::new(),
+            peers: BTreeMap::new(),
             in_flight: Vec::new(),
-            leftovers: HashMap::new(),
+            leftovers: BTreeMap::new(),
             alone: HashSet::new(),
             random: fastrand::Rng::with_seed(seed),
             geometry,
