@@ -157,6 +157,15 @@ impl Fetching {
         std::mem::take(&mut self.unhelped)
     }
 
+    /// The blocks that are asked for and awaited.
+    pub fn asked(&self) -> impl ExactSizeIterator<Item = Block> + '_ {
+        self.asked.iter().map(|asked| asked.errand.block)
+    }
+
+    pub fn window(&self) -> u32 {
+        self.window.blocks()
+    }
+
     /// The next block to ask for, if the window has room.
     pub fn next_request(&mut self, now: Instant) -> Option<Block> {
         if self.asked.len() >= self.window.blocks() as usize {
@@ -333,8 +342,7 @@ impl Fetching {
         self.let_go()
     }
 
-    /// Panics if the invariant is broken; for tests.
-    #[cfg(test)]
+    /// Panics if the invariant is broken; for tests and simulations.
     pub fn assert_invariant(&self) {
         let ours = |errand: &Errand| errand.owner.is_none();
         let asked = self.asked.iter().map(|asked| asked.errand).filter(ours);
