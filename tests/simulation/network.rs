@@ -2,7 +2,7 @@
 //!
 //! A link is two lanes. What one end sends waits in its lane for the peer's uplink, which serves its lanes in turn, one
 //! cargo at a time; then it flies for as long as the latency says, queues at the receiver's downlink, and is there. A
-//! lane keeps its order, and no more than [`FLIGHT`] bytes of it fly at once, as TCP would have it.
+//! lane keeps its order, and only so much of it flies at once, as TCP would have it.
 //!
 //! Invariant: bytes sent = bytes delivered + bytes on their way + bytes lost with their link.
 
@@ -15,8 +15,11 @@ use std::time::Duration;
 
 /// A connection puts blocks into its lane while less than this waits there: its socket's buffer.
 pub const ROOM: usize = 32 * 1024;
-/// Bytes of one lane that fly at once: the receiver's window.
-const FLIGHT: usize = 512 * 1024;
+/// Bytes of one lane that fly at once: what the receiver's line takes in a round trip and this much time more, which
+/// is what congestion control comes to; within bounds.
+const QUEUE: Duration = Duration::from_millis(100);
+const LEAST_FLIGHT: usize = 20 * 1024;
+const MOST_FLIGHT: usize = 512 * 1024;
 
 pub type NodeNo = usize;
 pub type LinkNo = usize;
@@ -51,6 +54,8 @@ struct Link {
     ends: [End; 2],
     latency: Duration,
     jitter: Duration,
+    /// How many bytes of each lane fly at once.
+    flights: [usize; 2],
     lanes: [Lane; 2],
 }
 
@@ -130,7 +135,12 @@ impl Network {
     pub fn open(&mut self, ends: [End; 2], latency: Duration, jitter: Duration) -> LinkNo {
         let link = self.next;
         self.next += 1;
-        self.links.insert(link, Link { ends, latency, jitter, lanes: Default::default() });
+        let flight = |to: End| {
+            let bytes = self.ports[to.node].line.down * (latency * 2 + QUEUE).as_secs_f64();
+            (bytes as usize).clamp(LEAST_FLIGHT, MOST_FLIGHT)
+        };
+        let flights = [flight(ends[1]), flight(ends[0])];
+        self.links.insert(link, Link { ends, latency, jitter, flights, lanes: Default::default() });
         link
     }
 
@@ -178,8 +188,8 @@ impl Network {
 
     fn queue(&mut self, no: LinkNo, side: Side, agenda: &mut Agenda<Event>) {
         let Some(link) = self.links.get_mut(&no) else { return };
-        let (node, lane) = (link.ends[side].node, &mut link.lanes[side]);
-        if lane.queued || lane.waiting.is_empty() || lane.flying_bytes >= FLIGHT {
+        let (node, flight, lane) = (link.ends[side].node, link.flights[side], &mut link.lanes[side]);
+        if lane.queued || lane.waiting.is_empty() || lane.flying_bytes >= flight {
             return;
         }
         lane.queued = true;

@@ -6,7 +6,7 @@
 
 use shoal::peer::wire::Wanted;
 use shoal::torrent::Block;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 type Key = (u32, u32, u32);
 
@@ -68,13 +68,15 @@ impl Requests {
 
     /// The other side gave a reason to give up on requests: all but these.
     pub fn excuse_all_but(&mut self, awaited: impl Iterator<Item = Block>) {
-        let awaited: BTreeSet<Key> = awaited.map(|block| key(block.into())).collect();
+        // The same block may be awaited twice: for this connection and to help another.
+        let mut waiting: BTreeMap<Key, u32> = BTreeMap::new();
+        awaited.for_each(|block| *waiting.entry(key(block.into())).or_default() += 1);
         for (key, count) in &mut self.counts {
-            if !awaited.contains(key) {
-                self.open -= count.open as usize;
-                self.excused += count.open as usize;
-                count.excused += std::mem::take(&mut count.open);
-            }
+            let given_up = count.open.saturating_sub(waiting.get(key).copied().unwrap_or(0));
+            count.open -= given_up;
+            count.excused += given_up;
+            self.open -= given_up as usize;
+            self.excused += given_up as usize;
         }
     }
 

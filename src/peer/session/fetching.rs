@@ -265,7 +265,12 @@ impl Fetching {
         let mut owed: Vec<Block> =
             missing().filter(|block| self.helpers_with(*block).next().is_none()).collect();
         if owed.is_empty() {
-            owed = missing().filter(|block| !self.helpers_with(*block).any(|to| to == helper)).collect();
+            let may_help = |block: &Block| {
+                let mut helpers = self.helpers_with(*block);
+                let (first, second) = (helpers.next(), helpers.next());
+                first != Some(helper) && second.is_none()
+            };
+            owed = missing().filter(may_help).collect();
         }
         let lent = owed[owed.len() / 2..].to_vec();
         self.lent.extend(lent.iter().map(|block| (*block, helper)));
