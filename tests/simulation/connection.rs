@@ -309,7 +309,7 @@ impl Peer {
     }
 
     fn on_offer(&mut self, conn: &mut Connection, lacking: bool) {
-        if lacking && !self.is_complete() {
+        if lacking && self.is_fetching() {
             conn.session.set_interested(true);
             conn.look_again_at = None;
         }

@@ -134,7 +134,7 @@ fn check_progress(scenario: &Scenario, peers: &mut [Peer], env: &mut Env) {
     let now = env.agenda.now();
     for no in 0..peers.len() {
         let peer = &peers[no];
-        if !peer.alive || !peer.manners.is_honest() || peer.is_complete() {
+        if !peer.alive || !peer.is_lacking() {
             continue;
         }
         if !has_source(peer, peers, env) {

@@ -116,6 +116,16 @@ impl Peer {
         self.picker.is_complete()
     }
 
+    /// Whether it wants what it does not have.
+    pub fn is_fetching(&self) -> bool {
+        !self.plan.only_serves && !self.is_complete()
+    }
+
+    /// Whether its download is not complete; nobody asks that of those who misbehave.
+    pub fn is_lacking(&self) -> bool {
+        self.manners.is_honest() && self.is_fetching()
+    }
+
     /// Starts, or starts again with the pieces that are on its disk.
     pub fn start(&mut self, env: &mut Env) {
         self.alive = true;

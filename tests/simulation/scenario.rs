@@ -42,6 +42,8 @@ pub struct Plan {
     pub place: Duration,
     /// What it has at the start, if anything.
     pub source: Option<Bitfield>,
+    /// It is content with what it has.
+    pub only_serves: bool,
     pub slots: usize,
     /// Memory for pieces in flight, bytes.
     pub memory: usize,
@@ -198,6 +200,7 @@ fn plan(random: &mut fastrand::Rng, base: f64, source: bool, hostile: f64) -> Pl
         },
         place: seconds(spread(random, 0.0005, 0.15)),
         source: None,
+        only_serves: false,
         slots: random.usize(2..=8),
         memory: 1 << random.u32(18..=24),
         dial,

@@ -81,7 +81,7 @@ fn plan(up: f64, place: f64, source: Option<Bitfield>) -> Plan {
         manners: Manners::Honest,
         line: Line { up, down: 1e6, blocks: None },
         place: seconds(0.01 + 0.09 * place),
-        // A source fetches nothing: it would carry pieces from one to the other.
+        only_serves: source.is_some(), // or it would carry pieces from one to the other
         dial: if source.is_some() { 0 } else { SOURCES },
         source,
         slots: 4,

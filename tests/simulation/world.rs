@@ -5,7 +5,7 @@ use super::clock::Agenda;
 use super::invariants::{Broken, Invariant, Sweeper};
 use super::network::{Cargo, End, LinkNo, Network, NodeNo, Partition, Side};
 use super::peer::{Peer, address, number};
-use super::scenario::{Happening, Scenario};
+use super::scenario::{Happening, Plan, Scenario};
 use shoal::peer::conn_id::ConnId;
 use shoal::peer::handshake::{self, Agreement, Hello, Initiator};
 use shoal::peer::wire::Wanted;
@@ -198,11 +198,11 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        self.ahead == 0 && self.peers.iter().all(|peer| !peer.alive || !peer.manners.is_honest() || peer.is_complete())
+        self.ahead == 0 && !self.peers.iter().any(|peer| peer.alive && peer.is_lacking())
     }
 
     fn unfinished(&mut self) {
-        let lacking = self.peers.iter().find(|peer| peer.alive && peer.manners.is_honest() && !peer.is_complete());
+        let lacking = self.peers.iter().find(|peer| peer.alive && peer.is_lacking());
         if let Some(peer) = lacking {
             let (have, of) = (peer.picker.have().count(), peer.picker.have().len());
             self.env.fail(Invariant::Unfinished, || {
@@ -213,7 +213,8 @@ impl World {
 
     fn report(&self) -> Report {
         let honest = || self.peers.iter().filter(|peer| peer.manners.is_honest());
-        let downloads = || honest().filter(|peer| peer.plan().source.as_ref().is_none_or(|had| !had.is_full()));
+        let had_all = |plan: &Plan| plan.source.as_ref().is_some_and(|had| had.is_full());
+        let downloads = || honest().filter(|peer| !had_all(peer.plan()) && !peer.plan().only_serves);
         let time = |peer: &Peer| Some(peer.completed_at?.saturating_sub(peer.joined_at));
         let times: Vec<Duration> = downloads().filter_map(time).collect();
         let mut digest = self.digest.clone();
