@@ -109,7 +109,7 @@ impl Uploads {
 
     fn sample(&self, now: Instant, ledger: &Ledger) {
         let State { room, handles } = &mut *self.state.lock();
-        room.count(|id| handles.get(&id).map_or_else(Traffic::default, |handle| traffic(handle)));
+        room.count(|id| handles.get(&id).map(|handle| counts(handle)).unwrap_or_default());
         for (id, unbooked) in room.sample(now) {
             if let Some(handle) = handles.get(&id) {
                 ledger.add(&handle.source, unbooked.received, unbooked.sent);
@@ -120,7 +120,7 @@ impl Uploads {
     /// Those who want to be served, and those who have a slot and do not.
     fn look(&self, now: Instant, ledger: &Ledger) -> (Vec<Waiting>, Vec<ConnId>) {
         let State { room, handles } = &mut *self.state.lock();
-        room.count(|id| handles.get(&id).map_or_else(Traffic::default, |handle| traffic(handle)));
+        room.count(|id| handles.get(&id).map(|handle| counts(handle)).unwrap_or_default());
         room.look(now, |id| handles.get(&id).map_or(0, |handle| ledger.credit(&handle.source)))
     }
 
@@ -147,6 +147,10 @@ impl Uploads {
             self.nudge();
         }
     }
+}
+
+fn counts(handle: &Handle) -> (Traffic, bool) {
+    (traffic(handle), handle.numbers.asks_us.load(Ordering::Relaxed))
 }
 
 fn traffic(handle: &Handle) -> Traffic {

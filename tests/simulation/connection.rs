@@ -1,11 +1,11 @@
 //! One end of a connection and its turn: what `src/peer/connection.rs` does around a [`Session`], with the fake
 //! network for a socket and a queue for a mailbox.
 
+use super::invariants::Invariant;
 use super::network::{Cargo, End, LinkNo, NodeNo, Side};
 use super::peer::{Job, Peer};
 use super::requests::{Answer, Requests};
 use super::world::{Env, Event, Fault};
-use super::invariants::Invariant;
 use shoal::peer::conn_id::ConnId;
 use shoal::peer::partial::{Partial, Source};
 use shoal::peer::session::{self, Session, Violation};
@@ -217,15 +217,15 @@ impl Peer {
 
     fn on_bytes(&mut self, conn: &mut Connection, bytes: &[u8], env: &mut Env) -> Result<(), Why> {
         let (mut rest, most) = (bytes, conn.session.max_message_len());
-        while let Some((message, len)) =
-            wire::decode(rest, most).map_err(|why| Why::Violation(why.into()))?
-        {
+        while let Some((message, len)) = wire::decode(rest, most).map_err(|why| Why::Violation(why.into()))? {
             conn.session.on_message(message, env.agenda.instant()).map_err(Why::Violation)?;
             match message {
                 Message::Choke => conn.requests.excuse_all_but(conn.session.asked()),
                 Message::Reject(wanted) => {
                     if conn.requests.answered(wanted) == Answer::Unasked {
-                        env.fail(Invariant::Requests, || format!("a refusal of what nobody asked for: {wanted:?}"));
+                        env.fail(Invariant::Requests, || {
+                            format!("a refusal of what nobody asked for: {wanted:?}")
+                        });
                     }
                     conn.requests.excuse_all_but(conn.session.asked());
                 }
@@ -239,7 +239,13 @@ impl Peer {
     }
 
     /// A block, rebuilt from its description.
-    fn on_block(&mut self, conn: &mut Connection, wanted: Wanted, corrupt: bool, env: &mut Env) -> Result<(), Why> {
+    fn on_block(
+        &mut self,
+        conn: &mut Connection,
+        wanted: Wanted,
+        corrupt: bool,
+        env: &mut Env,
+    ) -> Result<(), Why> {
         let Wanted { index, begin, len } = wanted;
         match conn.requests.answered(wanted) {
             Answer::Awaited => {}

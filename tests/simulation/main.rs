@@ -145,7 +145,8 @@ fn simulate(seed: u64) -> Option<Report> {
 
 /// `7`, or `0..1000`.
 fn seeds(text: &str) -> Range<u64> {
-    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("SEEDS={text}: not a number or a range"));
+    let number =
+        |text: &str| text.parse().unwrap_or_else(|_| panic!("SEEDS={text}: not a number or a range"));
     match text.split_once("..") {
         Some((first, end)) => number(first)..number(end),
         None => number(text)..number(text) + 1,

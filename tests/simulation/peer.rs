@@ -242,7 +242,9 @@ impl Peer {
         if let Why::Violation(violation) = &why
             && *violation != shoal::peer::session::Violation::Silent
         {
-            env.fail(Invariant::Honest, || format!("peer {} says of peer {}: {violation}", self.no, conn.far));
+            env.fail(Invariant::Honest, || {
+                format!("peer {} says of peer {}: {violation}", self.no, conn.far)
+            });
         }
         let id = conn.id;
         if env.fault != Some(Fault::ForgetPieces) {
@@ -373,7 +375,9 @@ impl Peer {
         env.counts.bans += 1;
         let accused = number(source.addr);
         if !env.liars.contains(&accused) {
-            env.fail(Invariant::Honest, || format!("peer {} banned peer {accused}, which is honest", self.no));
+            env.fail(Invariant::Honest, || {
+                format!("peer {} banned peer {accused}, which is honest", self.no)
+            });
         }
         self.banned.insert(source.addr);
         let members: Vec<ConnId> =
@@ -430,8 +434,10 @@ impl Peer {
 
     fn count_traffic(&mut self) {
         let conns = &self.conns;
-        let traffic = |conn: &Connection| Traffic { received: conn.received, sent: conn.sent };
-        self.room.count(|id| conns.get(&id).map(traffic).unwrap_or_default());
+        let counts = |conn: &Connection| {
+            (Traffic { received: conn.received, sent: conn.sent }, conn.session.has_uploads())
+        };
+        self.room.count(|id| conns.get(&id).map(counts).unwrap_or_default());
     }
 
     fn credit(&self, id: ConnId) -> u64 {

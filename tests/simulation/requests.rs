@@ -40,7 +40,9 @@ impl Requests {
 
     /// We no longer want it. False if we did not wait for it.
     pub fn cancelled(&mut self, wanted: Wanted) -> bool {
-        let Some(count) = self.counts.get_mut(&key(wanted)).filter(|count| count.open > 0) else { return false };
+        let Some(count) = self.counts.get_mut(&key(wanted)).filter(|count| count.open > 0) else {
+            return false;
+        };
         count.open -= 1;
         count.excused += 1;
         self.open -= 1;

@@ -269,8 +269,12 @@ impl World {
     /// The tracker's answer: some of those who are there.
     fn look(&mut self, node: NodeNo, life: u32) {
         let env = &mut self.env;
-        let mut there: Vec<SocketAddr> =
-            self.peers.iter().filter(|peer| peer.alive && peer.no != node).map(|peer| address(peer.no)).collect();
+        let mut there: Vec<SocketAddr> = self
+            .peers
+            .iter()
+            .filter(|peer| peer.alive && peer.no != node)
+            .map(|peer| address(peer.no))
+            .collect();
         env.random.shuffle(&mut there);
         self.peers[node].hear_of(there.into_iter().take(ADDRESSES), env);
         env.agenda.after(ANNOUNCE, Event::Look(node, life));
@@ -359,7 +363,9 @@ impl World {
                 }
             }
             Happening::Stall(node, time) => env.net.stall(node, now + time),
-            Happening::Part(inside, time) => env.net.partition = Some(Partition { inside, until: now + time }),
+            Happening::Part(inside, time) => {
+                env.net.partition = Some(Partition { inside, until: now + time })
+            }
         }
     }
 }
@@ -390,9 +396,8 @@ fn shake_hands(torrent: &Torrent, from: &Peer, to: &Peer) -> (Agreement, Agreeme
 /// A v1 torrent of one file. Its hashes are zeros: nobody looks at them here.
 fn torrent(length: usize, piece_length: u32) -> Arc<Torrent> {
     let hashes = 20 * length.div_ceil(piece_length as usize);
-    let head = format!(
-        "d4:infod6:lengthi{length}e4:name4:file12:piece lengthi{piece_length}e6:pieces{hashes}:"
-    );
+    let head =
+        format!("d4:infod6:lengthi{length}e4:name4:file12:piece lengthi{piece_length}e6:pieces{hashes}:");
     let bytes = [head.as_bytes(), &vec![0; hashes], b"ee"].concat();
     Arc::new(Torrent::parse(&bytes).expect("a torrent"))
 }
