@@ -255,8 +255,9 @@ impl Fetching {
     }
 
     /// Half of what is still owed of `piece` and not lent yet, from its end: what would come last. Once all is lent, the
-    /// same to one more, in case the first is slow. What we have not asked for ourselves yet moves to the end of
-    /// our own queue, so that it is fetched here only if help fails.
+    /// same to one more, in case the first is slow, and no further: of many who fetch the same all but one do so in
+    /// vain. What we have not asked for ourselves yet moves to the end of our own queue, so that it is fetched here
+    /// only if help fails.
     pub fn lend(&mut self, piece: Piece, helper: ConnId) -> Vec<Block> {
         let Some(partial) = self.pieces.iter().find(|partial| partial.piece() == piece) else {
             return Vec::new();
