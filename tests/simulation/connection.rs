@@ -31,13 +31,13 @@ pub enum Mail {
     HelpNotNeeded(Block),
     Admit,
     Evict,
-    Close(&'static str),
+    Close,
 }
 
 /// Why a connection ended.
 pub enum Why {
     BothComplete,
-    Told(&'static str),
+    Told,
     Violation(Violation),
 }
 
@@ -194,7 +194,7 @@ impl Peer {
             Mail::HelpNotNeeded(block) => conn.session.help_not_needed(block),
             Mail::Admit => conn.session.unchoke(),
             Mail::Evict => conn.session.choke(),
-            Mail::Close(why) => return Err(Why::Told(why)),
+            Mail::Close => return Err(Why::Told),
         }
         self.note_output(conn, env);
         self.on_events(conn, env);

@@ -215,7 +215,7 @@ impl Peer {
             if new == old || new != (self.id > source.peer_id) {
                 return false;
             }
-            self.write_to(twin.id, Mail::Close("there is another connection to the same peer"), env);
+            self.write_to(twin.id, Mail::Close, env);
         }
         let now = env.agenda.instant();
         let (have, port) = (self.picker.have().clone(), dialled.map(|_| 6881));
@@ -233,7 +233,7 @@ impl Peer {
     /// The other side closed the connection.
     pub fn closed(&mut self, id: ConnId, env: &mut Env) {
         if let Some(conn) = self.conns.remove(&id) {
-            self.end(conn, Why::Told("it closed the connection"), env);
+            self.end(conn, Why::Told, env);
         }
     }
 
@@ -383,7 +383,7 @@ impl Peer {
         let members: Vec<ConnId> =
             self.conns.values().filter(|conn| *conn.source == *source).map(|conn| conn.id).collect();
         for id in members {
-            self.write_to(id, Mail::Close("it sent wrong data"), env);
+            self.write_to(id, Mail::Close, env);
         }
     }
 
