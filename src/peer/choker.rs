@@ -6,6 +6,7 @@
 //!
 //! A peer that wants nothing at the moment is *idle*. It keeps its slot until somebody else has a use for it: one that
 //! has caught up with us wants each piece as it comes, and would otherwise lose its slot and get it back for every one.
+//! So is one that says it wants something and asks for nothing ([`waiting`](super::waiting) finds out).
 //!
 //! Invariant: never more admitted than there are slots, idle ones among them.
 
@@ -115,7 +116,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn waiting(id: u64, rate: u64, admitted: bool, since: Instant) -> Waiting {
-        let candidate = Candidate { id: ConnId(id), rate, credit: 0, arrival: id };
+        let candidate = Candidate { id: ConnId(id), rate, turns: 0, credit: 0, arrival: id };
         Waiting { candidate, since, admitted }
     }
 

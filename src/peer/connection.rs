@@ -412,6 +412,8 @@ impl Connection {
     fn wait(&mut self) -> Result<(), End> {
         self.now = Instant::now();
         self.handle.numbers.serves_us.store(!self.session.is_choked(), Ordering::Relaxed);
+        let asks_us = self.session.has_uploads() || !self.outbox.is_empty();
+        self.handle.numbers.asks_us.store(asks_us, Ordering::Relaxed);
         let wants_work = self.session.wants_work() && !self.looking;
         let timers = [
             Some(self.session.deadline()),

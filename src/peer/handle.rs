@@ -106,6 +106,8 @@ pub struct Numbers {
     pub serves_us: AtomicBool,
     /// Whether the peer wants to be served.
     pub wants_us: AtomicBool,
+    /// Whether the peer waits for blocks that it asked us for.
+    pub asks_us: AtomicBool,
     /// Whether the peer has an upload slot.
     pub admitted: AtomicBool,
 }

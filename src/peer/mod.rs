@@ -46,7 +46,7 @@ pub mod tally;
 #[cfg(test)]
 mod testing;
 pub mod uploads;
-
+pub mod waiting;
 pub mod watch;
 pub mod window;
 pub mod wire;

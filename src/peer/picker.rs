@@ -373,6 +373,11 @@ impl Picker {
         self.in_flight.is_empty()
     }
 
+    /// The pieces in flight, and whose they are.
+    pub fn in_flight(&self) -> impl Iterator<Item = (Piece, ConnId)> + '_ {
+        self.in_flight.iter().filter_map(|piece| Some((*piece, self.owner(*piece)?)))
+    }
+
     /// How many pieces wait to be checked.
     pub fn checking_count(&self) -> usize {
         self.states.iter().filter(|state| **state == State::Checking).count()

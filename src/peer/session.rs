@@ -573,6 +573,21 @@ impl Session {
         self.serving.waiting() > 0
     }
 
+    /// The blocks that we asked for and wait for.
+    pub fn asked(&self) -> impl ExactSizeIterator<Item = Block> + '_ {
+        self.fetching.asked()
+    }
+
+    /// How many blocks we ask for at once.
+    pub fn window(&self) -> u32 {
+        self.fetching.window()
+    }
+
+    /// How many blocks wait to be served.
+    pub fn uploads_waiting(&self) -> usize {
+        self.serving.waiting()
+    }
+
     /// The longest message that this torrent needs.
     pub fn max_message_len(&self) -> u32 {
         wire::max_len(self.told.len())

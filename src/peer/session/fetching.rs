@@ -200,6 +200,15 @@ impl Fetching {
         std::mem::take(&mut self.unhelped)
     }
 
+    /// The blocks that are asked for and awaited.
+    pub fn asked(&self) -> impl ExactSizeIterator<Item = Block> + '_ {
+        self.asked.iter().map(|asked| asked.errand.block)
+    }
+
+    pub fn window(&self) -> u32 {
+        self.window.blocks()
+    }
+
     /// The next block to ask for, if the window has room.
     pub fn next_request(&mut self, now: Instant) -> Option<Block> {
         if self.asked.len() >= self.window.blocks() as usize {
@@ -290,8 +299,9 @@ impl Fetching {
     }
 
     /// Half of what is still owed of `piece` and not lent yet, from its end: what would come last. Once all is lent, the
-    /// same to one more, in case the first is slow. What we have not asked for ourselves yet moves to the end of
-    /// our own queue, so that it is fetched here only if help fails.
+    /// same to one more, in case the first is slow, and no further: of many who fetch the same all but one do so in
+    /// vain. What we have not asked for ourselves yet moves to the end of our own queue, so that it is fetched here
+    /// only if help fails.
     pub fn lend(&mut self, piece: Piece, helper: ConnId) -> Vec<Block> {
         let Some(held) = self.pieces.iter().find(|held| held.piece() == piece) else {
             return Vec::new();
@@ -300,7 +310,12 @@ impl Fetching {
         let mut owed: Vec<Block> =
             missing().filter(|block| self.helpers_with(*block).next().is_none()).collect();
         if owed.is_empty() {
-            owed = missing().filter(|block| !self.helpers_with(*block).any(|to| to == helper)).collect();
+            let may_help = |block: &Block| {
+                let mut helpers = self.helpers_with(*block);
+                let (first, second) = (helpers.next(), helpers.next());
+                first != Some(helper) && second.is_none()
+            };
+            owed = missing().filter(may_help).collect();
         }
         let lent = owed[owed.len() / 2..].to_vec();
         self.lent.extend(lent.iter().map(|block| (*block, helper)));

@@ -407,12 +407,27 @@ fn once_all_is_lent_the_same_goes_to_one_more() {
     owner.gets(again[0]).unwrap();
     assert_eq!(not_needed(&owner.events()), [(HELPER, 2), (OTHER, 2)]);
     owner.session.fetching.assert_invariant();
-    assert!(owner.session.lend(owner.piece(0), ConnId(9)).len() == 2);
+    let third = owner.session.lend(owner.piece(0), ConnId(9));
+    assert_eq!(third, [owner.block(0, 1)], "block 3 is with two already");
     let geometry = geometry(1, PIECE_LEN);
     assert!(
         Leecher::new(1, true).session.lend(geometry.piece(0).unwrap(), OTHER).is_empty(),
         "not its piece"
     );
+}
+
+/// Toward the end every idle connection asked for the same blocks, and most of what came was of no use.
+#[test]
+fn a_block_is_lent_to_two_at_most() {
+    let mut owner = Leecher::new(1, true);
+    owner.fetch(0);
+    let mut lent: Vec<Block> = Vec::new();
+    for helper in 10..100 {
+        lent.extend(owner.session.lend(owner.piece(0), ConnId(helper)));
+    }
+    for nth in 0..4 {
+        assert_eq!(lent.iter().filter(|block| **block == owner.block(0, nth)).count(), 2);
+    }
 }
 
 // ---- serving ----------------------------------------------------------------------------------------------------

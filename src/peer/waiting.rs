@@ -1,0 +1,346 @@
+//! Who waits to be served, since when, and what passed between us and each: all that the [`choker`](super::choker)
+//! decides by. Pure: time, byte counts and the ledger's credit are parameters.
+//!
+//! Whoever owns a room has the byte counts brought up to date with [`count`](WaitingRoom::count), samples them once a
+//! round, and carries out in it what the choker decided. `Uploads` does so on the `choke` thread.
+//!
+//! Nobody starves. A peer that sends us nothing holds a regular slot for a *turn*, and then waits until all others who
+//! send nothing have had as many. A seed's slots go round that way; for a leecher they decide what tit for tat does
+//! not. One that comes late, or back, counts as having had as many turns as those who have had fewest: it neither
+//! waits for what happened before nor makes up for it. And a peer that holds a slot and asks for nothing counts as idle.
+
+use super::admission::Candidate;
+use super::choker::{Decision, Waiting};
+use super::conn_id::ConnId;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// The span over which a peer's rate counts (tit for tat).
+const SPAN: Duration = Duration::from_secs(20);
+
+/// How many rounds a turn lasts: 30 s, like the optimistic slot, so that a slot changes hands twice a minute at most.
+const TURN: u32 = 3;
+/// Whoever asks for nothing for so many rounds is idle.
+const QUIET: u32 = 2;
+
+/// Content that passed over a connection since it began, or since it was last booked: bytes.
+#[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
+pub struct Traffic {
+    pub received: u64,
+    pub sent: u64,
+}
+
+/// All connected peers, and who of them is served.
+#[derive(Default)]
+pub struct WaitingRoom {
+    /// Bounded by the number of connections.
+    peers: BTreeMap<ConnId, Peer>,
+    arrivals: u64,
+}
+
+struct Peer {
+    since: Instant,
+    /// The order in which it came to wait; `None` while it does not want anything.
+    waits: Option<u64>,
+    admitted: bool,
+    traffic: Traffic,
+    /// When, and how much it had sent us by then. At most one a round of [`SPAN`], so three or four.
+    samples: VecDeque<(Instant, u64)>,
+    /// How much of its traffic the ledger knows.
+    booked: Traffic,
+    /// Rounds that it was served while it sent us nothing.
+    served: u32,
+    /// Whether it asks for blocks now.
+    asks: bool,
+    /// For how many rounds it has held a slot, wanted to, and got nothing because it asked for nothing.
+    quiet: u32,
+}
+
+impl WaitingRoom {
+    /// A connection began.
+    pub fn joined(&mut self, id: ConnId, now: Instant) {
+        let peer = Peer {
+            since: now,
+            waits: None,
+            admitted: false,
+            traffic: Traffic::default(),
+            samples: VecDeque::from([(now, 0)]),
+            booked: Traffic::default(),
+            served: 0,
+            asks: false,
+            quiet: 0,
+        };
+        self.peers.insert(id, peer);
+    }
+
+    /// The peer wants to be served, or no longer does, which makes its slot one that others may have. True if the choker
+    /// should look at once; false if the peer has what it wants, or nothing to give back.
+    pub fn set_waiting(&mut self, id: ConnId, waits: bool) -> bool {
+        self.arrivals += 1;
+        let fewest = self.fewest_turns();
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        peer.catch_up(fewest);
+        peer.quiet = 0;
+        peer.waits = waits.then_some(self.arrivals);
+        waits != peer.admitted
+    }
+
+    /// The connection ended, after so much traffic: what of it the ledger does not know, and whether a slot is free
+    /// now. `None` if it never began.
+    pub fn left(&mut self, id: ConnId, traffic: Traffic) -> Option<(Traffic, bool)> {
+        let mut peer = self.peers.remove(&id)?;
+        peer.traffic = traffic;
+        Some((peer.book(), peer.admitted))
+    }
+
+    /// Brings up to date what passed, and who asks for something now.
+    pub fn count(&mut self, counts: impl Fn(ConnId) -> (Traffic, bool)) {
+        self.peers.iter_mut().for_each(|(id, peer)| (peer.traffic, peer.asks) = counts(*id));
+    }
+
+    /// Once a round, after [`count`](Self::count): remembers how things stand, for the rates to come. Gives the
+    /// traffic that the ledger does not know yet.
+    pub fn sample(&mut self, now: Instant) -> Vec<(ConnId, Traffic)> {
+        self.peers.values_mut().for_each(|peer| peer.count_round(now));
+        let fewest = self.fewest_turns();
+        let sampled = self.peers.iter_mut().map(|(id, peer)| {
+            if peer.waits.is_none() || peer.rate(now) > 0 {
+                peer.catch_up(fewest);
+            }
+            while peer.samples.len() > 1 && now.saturating_duration_since(peer.samples[1].0) >= SPAN {
+                peer.samples.pop_front();
+            }
+            peer.samples.push_back((now, peer.traffic.received));
+            (*id, peer.book())
+        });
+        sampled.collect()
+    }
+
+    /// Those who want to be served, and those who have a slot and do not. `credit` is what the ledger says a peer ever
+    /// sent us, bytes.
+    pub fn look(&self, now: Instant, credit: impl Fn(ConnId) -> u64) -> (Vec<Waiting>, Vec<ConnId>) {
+        let idle = self.peers.iter().filter(|(_, peer)| peer.is_idle());
+        let idle = idle.map(|(id, _)| *id).collect();
+        let waiting = self.peers.iter().filter(|(_, peer)| !peer.is_idle()).filter_map(|(id, peer)| {
+            let (rate, turns, credit) = (peer.rate(now), peer.turns(), credit(*id));
+            let candidate = Candidate { id: *id, rate, turns, credit, arrival: peer.waits? };
+            Some(Waiting { candidate, since: peer.since, admitted: peer.admitted })
+        });
+        (waiting.collect(), idle)
+    }
+
+    /// Carries out what the choker decided. True if it should look again: somebody who lost the slot because he wanted
+    /// nothing does by now.
+    pub fn carry_out(&mut self, decision: &Decision) -> bool {
+        let mut waits_again = false;
+        for id in &decision.evict {
+            if let Some(peer) = self.peers.get_mut(id) {
+                waits_again |= peer.waits.is_some() && peer.quiet < QUIET;
+                peer.admitted = false;
+                if std::mem::take(&mut peer.quiet) >= QUIET {
+                    peer.end_turn(); // it had its chance
+                }
+            }
+        }
+        for (id, _) in &decision.admit {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.admitted = true;
+            }
+        }
+        waits_again
+    }
+
+    /// The fewest turns that anybody has had of those who wait and send nothing.
+    fn fewest_turns(&self) -> u32 {
+        let unpaid = self.peers.values().filter(|peer| peer.waits.is_some() && !peer.has_sent());
+        unpaid.map(Peer::turns).min().unwrap_or(0)
+    }
+
+    /// How many have a slot.
+    pub fn admitted(&self) -> usize {
+        self.peers.values().filter(|peer| peer.admitted).count()
+    }
+}
+
+impl Peer {
+    /// Has a slot and no use for it.
+    fn is_idle(&self) -> bool {
+        self.admitted && (self.waits.is_none() || self.quiet >= QUIET)
+    }
+
+    fn turns(&self) -> u32 {
+        self.served / TURN
+    }
+
+    fn end_turn(&mut self) {
+        self.served = (self.turns() + 1).saturating_mul(TURN);
+    }
+
+    fn catch_up(&mut self, turns: u32) {
+        self.served = self.served.max(turns.saturating_mul(TURN));
+    }
+
+    /// Whether it sent us something in the time over which rates count.
+    fn has_sent(&self) -> bool {
+        self.samples.front().is_some_and(|(_, then)| self.traffic.received > *then)
+    }
+
+    /// A round is over.
+    fn count_round(&mut self, now: Instant) {
+        if !self.admitted || self.waits.is_none() {
+            return;
+        }
+        if self.rate(now) == 0 {
+            self.served = self.served.saturating_add(1);
+        }
+        let got_nothing = self.traffic.sent == self.booked.sent;
+        self.quiet = if got_nothing && !self.asks { self.quiet + 1 } else { 0 };
+    }
+
+    /// Bytes per second over the last [`SPAN`], as far back as the samples go.
+    fn rate(&self, now: Instant) -> u64 {
+        let Some((since, then)) = self.samples.front() else { return 0 };
+        let seconds = now.saturating_duration_since(*since).as_secs_f64().max(1.0);
+        (self.traffic.received.saturating_sub(*then) as f64 / seconds) as u64
+    }
+
+    fn book(&mut self) -> Traffic {
+        let booked = std::mem::replace(&mut self.booked, self.traffic);
+        Traffic {
+            received: self.traffic.received.saturating_sub(booked.received),
+            sent: self.traffic.sent.saturating_sub(booked.sent),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::choker::{Choker, ROUND};
+    use proptest::prelude::*;
+
+    /// So many peers that want something from us, and a choker with so many slots.
+    struct Seed {
+        room: WaitingRoom,
+        choker: Choker,
+        start: Instant,
+        rounds: u32,
+        traffic: BTreeMap<ConnId, Traffic>,
+        /// Who holds a slot and asks for nothing.
+        quiet: Vec<ConnId>,
+        served: BTreeMap<ConnId, u32>,
+        changes: usize,
+    }
+
+    impl Seed {
+        fn new(peers: u64, slots: usize) -> Self {
+            let mut seed = Seed {
+                room: WaitingRoom::default(),
+                choker: Choker::new(slots, 5),
+                start: Instant::now(),
+                rounds: 0,
+                traffic: BTreeMap::new(),
+                quiet: Vec::new(),
+                served: BTreeMap::new(),
+                changes: 0,
+            };
+            (1..=peers).for_each(|id| seed.joins(ConnId(id)));
+            seed
+        }
+
+        fn joins(&mut self, id: ConnId) {
+            self.room.joined(id, self.now());
+            self.room.set_waiting(id, true);
+            self.served.insert(id, 0);
+        }
+
+        fn now(&self) -> Instant {
+            self.start + ROUND * self.rounds
+        }
+
+        fn admitted(&self, id: ConnId) -> bool {
+            self.room.peers[&id].admitted
+        }
+
+        /// A round, and what passes until the next: whoever has a slot is served, unless it asks for nothing.
+        fn round(&mut self, credit: impl Fn(ConnId) -> u64) {
+            self.rounds += 1;
+            for (id, served) in &mut self.served {
+                if self.room.peers[id].admitted && !self.quiet.contains(id) {
+                    *served += 1;
+                    self.traffic.entry(*id).or_default().sent += 1000;
+                }
+            }
+            let (now, traffic, quiet) = (self.now(), &self.traffic, &self.quiet);
+            self.room.count(|id| (traffic.get(&id).copied().unwrap_or_default(), !quiet.contains(&id)));
+            self.room.sample(now);
+            let (waiting, idle) = self.room.look(now, credit);
+            let decision = self.choker.round(&waiting, &idle, now);
+            self.changes += decision.admit.len();
+            self.room.carry_out(&decision);
+        }
+    }
+
+    /// A seed served whoever came first for ever, or whoever was in its ledger; the rest had the optimistic slot.
+    #[test]
+    fn the_slots_of_a_seed_go_round_whatever_its_ledger_says() {
+        for credit in [|_| 0, |id: ConnId| id.0 * 1000] {
+            let mut seed = Seed::new(30, 4);
+            (0..30 * TURN).for_each(|_| seed.round(credit));
+            let least = seed.served.values().min().unwrap();
+            assert!(*least >= 2 * TURN, "{:?}", seed.served);
+            assert!(seed.changes <= 4 * 31, "a slot is kept for a turn: {} changes", seed.changes);
+        }
+    }
+
+    #[test]
+    fn whoever_comes_late_neither_waits_for_the_past_nor_makes_up_for_it() {
+        let mut seed = Seed::new(12, 4);
+        (0..300).for_each(|_| seed.round(|_| 0));
+        seed.joins(ConnId(99));
+        (0..60).for_each(|_| seed.round(|_| 0));
+        let late = seed.served[&ConnId(99)];
+        assert!((6..=36).contains(&late), "{late} of 60 rounds, where 4 of 13 have a slot");
+    }
+
+    #[test]
+    fn whoever_pays_keeps_its_slot() {
+        let mut seed = Seed::new(20, 4);
+        for _ in 0..60 {
+            for id in [3, 4] {
+                seed.traffic.entry(ConnId(id)).or_default().received += id * 10_000;
+            }
+            seed.round(|_| 0);
+            let keep = [3, 4].iter().filter(|id| seed.admitted(ConnId(**id))).count();
+            assert_eq!(keep, 2);
+        }
+    }
+
+    /// Peers that said they wanted something and asked for nothing held all slots.
+    #[test]
+    fn whoever_asks_for_nothing_gives_way() {
+        let mut seed = Seed::new(4, 4);
+        seed.quiet = (1..=4).map(ConnId).collect();
+        (0..QUIET + 1).for_each(|_| seed.round(|_| 0));
+        assert_eq!(seed.room.admitted(), 4, "as long as nobody else has a use for it");
+        (5..=8).for_each(|id| seed.joins(ConnId(id)));
+        seed.round(|_| 0);
+        (5..=8).for_each(|id| assert!(seed.admitted(ConnId(id))));
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_starves(peers in 2u64..40, slots in 1usize..9, quiet in prop::collection::vec(1u64..40, 0..10)) {
+            let mut seed = Seed::new(peers, slots);
+            seed.quiet = quiet.into_iter().map(ConnId).collect();
+            // Twice as long as it takes until all have had a turn. A single slot is the optimistic one: by chance.
+            let rounds = 2 * TURN as usize * (peers as usize).div_ceil(slots.max(2) - 1) + 10;
+            (0..rounds).for_each(|_| seed.round(|_| 0));
+            prop_assert!(seed.room.admitted() <= slots);
+            if slots > 1 {
+                let starved = seed.served.iter().find(|(id, served)| **served == 0 && !seed.quiet.contains(id));
+                prop_assert!(starved.is_none(), "{:?} in {rounds} rounds", starved);
+            }
+        }
+    }
+}

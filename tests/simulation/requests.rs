@@ -1,0 +1,98 @@
+//! What became of each request that a connection sent: the books that the session's own are compared with.
+//!
+//! Invariant: the requests *open* here are the ones that the session waits for. A request that the session no longer
+//! waits for is *excused*: it cancelled it, or it was choked, refused or let down by a peer that owed blocks for too
+//! long. An excused one may still be answered. An answer to anything else was never asked for.
+
+use shoal::peer::wire::Wanted;
+use shoal::torrent::Block;
+use std::collections::BTreeMap;
+
+type Key = (u32, u32, u32);
+
+#[derive(Copy, Clone, Default)]
+struct Count {
+    open: u32,
+    excused: u32,
+}
+
+/// The requests of one connection.
+#[derive(Default)]
+pub struct Requests {
+    counts: BTreeMap<Key, Count>,
+    open: usize,
+    excused: usize,
+}
+
+/// What an answer was to.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    Awaited,
+    Excused,
+    Unasked,
+}
+
+impl Requests {
+    pub fn asked(&mut self, wanted: Wanted) {
+        self.counts.entry(key(wanted)).or_default().open += 1;
+        self.open += 1;
+    }
+
+    /// We no longer want it. False if we did not wait for it.
+    pub fn cancelled(&mut self, wanted: Wanted) -> bool {
+        let Some(count) = self.counts.get_mut(&key(wanted)).filter(|count| count.open > 0) else {
+            return false;
+        };
+        count.open -= 1;
+        count.excused += 1;
+        self.open -= 1;
+        self.excused += 1;
+        true
+    }
+
+    /// A block or a refusal came.
+    pub fn answered(&mut self, wanted: Wanted) -> Answer {
+        let Some(count) = self.counts.get_mut(&key(wanted)) else { return Answer::Unasked };
+        let answer = if count.open > 0 {
+            count.open -= 1;
+            self.open -= 1;
+            Answer::Awaited
+        } else {
+            count.excused -= 1;
+            self.excused -= 1;
+            Answer::Excused
+        };
+        if count.open + count.excused == 0 {
+            self.counts.remove(&key(wanted));
+        }
+        answer
+    }
+
+    /// The other side gave a reason to give up on requests: all but these.
+    pub fn excuse_all_but(&mut self, awaited: impl Iterator<Item = Block>) {
+        // The same block may be awaited twice: for this connection and to help another.
+        let mut waiting: BTreeMap<Key, u32> = BTreeMap::new();
+        awaited.for_each(|block| *waiting.entry(key(block.into())).or_default() += 1);
+        for (key, count) in &mut self.counts {
+            let given_up = count.open.saturating_sub(waiting.get(key).copied().unwrap_or(0));
+            count.open -= given_up;
+            count.excused += given_up;
+            self.open -= given_up as usize;
+            self.excused += given_up as usize;
+        }
+    }
+
+    /// How many the session should be waiting for.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// How many will still be answered, if the other side is honest.
+    pub fn unanswered(&self) -> usize {
+        self.open + self.excused
+    }
+}
+
+fn key(wanted: Wanted) -> Key {
+    (wanted.index, wanted.begin, wanted.len)
+}

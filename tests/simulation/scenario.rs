@@ -1,0 +1,233 @@
+//! A swarm drawn from a seed: who takes part, over which lines, and what befalls them.
+//!
+//! However bad it gets, in the end all sources are back and the network is whole, so every download has to complete.
+
+use super::network::{Line, NodeNo};
+use shoal::bitfield::Bitfield;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How a peer behaves.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Manners {
+    Honest,
+    /// One of so many blocks that it sends is wrong.
+    Liar(u32),
+    /// Gives slots and takes requests, and never sends a block.
+    Silent,
+    /// Sends blocks at a byte a second.
+    Trickle,
+}
+
+impl Manners {
+    pub fn is_honest(self) -> bool {
+        self == Manners::Honest
+    }
+
+    pub fn serves(self) -> bool {
+        self != Manners::Silent
+    }
+
+    pub fn lies(self, random: &mut fastrand::Rng) -> bool {
+        matches!(self, Manners::Liar(one_in) if random.u32(..one_in) == 0)
+    }
+}
+
+/// How one peer is set up.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub manners: Manners,
+    pub line: Line,
+    /// How far it is from the middle of the network.
+    pub place: Duration,
+    /// What it has at the start, if anything.
+    pub source: Option<Bitfield>,
+    /// It is content with what it has.
+    pub only_serves: bool,
+    pub slots: usize,
+    /// Memory for pieces in flight, bytes.
+    pub memory: usize,
+    /// How many others it connects to by itself, and how many connections it has at most.
+    pub dial: usize,
+    pub connections: usize,
+    /// It goes so long after its download is complete.
+    pub leaves_after: Option<Duration>,
+}
+
+/// What befalls the swarm.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    Start(NodeNo),
+    Die(NodeNo),
+    /// So many connections break.
+    Cut(usize),
+    /// Nothing leaves that peer for a while.
+    Stall(NodeNo, Duration),
+    /// Those inside and the others cannot reach each other for a while.
+    Part(Vec<bool>, Duration),
+}
+
+/// A swarm and its fate.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub seed: u64,
+    /// Bytes.
+    pub length: usize,
+    pub piece_length: u32,
+    pub plans: Vec<Plan>,
+    pub happenings: Vec<(Duration, Happening)>,
+    /// How much longer a way may take, as a part of its latency.
+    pub jitter: f64,
+    /// Everything is over by then.
+    pub deadline: Duration,
+    /// How long a peer may get nothing from those who have what it lacks.
+    pub patience: Duration,
+}
+
+impl Scenario {
+    /// The scenario of a seed: 5 to 200 peers.
+    pub fn draw(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let random = &mut random;
+        let count = spread(random, 5.0, 200.0) as usize;
+        let piece_length = 1u32 << random.u32(14..=17);
+        let most = (200 << 20) / count; // what a run may cost
+        let length = (spread(random, 20_000.0, 8e6) as usize).min(most);
+        let sources = random.usize(1..=3).min(count - 1);
+        let pieces = length.div_ceil(piece_length as usize) as u32;
+        let base = spread(random, 100_000.0, 4e6);
+        let hostile = if random.bool() { random.f64() * 0.3 } else { 0.0 };
+        let mut plans: Vec<Plan> = (0..count).map(|no| plan(random, base, no < sources, hostile)).collect();
+        share_out(random, &mut plans[..sources], pieces);
+        for plan in plans.iter_mut().filter(|plan| !plan.manners.is_honest()) {
+            plan.source = Some(Bitfield::full(pieces)); // it says so
+        }
+        let mut scenario = Scenario {
+            seed,
+            length,
+            piece_length,
+            plans,
+            happenings: Vec::new(),
+            jitter: random.f64(),
+            deadline: Duration::ZERO,
+            patience: Duration::ZERO,
+        };
+        scenario.draw_happenings(random, sources);
+        scenario.set_bounds();
+        scenario
+    }
+
+    fn draw_happenings(&mut self, random: &mut fastrand::Rng, sources: usize) {
+        let (count, happenings) = (self.plans.len(), &mut self.happenings);
+        let flash_crowd = random.bool();
+        let last_join = if flash_crowd { 1.0 } else { random.f64() * 300.0 };
+        for no in 0..count {
+            let at = if no < sources { 0.0 } else { random.f64() * last_join };
+            happenings.push((seconds(at), Happening::Start(no)));
+        }
+        let churn = if random.bool() { random.f64() * 0.5 } else { 0.0 };
+        for no in 0..count {
+            let mut at = last_join;
+            while random.f64() < churn {
+                at += random.f64() * 120.0;
+                happenings.push((seconds(at), Happening::Die(no)));
+                at += random.f64() * 60.0;
+                happenings.push((seconds(at), Happening::Start(no)));
+            }
+        }
+        for _ in 0..random.usize(..6) {
+            let (at, long) = (seconds(random.f64() * 300.0), seconds(random.f64() * 60.0));
+            let happening = match random.u8(..3) {
+                0 => Happening::Cut(random.usize(..=count)),
+                1 => Happening::Stall(random.usize(..count), long),
+                _ => Happening::Part((0..count).map(|_| random.u8(..) < 80).collect(), long),
+            };
+            happenings.push((at, happening));
+        }
+    }
+
+    /// Generous, and finite: what is a hundred times too slow is caught, and so is what stands still.
+    pub fn set_bounds(&mut self) {
+        let honest = || self.plans.iter().filter(|plan| plan.manners.is_honest());
+        let sources = || honest().filter(|plan| plan.source.is_some());
+        let slowest = sources().map(|plan| plan.line.up).fold(f64::MAX, f64::min);
+        let narrowest = honest().map(|plan| plan.line.down).fold(f64::MAX, f64::min);
+        let all: f64 = honest().map(|plan| plan.line.up).sum();
+        let length = self.length as f64;
+        let bound = (length / slowest).max(length / narrowest).max(self.plans.len() as f64 * length / all);
+        let quiet = self.happenings.iter().map(|(at, _)| *at).max().unwrap_or_default();
+        self.deadline = quiet + seconds(3600.0 + 20.0 * bound);
+        let turns = self.plans.iter().map(|plan| plan.connections).max().unwrap_or_default() as f64;
+        let a_piece = f64::from(self.piece_length) / slowest;
+        self.patience = seconds(600.0 + 60.0 * turns + 20.0 * a_piece);
+    }
+
+    pub fn latency(&self, a: NodeNo, b: NodeNo) -> Duration {
+        self.plans[a].place + self.plans[b].place
+    }
+
+    pub fn liars(&self) -> BTreeSet<NodeNo> {
+        let lies = |plan: &Plan| matches!(plan.manners, Manners::Liar(_));
+        self.plans.iter().enumerate().filter(|(_, plan)| lies(plan)).map(|(no, _)| no).collect()
+    }
+
+    /// How many bytes may be of no use, for so many that were.
+    pub fn waste(&self, gained: u64) -> u64 {
+        let deaths = self.happenings.iter().filter(|(_, what)| !matches!(what, Happening::Start(_))).count();
+        let hostile = self.plans.iter().filter(|plan| !plan.manners.is_honest()).count();
+        let accidents = (deaths + hostile + 1) * self.plans.len();
+        gained + accidents as u64 * u64::from(self.piece_length)
+    }
+}
+
+fn plan(random: &mut fastrand::Rng, base: f64, source: bool, hostile: f64) -> Plan {
+    let up = base * 10f64.powf(random.f64() * 2.0 - 1.0);
+    let manners = match random.f64() {
+        dice if source || dice >= hostile => Manners::Honest,
+        _ => match random.u8(..3) {
+            0 => Manners::Liar(random.u32(1..=8)),
+            1 => Manners::Silent,
+            _ => Manners::Trickle,
+        },
+    };
+    let dial = random.usize(3..=15);
+    Plan {
+        manners,
+        line: Line {
+            up,
+            down: up * spread(random, 1.0, 10.0),
+            blocks: (manners == Manners::Trickle).then_some(1.0),
+        },
+        place: seconds(spread(random, 0.0005, 0.15)),
+        source: None,
+        only_serves: false,
+        slots: random.usize(2..=8),
+        memory: 1 << random.u32(18..=24),
+        dial,
+        connections: dial * 2 + 5,
+        leaves_after: (!source && random.u8(..) < 64).then(|| seconds(random.f64() * 120.0)),
+    }
+}
+
+/// Gives the sources what there is: all of it to each, or to each a part so that nothing is missing.
+fn share_out(random: &mut fastrand::Rng, sources: &mut [Plan], pieces: u32) {
+    let whole = sources.len() == 1 || random.bool();
+    for source in sources.iter_mut() {
+        source.source = Some(if whole { Bitfield::full(pieces) } else { Bitfield::new(pieces) });
+    }
+    for index in 0..pieces {
+        let holder = random.usize(..sources.len());
+        if let Some(bits) = &mut sources[holder].source {
+            bits.set(index);
+        }
+    }
+}
+
+/// Something between two numbers, each order of magnitude as likely.
+fn spread(random: &mut fastrand::Rng, least: f64, most: f64) -> f64 {
+    least * (most / least).powf(random.f64())
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
