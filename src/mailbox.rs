@@ -3,7 +3,8 @@
 //! [`Inbox`] belongs to the one thread that reads it. There is no lock.
 //!
 //! Nobody ever waits for room. A mailbox that is full is marked as overflowed, and its owner is woken so that it
-//! can end itself: it is stuck, or it serves somebody hostile.
+//! can end itself: it is stuck, or it serves somebody hostile. The bound is counted here: a channel of fixed size takes the
+//! memory for all that it may ever hold at once, which is most of what an idle connection would cost.
 //!
 //! # Why no wake-up is lost, and why most cost nothing
 //!
@@ -36,10 +37,10 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, SendError, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const AWAKE: u8 = 0;
@@ -51,10 +52,12 @@ const CALLED: u8 = 2;
 /// # Errors
 /// When the process may not open another file descriptor.
 pub fn mailbox<T: Send>(capacity: usize) -> io::Result<(Mailbox<T>, Inbox<T>)> {
-    let (sender, receiver) = crossbeam_channel::bounded(capacity);
+    let (sender, receiver) = crossbeam_channel::unbounded();
     let shared = Arc::new(Shared {
         state: AtomicU8::new(AWAKE),
         overflowed: AtomicBool::new(false),
+        capacity,
+        waiting: AtomicUsize::new(0),
         bell: Bell::new()?,
     });
     Ok((Mailbox { sender, shared: shared.clone() }, Inbox { receiver, shared }))
@@ -64,6 +67,9 @@ pub fn mailbox<T: Send>(capacity: usize) -> io::Result<(Mailbox<T>, Inbox<T>)> {
 struct Shared {
     state: AtomicU8,
     overflowed: AtomicBool,
+    capacity: usize,
+    /// Letters in the channel, and those about to be put there.
+    waiting: AtomicUsize,
     bell: Bell,
 }
 
@@ -79,18 +85,18 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// The mail comes back if the box is full (its owner is told, see [`Inbox::overflowed`]) or its owner is gone.
     pub fn post(&self, mail: T) -> Result<(), Undelivered<T>> {
-        match self.sender.try_send(mail) {
-            Ok(()) => {
-                self.wake();
-                Ok(())
-            }
-            Err(TrySendError::Full(mail)) => {
-                self.shared.overflowed.store(true, Ordering::Release);
-                self.wake();
-                Err(Undelivered::Full(mail))
-            }
-            Err(TrySendError::Disconnected(mail)) => Err(Undelivered::Closed(mail)),
+        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= self.shared.capacity {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.shared.overflowed.store(true, Ordering::Release);
+            self.wake();
+            return Err(Undelivered::Full(mail));
         }
+        if let Err(SendError(mail)) = self.sender.send(mail) {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Undelivered::Closed(mail));
+        }
+        self.wake();
+        Ok(())
     }
 
     /// Makes the owner's present or next [`Inbox::wait`] return, without mail.
@@ -152,7 +158,9 @@ pub struct Ready {
 impl<T> Inbox<T> {
     /// The next mail, if there is any. Never waits.
     pub fn take(&mut self) -> Option<T> {
-        self.receiver.try_recv().ok()
+        let mail = self.receiver.try_recv().ok()?;
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(mail)
     }
 
     /// Whether mail was ever refused because the box was full. The owner should then end itself.

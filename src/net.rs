@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
@@ -22,6 +23,18 @@ pub fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
+/// Has the system ask after the other end of a silent connection, which may be gone without a word: unplugged, asleep, or
+/// cut off from the mains. Half a minute after the last sign of life the connection ends; before that if the other end is
+/// back and knows nothing of it.
+pub fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
+    set_socket_keepalive(socket, true)?;
+    set_tcp_keepidle(socket, Duration::from_secs(15))?;
+    set_tcp_keepintvl(socket, Duration::from_secs(5))?;
+    set_tcp_keepcnt(socket, 3)?;
+    Ok(())
+}
+
 /// Lets the process open as many files and sockets as the system allows: a connection takes two descriptors, and many
 /// systems begin with 1024 for a process that may have more.
 pub fn raise_descriptor_limit() {
@@ -36,7 +49,6 @@ pub fn raise_descriptor_limit() {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::time::Duration;
 
     use super::*;
     use crate::mailbox::{Interest, mailbox};

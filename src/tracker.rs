@@ -1,11 +1,12 @@
 //! The tracker: a searchable catalogue of torrents, and who holds which piece of them. One TCP port speaks two
-//! languages, told apart by the first byte of a connection: `{` opens a session of JSON lines, all else is HTTP/1.1.
-//! It never carries content.
+//! languages, told apart by the first byte of a connection: `{` opens a session of JSON lines, all else is HTTP/1.1. The
+//! UDP port of the same number speaks a third (BEP 15). It never carries content.
 //!
 //! | thread | how many | what it does |
 //! |---|---|---|
 //! | `accept` | 1 | accepts connections, starts their threads and joins them |
 //! | `client-N` | 1 per connection | the only one that touches that socket; a session or HTTP |
+//! | `udp` | 1 | the only one that touches the UDP socket; answers packet by packet |
 //! | `events` | 1 | wakes the sessions when there is news |
 //! | `sweep` | 1 | forgets announcers that went silent |
 //! | `store` | 1, with `--data` | keeps `search_content.txt` |
@@ -18,6 +19,7 @@
 //! | `tracker/shared.rs` | what the threads share, and all the locks |
 //! | `tracker/connection.rs` | a client's socket |
 //! | `tracker/session.rs`, `tracker/http.rs` | the two languages over it |
+//! | `tracker/udp.rs` | the third, and its connection ids |
 //! | `tracker/store.rs` | the metainfo files on disk |
 
 mod address;
@@ -31,6 +33,7 @@ mod registry;
 mod session;
 mod shared;
 mod store;
+mod udp;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -48,6 +51,10 @@ use registry::Registry;
 use shared::{ConnectionId, Shared};
 use store::Store;
 
+#[doc(hidden)]
+pub use http::request as http_request; // for fuzz/
+#[doc(hidden)]
+pub use lines::Lines; // for fuzz/
 pub use registry::RegistryLimits;
 pub use store::StoreError;
 
@@ -127,6 +134,7 @@ pub struct Tracker {
     shared: Arc<Shared>,
     accept: shared::Waker,
     sweep: shared::Waker,
+    udp: shared::Waker,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -138,8 +146,7 @@ impl Tracker {
     pub fn start(config: Config) -> Result<Tracker, StartError> {
         net::raise_descriptor_limit();
         let listen_failed = |source| StartError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).map_err(listen_failed)?;
-        listener.set_nonblocking(true).map_err(listen_failed)?;
+        let (listener, socket) = udp::bind_both(config.listen).map_err(listen_failed)?;
         let addr = listener.local_addr().map_err(listen_failed)?;
 
         let mut registry = Registry::new(config.limits.registry.clone(), fastrand::u64(..));
@@ -154,8 +161,9 @@ impl Tracker {
         let (herald, news) = mailbox(1).map_err(StartError::Threads)?;
         let (accept, accept_inbox) = mailbox(1).map_err(StartError::Threads)?;
         let (sweep, sweep_inbox) = mailbox(1).map_err(StartError::Threads)?;
+        let (udp, udp_inbox) = mailbox(1).map_err(StartError::Threads)?;
         let shared = Arc::new(Shared::new(config.limits, store, registry, herald));
-        let mut tracker = Tracker { addr, shared: shared.clone(), accept, sweep, threads: Vec::new() };
+        let mut tracker = Tracker { addr, shared: shared.clone(), accept, sweep, udp, threads: Vec::new() };
         let mut start = |name: &str, body: Box<dyn FnOnce() + Send>| {
             threads::spawn(name, body).map(|thread| tracker.threads.push(thread)).map_err(StartError::Threads)
         };
@@ -163,6 +171,8 @@ impl Tracker {
         start("events", Box::new(move || spread_news(&events_shared, news)))?;
         let sweep_shared = shared.clone();
         start("sweep", Box::new(move || sweep_silent(&sweep_shared, sweep_inbox)))?;
+        let udp_shared = shared.clone();
+        start("udp", Box::new(move || udp::serve(&udp_shared, &socket, udp_inbox)))?;
         start("accept", Box::new(move || accept_all(&shared, &listener, accept_inbox)))?;
         Ok(tracker)
     }
@@ -181,6 +191,7 @@ impl Tracker {
         self.shared.stop();
         self.accept.wake();
         self.sweep.wake();
+        self.udp.wake();
         for thread in self.threads.drain(..) {
             let _ = thread.join(); // its panic has ended the process
         }

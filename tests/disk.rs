@@ -2,6 +2,8 @@
 //! sentence, nothing is written where it should not be, and the others go on.
 
 mod common;
+#[path = "disk/failing.rs"]
+mod failing;
 
 use common::*;
 use shoal::peer::Peer;
@@ -10,7 +12,7 @@ use shoal::torrent::{Format, Torrent};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 /// A file, and its torrent.
@@ -227,4 +229,81 @@ fn a_part_that_is_a_link_is_refused() {
         assert!(refused.contains("it.part is a link"), "{refused}");
         assert!(!target.exists());
     }
+}
+
+// ---- two at once ------------------------------------------------------------------------------------------------
+
+#[test]
+fn two_processes_do_not_download_into_one_file() {
+    let (one, other) = (Source::file("same", 100_000), Source::file("same", 200_000));
+    let to = tempfile::tempdir().unwrap();
+    let args = |source: &Source| {
+        let metainfo = source.dir.path().join("it.torrent").to_str().unwrap().to_owned();
+        ["download", &metainfo, "-d", to.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]
+            .map(str::to_owned)
+    };
+    let mut first =
+        Command::new(env!("CARGO_BIN_EXE_torrent")).args(args(&one)).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("it is at it", || {
+        to.path().join("same.part").exists() && {
+            // Its lock is there with the file, or a moment later.
+            fs::File::open(to.path().join("same.part")).is_ok_and(|part| part.try_lock().is_err())
+        }
+    });
+    let refused = torrent(&args(&other).each_ref().map(String::as_str));
+    assert_fails_with(&refused, &["same.part is being downloaded already, by another program"]);
+    let twice = torrent(&args(&one).each_ref().map(String::as_str));
+    assert_fails_with(&twice, &["same is being downloaded to this folder already"]);
+    // The same torrent, with its state elsewhere.
+    let states = tempfile::tempdir().unwrap();
+    let elsewhere = Peer::start(&config(Some(states.path()))).unwrap();
+    let refused = elsewhere.download(one.torrent.clone(), to.path(), nobody()).err().unwrap().to_string();
+    assert!(refused.contains("same.part is being downloaded already"), "{refused}");
+    first.kill().unwrap(); // SIGKILL: the kernel releases the lock
+    first.wait().unwrap();
+    elsewhere.download(one.torrent.clone(), to.path(), nobody()).unwrap();
+}
+
+// ---- a small disk -----------------------------------------------------------------------------------------------
+
+/// A disk of one megabyte, in a mount namespace of its own that ends with the shell: full, then read-only, then large enough.
+#[test]
+fn a_small_disk_that_is_full_then_read_only_then_large_enough() {
+    let may = Command::new("unshare").args(["-m", "sh", "-c", "mount -t tmpfs none /mnt"]).output();
+    if !may.is_ok_and(|may| may.status.success()) {
+        return println!("skipped: mounting a small disk takes root and unshare");
+    }
+    let source = Source::file("file", 3_000_000);
+    let seed = peer();
+    source.share(&seed);
+    let place = tempfile::tempdir().unwrap();
+    for folder in ["disk", "result"] {
+        fs::create_dir(place.path().join(folder)).unwrap();
+    }
+    let script = r#"
+        mount -t tmpfs -o size=1m none disk || exit 9
+        "$@" 2>full; echo $? >>status
+        mount -o remount,ro disk || exit 9
+        "$@" 2>read-only; echo $? >>status
+        mount -o remount,rw,size=16m disk || exit 9
+        "$@" 2>well; echo $? >>status
+        cp disk/file result/file; ls -A disk >left
+    "#;
+    let metainfo = source.dir.path().join("it.torrent");
+    let status = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_torrent"), "download"])
+        .arg(metainfo)
+        .args(["-d", "disk", "--listen", "127.0.0.1:0", "--peer", &seed.addr().to_string()])
+        .current_dir(place.path())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+    let said = |name: &str| fs::read_to_string(place.path().join(name)).unwrap();
+    assert_eq!(said("status"), "1\n1\n0\n", "{}{}{}", said("full"), said("read-only"), said("well"));
+    let full = said("full");
+    assert!(full.contains("cannot write disk/file.part: No space left on device"), "{full}");
+    assert!(said("read-only").contains("Read-only file system"), "{}", said("read-only"));
+    assert_same(&source.path, &place.path().join("result/file"));
+    assert_eq!(said("left"), "file\n");
 }

@@ -4,109 +4,16 @@
 mod common;
 
 use common::raw::{Raw, assert_refused, hello};
+use common::stage::*;
 use common::*;
-use parking_lot::Mutex;
+use shoal::peer::Config;
 use shoal::peer::commons::Tuning;
-use shoal::peer::handle::Handle;
 use shoal::peer::handshake::PeerId;
-use shoal::peer::partial::Source;
-use shoal::peer::swarm::{Observer, Swarm};
-use shoal::peer::wire::{Message, Wanted};
-use shoal::peer::{Config, Peer};
-use shoal::torrent::{BLOCK_LEN, Format, InfoHash, Torrent};
+use shoal::peer::wire::Message;
+use shoal::torrent::{BLOCK_LEN, Format, InfoHash};
 use std::io::Write;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-const PIECE_LEN: u32 = 4 * BLOCK_LEN;
-const LIAR: u8 = b'L';
-
-/// Content, its torrent, and a folder to download to.
-struct Stage {
-    _from: tempfile::TempDir,
-    to: tempfile::TempDir,
-    path: PathBuf,
-    bytes: Vec<u8>,
-    torrent: Arc<Torrent>,
-    ends: Arc<Ends>,
-}
-
-/// Writes down how connections end.
-#[derive(Default)]
-struct Ends(Mutex<Vec<String>>);
-
-impl Observer for Ends {
-    fn progressed(&self, _: &Swarm) {}
-    fn completed(&self, _: &Swarm) {}
-    fn paused(&self, _: &Swarm, _: &str) {}
-    fn parted(&self, _: &Swarm, _: &Handle, why: &str) {
-        self.0.lock().push(why.to_owned());
-    }
-}
-
-impl Stage {
-    fn new(len: usize, piece_length: u32, format: Format) -> Self {
-        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (path, bytes) = (from.path().join("file"), content(len as u64, len));
-        std::fs::write(&path, &bytes).unwrap();
-        let torrent = torrent_of(&path, format, Some(piece_length));
-        Stage { _from: from, to, path, bytes, torrent, ends: Arc::default() }
-    }
-
-    fn seed(&self, config: &Config) -> (Peer, Arc<Swarm>) {
-        let peer = Peer::start(config).unwrap();
-        let dir = self.path.parent().unwrap();
-        let swarm = peer.share(self.torrent.clone(), dir, self.ends.clone()).unwrap();
-        (peer, swarm)
-    }
-
-    fn leecher(&self, config: &Config) -> (Peer, Arc<Swarm>) {
-        let peer = Peer::start(config).unwrap();
-        let swarm = peer.download(self.torrent.clone(), self.to.path(), self.ends.clone()).unwrap();
-        (peer, swarm)
-    }
-
-    fn assert_downloaded(&self, swarm: &Swarm) {
-        wait_until("the download is complete", || swarm.is_complete());
-        assert_same(&self.path, &self.to.path().join("file"));
-    }
-
-    fn data(&self, wanted: Wanted) -> Vec<u8> {
-        let at =
-            wanted.index as usize * self.torrent.geometry().piece_length() as usize + wanted.begin as usize;
-        self.bytes[at..at + wanted.len as usize].to_vec()
-    }
-
-    /// Waits until some connection ended with words like these.
-    fn assert_ended(&self, words: &str) {
-        wait_until(&format!("a connection ends because {words:?}: {:?}", self.ends.0.lock()), || {
-            self.ends.0.lock().iter().any(|end| end.contains(words))
-        });
-    }
-}
-
-fn connect(leecher: &Peer, swarm: &Arc<Swarm>, seed: &Peer) {
-    swarm.add_candidates([seed.addr()], true);
-    leecher.look_for_peers();
-}
-
-fn wanted(index: u32, begin: u32, len: u32) -> Wanted {
-    Wanted { index, begin, len }
-}
-
-fn framed(body: &[u8]) -> Vec<u8> {
-    let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-fn encoded(message: Message<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    message.encode(&mut bytes);
-    bytes
-}
 
 // ---- before the session -----------------------------------------------------------------------------------------
 
@@ -202,8 +109,9 @@ fn whoever_breaks_the_rules_is_shown_out_with_one_sentence() {
         (encoded(Message::Extended { id: 0, payload: b"i5e" }), "its extension handshake is broken"),
     ];
     assert_eq!(stage.torrent.geometry().piece_count(), 9);
-    for (bytes, expected) in cases {
-        let mut raw = Raw::join(seed.addr(), &stage.torrent, 1, true);
+    // Each is somebody else: one who breaks the rules again and again is banned.
+    for (name, (bytes, expected)) in (1..).zip(cases) {
+        let mut raw = Raw::join(seed.addr(), &stage.torrent, name, true);
         raw.send_bytes(&bytes);
         raw.assert_closed();
         wait_until("it has left", || swarm.progress().peers == 0);
@@ -213,12 +121,12 @@ fn whoever_breaks_the_rules_is_shown_out_with_one_sentence() {
             "{ends:?} {expected}"
         );
     }
-    for (bytes, expected) in [
-        (encoded(Message::HaveAll), "it used message have all without having agreed to it"),
-        (encoded(Message::Reject(wanted(0, 0, 1))), "it used message reject without"),
-        (encoded(Message::Extended { id: 0, payload: b"de" }), "it used message extended without"),
+    for (name, bytes, expected) in [
+        (101, encoded(Message::HaveAll), "it used message have all without having agreed to it"),
+        (102, encoded(Message::Reject(wanted(0, 0, 1))), "it used message reject without"),
+        (103, encoded(Message::Extended { id: 0, payload: b"de" }), "it used message extended without"),
     ] {
-        let mut raw = Raw::join(seed.addr(), &stage.torrent, 1, false);
+        let mut raw = Raw::join(seed.addr(), &stage.torrent, name, false);
         raw.send_bytes(&bytes);
         raw.assert_closed();
         stage.assert_ended(expected);
@@ -285,9 +193,7 @@ fn cancelled_blocks_are_not_sent() {
 fn whoever_asks_and_asks_and_never_reads_is_shown_out() {
     let stage = Stage::new(4_000_000, PIECE_LEN, Format::V1);
     let (seed, swarm) = stage.seed(&config(None));
-    for (modern, expected) in
-        [(true, "it asks without reading the answers"), (false, "more requests than the 1000")]
-    {
+    for (modern, expected) in [(true, "it floods us"), (false, "more requests than the 1000")] {
         let mut raw = Raw::leech(seed.addr(), &stage.torrent, 1, modern);
         let flood = encoded(Message::Request(wanted(0, 0, BLOCK_LEN))).repeat(1000);
         let mut sent = 0u64;
@@ -346,10 +252,6 @@ fn a_liar_is_banned_and_the_download_goes_on_without_it() {
         stage.assert_downloaded(&swarm);
         assert!(!is_banned(&leecher, seed.commons.peer_id));
     }
-}
-
-fn is_banned(peer: &Peer, peer_id: PeerId) -> bool {
-    peer.commons.is_banned(&Source { addr: [127, 0, 0, 1].into(), peer_id })
 }
 
 /// One wrong block among those of an honest seed that helped: nobody can tell at first whose fault it is.

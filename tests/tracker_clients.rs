@@ -357,20 +357,57 @@ fn a_hybrid_is_announced_by_both_hashes() {
 }
 
 #[test]
-fn a_torrent_without_http_trackers_has_no_announcer() {
-    let torrent = torrent_at("x", 4, Some("udp://127.0.0.1:1/announce"));
+fn when_a_tracker_dies_the_next_of_its_tier_hears_of_start_completion_and_end() {
+    let (heard, dead) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(None)));
+    let tracker = |which: usize| {
+        let (heard, dead) = (heard.clone(), dead.clone());
+        FakeServer::start(move |mut socket| {
+            let head = read_head(&socket);
+            let event = ["started", "completed", "stopped"].into_iter().find(|event| head.contains(event));
+            heard.lock().push((which, event.unwrap_or("none")));
+            if *dead.lock() != Some(which) {
+                let body = "d8:completei1e10:incompletei0e8:intervali1800e5:peers0:e";
+                let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}", body.len());
+                let _ = socket.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
+            }
+        })
+    };
+    let trackers = [tracker(0), tracker(1)];
+    let urls = trackers.iter().map(|tracker| format!("http://{}/announce", tracker.addr));
+    let tier: String = urls.map(|url| format!("{}:{url}", url.len())).collect();
+    let bytes = format!("d13:announce-listll{tier}ee").into_bytes();
+    let torrent = Torrent::parse(&[&bytes, &torrent("x", 4).bytes()[1..]].concat()).unwrap();
+    let (leech, swarm) = announcer(torrent, 7001, 100);
+    until("it is announced", || swarm.outcomes.lock().len() == 1);
+    let first = heard.lock()[0].0;
+    assert_eq!(*heard.lock(), [(first, "started")], "one of a tier is enough");
+
+    *dead.lock() = Some(first);
+    swarm.left.store(0, Ordering::SeqCst);
+    leech.nudge(Nudge::Completed);
+    let other = 1 - first;
+    let taken_over = [(first, "completed"), (other, "started"), (other, "completed")];
+    until("the other takes over", || swarm.outcomes.lock().len() == 3);
+    assert_eq!(heard.lock()[1..], taken_over);
+    assert!(swarm.outcomes.lock().iter().all(Result::is_ok), "nobody noticed");
+    leech.stop();
+    assert_eq!(heard.lock()[4..], [(other, "stopped"), (first, "stopped")], "first who is sure to answer");
+}
+
+#[test]
+fn a_torrent_without_http_or_udp_trackers_has_no_announcer() {
+    let torrent = torrent_at("x", 4, Some("wss://127.0.0.1:1/announce"));
     let host = Arc::new(Swarm::default());
     let config = AnnounceConfig { torrent: Arc::new(torrent), peer_id: [1; 20], port: 1, host };
     assert!(Announcer::start(config).unwrap().is_none());
 }
 
-/// Reads a request's head.
-fn read_head(socket: &TcpStream) {
-    let mut line = String::new();
-    let mut reader = BufReader::new(socket);
-    while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
-        line.clear();
-    }
+/// Reads a request's head, and gives its first line.
+fn read_head(socket: &TcpStream) -> String {
+    let mut lines = BufReader::new(socket).lines().map_while(Result::ok);
+    let first = lines.next().unwrap_or_default();
+    lines.find(String::is_empty);
+    first
 }
 
 #[test]

@@ -1,16 +1,18 @@
-//! `peer IP PORT [COMMAND ...]`: joins the tracker at that address and opens a shell, or carries out one command. Results
+//! `peer IP PORT [COMMAND ...]`: joins the tracker at that address (and others) and opens a shell, or carries out one command. Results
 //! go to standard output, logs and progress to standard error; the status is 0 for success, 1 for failure, 2 for
 //! wrong usage.
 
 use clap::Parser;
 use shoal::interrupt;
 use shoal::logging;
+use shoal::peer::banning;
 use shoal::peer::command::{self, Command};
 use shoal::peer::library::Library;
 use shoal::peer::news;
 use shoal::peer::room::Room;
-use shoal::peer::settings::{Resolved, Settings};
+use shoal::peer::settings::{Resolved, Settings, TrackerAddr};
 use shoal::peer::shell::{self, Next, Shell};
+use shoal::peer::state_dir::StateDir;
 use shoal::peer::watch::Watch;
 use shoal::peer::{Config, Peer};
 use std::error::Error;
@@ -64,16 +66,25 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
         return Ok(true);
     }
     let settings = cli.settings.resolve()?;
+    let state = settings.config.state.clone().unwrap_or_default();
+    // Who is banned stands in the state folder: neither the tracker nor a running peer is asked.
+    if let Some(answer) = command.as_ref().and_then(|command| banning::alone(&state, command, cli.json)) {
+        print!("{}", answer?);
+        return Ok(true);
+    }
     // A question to the tracker needs neither our files nor our name, which another peer here may be using.
     let question = matches!(command, Some(Command::Search(_) | Command::List | Command::Peers));
     let (uploads, downloads) = if question { Default::default() } else { settings.folders()? };
+    let trackers = settings.trackers(TrackerAddr::new(&cli.ip, cli.port));
     let Resolved { mirror, config, .. } = settings;
     let config = if question { Config { state: None, ..config } } else { config };
 
     let peer = Arc::new(Peer::start(&config)?);
+    if question {
+        peer.commons.bans.learn(&StateDir::bans_under(&state)); // to be shown
+    }
     let (reporter, news) = news::channel();
-    let tracker = format!("{}:{}", cli.ip, cli.port);
-    let room = Arc::new(Room::join(Arc::clone(&peer), &tracker, &downloads, mirror, reporter)?);
+    let room = Arc::new(Room::join(Arc::clone(&peer), &trackers, &downloads, mirror, reporter)?);
     let watch = match peer.state() {
         Some(state) => {
             eprintln!("listening on {}", peer.addr());

@@ -238,6 +238,7 @@ fn download(args: &DownloadArgs) -> Outcome {
     plain::download(&order, &interrupt::channel()?, |line| {
         let _ = print(&format!("{line}\n")); // who closed our output still wants the files
     })?;
+    let _ = fs::remove_dir(args.dir.join(".shoal")); // other downloads may need it, or this one to seed
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,16 @@
 //!
 //! It sleeps until somebody connects, a connection ended, an address to try is due, or it is told to stop. On stop it
 //! tells all connections and joins them; none of them ever blocks, so that is soon.
+//!
+//! Who may come in: nobody who is banned by address, nobody who comes back too fast ([`pace`]), and as many as there is room for,
+//! where the useless make room for others ([`guests`]). Loopback has no pace: all peers of one machine share it, and one
+//! that connects in a loop would use up the turns of the others.
+
+mod guests;
+mod pace;
+
+pub use guests::Guests;
+pub use pace::Pace;
 
 use super::commons::Commons;
 use super::conn_id::ConnId;
@@ -12,17 +22,17 @@ use super::swarm::Swarm;
 use super::swarms::Swarms;
 use crate::mailbox::{Inbox, Interest, Mailbox};
 use crate::threads;
-use std::collections::HashMap;
+use guests::Guest;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Room in the thread's mailbox: it is read at each turn, and each connection posts once.
 pub const MAILBOX: usize = 4096;
-/// Connections from or to one address. Loopback is exempt: all peers of one machine share it.
-const PER_ADDRESS: usize = 32;
+/// So many connections are taken between two looks at the mail.
+const AT_ONCE: usize = 64;
 /// The stack of a connection thread: its depth is known, and there may be thousands.
 const STACK: usize = 256 * 1024;
 /// After the system refused a connection for want of something, so long is waited.
@@ -47,15 +57,10 @@ pub struct Door {
     pub mailbox: Mailbox<Knock>,
     pub swarms: Arc<Swarms>,
     pub commons: Arc<Commons>,
-    pub max_connections: usize,
-    pub guests: HashMap<ConnId, Guest>,
-}
-
-/// One connection's thread.
-pub struct Guest {
-    thread: JoinHandle<()>,
-    letters: Mailbox<Mail>,
-    ip: IpAddr,
+    pub guests: Guests,
+    pub pace: Pace,
+    /// The bans that were carried out, by their number.
+    pub banned: u64,
 }
 
 impl Door {
@@ -70,6 +75,7 @@ impl Door {
                     Knock::Stop => return self.close(),
                 }
             }
+            self.show_out_the_banned();
             let accepted = self.accept_all().and_then(|()| self.dial_all());
             if let Err(why) = accepted {
                 log::warn!("cannot take another connection now: {why}");
@@ -92,11 +98,12 @@ impl Door {
         due.map_or(LOOK, |due| due.saturating_duration_since(now).clamp(Duration::from_millis(20), LOOK))
     }
 
+    /// Takes who waits at the door, a few at a time: whoever comes faster than that must not keep us from our mail.
     fn accept_all(&mut self) -> io::Result<()> {
-        loop {
+        for _ in 0..AT_ONCE {
             match self.listener.accept() {
                 Ok((socket, addr)) => self.welcome(socket, addr)?,
-                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => break,
                 // The one who connected has gone again.
                 Err(why)
                     if matches!(
@@ -106,14 +113,42 @@ impl Door {
                 Err(why) => return Err(why),
             }
         }
+        Ok(())
     }
 
     fn welcome(&mut self, socket: TcpStream, addr: SocketAddr) -> io::Result<()> {
-        if !self.has_room_for(addr.ip()) {
-            log::debug!("{addr}: refused, there are enough connections");
+        let ip = addr.ip().to_canonical();
+        if let Some(why) = self.refusal(ip) {
+            log::debug!("{addr}: refused, {why}");
             return Ok(());
         }
-        self.start(Origin::Accepted(socket, addr, Arc::clone(&self.swarms)), addr.ip())
+        self.start(Origin::Accepted(socket, addr, Arc::clone(&self.swarms)), ip)
+    }
+
+    fn refusal(&mut self, ip: IpAddr) -> Option<&'static str> {
+        if self.commons.bans.has_addr(ip) {
+            Some("it is banned")
+        } else if !ip.is_loopback() && !self.pace.admits(ip, Instant::now()) {
+            Some("it comes back too fast")
+        } else if !self.guests.has_room_for(ip, &self.swarms) {
+            Some("there are enough connections")
+        } else {
+            None
+        }
+    }
+
+    /// Ends the connections of those who were banned since the last look, in whatever torrent.
+    fn show_out_the_banned(&mut self) {
+        let bans = &self.commons.bans;
+        if std::mem::replace(&mut self.banned, bans.news()) == self.banned {
+            return;
+        }
+        let swarms = self.swarms.all();
+        for member in swarms.iter().flat_map(|swarm| swarm.members()) {
+            if bans.has(&member.source) {
+                let _ = member.mailbox.post(Mail::Close("it is banned")); // it ended by itself
+            }
+        }
     }
 
     fn dial_all(&mut self) -> io::Result<()> {
@@ -126,18 +161,19 @@ impl Door {
         Ok(())
     }
 
-    fn next_candidate(&self, swarm: &Swarm) -> Option<SocketAddr> {
-        let addr = (self.guests.len() < self.max_connections).then(|| swarm.next_candidate())??;
-        if self.has_room_for(addr.ip()) {
+    fn next_candidate(&mut self, swarm: &Swarm) -> Option<SocketAddr> {
+        // Nobody is shown out for the sake of one who is not due.
+        let is_due = swarm.next_candidate_at().is_some_and(|at| at <= Instant::now());
+        if !is_due || !self.guests.has_room(&self.swarms) {
+            return None;
+        }
+        let addr = swarm.next_candidate()?;
+        let ip = addr.ip().to_canonical();
+        if !self.commons.bans.has_addr(ip) && self.guests.has_room_for(ip, &self.swarms) {
             return Some(addr);
         }
         swarm.dialled(addr, false);
         None
-    }
-
-    fn has_room_for(&self, ip: IpAddr) -> bool {
-        let same = || self.guests.values().filter(|guest| guest.ip == ip).count();
-        self.guests.len() < self.max_connections && (ip.is_loopback() || same() < PER_ADDRESS)
     }
 
     fn start(&mut self, origin: Origin, ip: IpAddr) -> io::Result<()> {
@@ -149,21 +185,22 @@ impl Door {
             let _ = door.post(Knock::Ended(id)); // the door is closed: it joins everybody anyway
         };
         let thread = threads::spawn_with_stack(id.to_string(), STACK, work)?;
-        self.guests.insert(id, Guest { thread, letters, ip });
+        self.guests.insert(id, Guest { thread, letters, ip, since: Instant::now() });
         Ok(())
     }
 
     fn join(&mut self, id: ConnId) {
-        if let Some(guest) = self.guests.remove(&id) {
+        if let Some(guest) = self.guests.remove(id) {
             let _ = guest.thread.join(); // a panic has ended the process already
         }
     }
 
     fn close(mut self) {
-        for guest in self.guests.values() {
+        let guests: Vec<Guest> = self.guests.drain().collect();
+        for guest in &guests {
             let _ = guest.letters.post(Mail::Close("this peer stops")); // it ended by itself
         }
-        for (_, guest) in self.guests.drain() {
+        for guest in guests {
             let _ = guest.thread.join();
         }
     }

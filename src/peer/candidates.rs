@@ -1,7 +1,7 @@
 //! Whom to connect to: the addresses a torrent's peers are said to be at, and when to try each again. Pure.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// So many addresses are remembered for one torrent. Trackers give 50 to 200 at a time.
@@ -31,11 +31,27 @@ pub struct Candidates {
 impl Candidates {
     /// Learns an address; `given` if the user named it.
     pub fn add(&mut self, addr: SocketAddr, given: bool, now: Instant) {
-        if addr.port() == 0 || (self.addresses.len() >= MOST && !given) {
+        if addr.port() == 0 || !may_be_somebody(addr.ip()) {
+            return;
+        }
+        if self.addresses.len() >= MOST && !given && !self.addresses.contains_key(&addr) {
+            self.drop_the_least();
+        }
+        if self.addresses.len() >= MOST && !given {
             return;
         }
         let new = Address { given, busy: false, useless: false, failures: 0, try_at: now };
         self.addresses.entry(addr).or_insert(new).given |= given;
+    }
+
+    /// Makes room for a new address: of those that failed and were named by no user, the one that failed most goes. So a
+    /// tracker that made up a thousand addresses keeps out those of the others for one attempt each.
+    fn drop_the_least(&mut self) {
+        let failed = |a: &Address| !a.busy && !a.given && !a.useless && a.failures > 0;
+        let least = self.addresses.iter().filter(|(_, a)| failed(a)).max_by_key(|(_, a)| a.failures);
+        if let Some(addr) = least.map(|(addr, _)| *addr) {
+            self.addresses.remove(&addr);
+        }
     }
 
     /// An address to connect to now; it is busy until [`ended`](Self::ended). Only those the user named if
@@ -72,6 +88,11 @@ impl Candidates {
         self.addresses.values().filter(|a| a.busy && !a.useless).count()
     }
 
+    /// How many addresses there are, connected to or not.
+    pub fn known(&self) -> usize {
+        self.addresses.values().filter(|a| !a.useless).count()
+    }
+
     /// When the next address is due, if any is left.
     pub fn due_at(&self, only_given: bool) -> Option<Instant> {
         let free = self.addresses.values().filter(|a| !a.busy && !a.useless && (a.given || !only_given));
@@ -79,9 +100,42 @@ impl Candidates {
     }
 }
 
+/// Whether a peer may be at the address: not at one that stands for nobody or for many.
+fn may_be_somebody(ip: IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_that_were_made_up_make_room_once_they_have_failed() {
+        let now = Instant::now();
+        let mut candidates = Candidates::default();
+        for number in 0..MOST as u32 {
+            let ip = std::net::Ipv4Addr::from(0x0a00_0000 + number);
+            candidates.add((ip, 1).into(), false, now);
+        }
+        let honest = "192.168.0.1:1".parse().unwrap();
+        candidates.add(honest, false, now);
+        assert_eq!(candidates.addresses.len(), MOST, "nobody has failed yet");
+        let failed = candidates.next(false, now).unwrap();
+        candidates.ended(failed, false, now);
+        candidates.add(honest, false, now);
+        assert!(candidates.addresses.contains_key(&honest) && !candidates.addresses.contains_key(&failed));
+        assert_eq!(candidates.addresses.len(), MOST);
+    }
+
+    #[test]
+    fn where_nobody_can_be_nobody_is_looked_for() {
+        let mut candidates = Candidates::default();
+        for addr in ["10.0.0.1:0", "0.0.0.0:1", "255.255.255.255:1", "224.0.0.1:1", "[::]:1", "[ff02::1]:1"] {
+            candidates.add(addr.parse().unwrap(), false, Instant::now());
+        }
+        assert!(candidates.addresses.is_empty());
+    }
 
     #[test]
     fn failures_wait_longer_and_are_given_up_unless_named_by_the_user() {

@@ -15,6 +15,10 @@ pub enum Command {
     Status,
     Peers,
     Preferred,
+    /// An address, IP:PORT of somebody connected, or a peer id.
+    Ban(String),
+    Unban(String),
+    Bans,
     Pause(String),
     Resume(String),
     Remove(String),
@@ -43,6 +47,9 @@ upload PATH           publish a file or folder from anywhere, and offer it to ev
 status                what is here, how far it is, and how far the room is with what you offered
 peers                 who is at the tracker, and who is connected
 preferred             who gave us most, for they are served first
+ban ADDRESS|ID        never talk to a peer again; IP, IP:PORT as `peers` shows it, or a peer id
+unban ADDRESS|ID      forgive it
+bans                  who is banned, and why
 pause NAME|KEY        stop fetching and serving
 resume NAME|KEY       go on after a pause
 remove NAME|KEY       forget a torrent; its files stay
@@ -90,6 +97,11 @@ impl Command {
             "status" => none("status", Command::Status),
             "peers" => none("peers", Command::Peers),
             "preferred" => none("preferred", Command::Preferred),
+            "ban" | "block" => one("ban", "an address as `peers` shows it, or a peer id").map(Command::Ban),
+            "unban" | "unblock" | "forgive" => {
+                one("unban", "an address or peer id, as `bans` shows them").map(Command::Unban)
+            }
+            "bans" | "banned" => none("bans", Command::Bans),
             "pause" => one("pause", "a name or key, as `status` shows them").map(Command::Pause),
             "resume" => one("resume", "a name or key, as `status` shows them").map(Command::Resume),
             "remove" => one("remove", "a name or key, as `status` shows them").map(Command::Remove),
@@ -171,6 +183,9 @@ mod tests {
         assert_eq!(read("search don't"), Ok(Some(Command::Search("don't".into()))));
         assert_eq!(read(r"search don\'t \o/"), Ok(Some(Command::Search(r"don't \o/".into()))));
         assert_eq!(read("QUIT"), Ok(Some(Command::Exit)));
+        assert_eq!(read("BAN: 10.0.0.1"), Ok(Some(Command::Ban("10.0.0.1".into()))));
+        assert_eq!(read("unblock 10.0.0.1"), Ok(Some(Command::Unban("10.0.0.1".into()))));
+        assert_eq!(read("bans"), Ok(Some(Command::Bans)));
         assert_eq!(read("   "), Ok(None));
         assert_eq!(read("# a remark"), Ok(None));
     }
@@ -185,8 +200,17 @@ mod tests {
 
     #[test]
     fn wrong_lines_get_one_clear_sentence() {
-        for line in ["frobnicate", "download", "search", "upload \"x", "list everything", "pause", "exit now"]
-        {
+        for line in [
+            "frobnicate",
+            "download",
+            "search",
+            "upload \"x",
+            "list everything",
+            "pause",
+            "exit now",
+            "ban",
+            "unban",
+        ] {
             let message = read(line).unwrap_err().to_string();
             assert!(!message.is_empty() && !message.contains('\n'), "{message}");
         }

@@ -1,24 +1,20 @@
 //! What all torrents of a peer share: its name, memory, upload slots, ledger, rate limits and bans. Any thread; every
 //! lock in here is a leaf: nothing else is locked, sent or written while it is held.
 
+use super::bans::Bans;
 use super::budget::Budget;
 use super::conn_id::ConnId;
 use super::handshake::PeerId;
 use super::ledger::Ledger;
-use super::partial::Source;
 use super::rate::Bucket;
 use super::uploads::Uploads;
 use parking_lot::Mutex;
-use std::collections::HashSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Memory for pieces in flight, bytes: four windows of the fastest connection, or one of each of many slow ones.
 const MEMORY: usize = 32 << 20;
-/// So many peers may be banned; beyond that the bans are forgotten and have to be earned again.
-const MOST_BANS: usize = 10_000;
 
 /// What is better left alone, but for tests of the extremes.
 #[derive(Copy, Clone, Default, Debug)]
@@ -31,6 +27,8 @@ pub struct Tuning {
     pub patience: Option<Duration>,
     /// How long the other side may take to connect and shake hands.
     pub handshake_time: Option<Duration>,
+    /// How long a peer must have been silent for a second connection of it to take the place of the first.
+    pub twin_silence: Option<Duration>,
 }
 
 /// Shared by all torrents and connections of a peer.
@@ -39,19 +37,13 @@ pub struct Commons {
     pub budget: Arc<Budget>,
     pub uploads: Uploads,
     pub ledger: Ledger,
+    pub bans: Bans,
     /// How fast content may go out, and come in.
     pub up: Limit,
     pub down: Limit,
     pub tuning: Tuning,
-    bans: Mutex<Bans>,
     port: AtomicU16,
     next_conn: AtomicU64,
-}
-
-#[derive(Default)]
-struct Bans {
-    addrs: HashSet<IpAddr>,
-    ids: HashSet<PeerId>,
 }
 
 impl Commons {
@@ -60,6 +52,7 @@ impl Commons {
         peer_id: PeerId,
         uploads: Uploads,
         ledger: Ledger,
+        bans: Bans,
         (up, down): (Option<u64>, Option<u64>),
         tuning: Tuning,
     ) -> Self {
@@ -68,10 +61,10 @@ impl Commons {
             budget: Budget::new(MEMORY),
             uploads,
             ledger,
+            bans,
             up: Limit::new(up),
             down: Limit::new(down),
             tuning,
-            bans: Mutex::default(),
             port: AtomicU16::new(0),
             next_conn: AtomicU64::new(1),
         }
@@ -89,23 +82,6 @@ impl Commons {
     /// A name for a new connection.
     pub fn next_conn(&self) -> ConnId {
         ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Bans a peer by its id, and by its address unless that is loopback, which all peers of one machine share.
-    pub fn ban(&self, source: &Source) {
-        let mut bans = self.bans.lock();
-        if bans.addrs.len() + bans.ids.len() >= MOST_BANS {
-            *bans = Bans::default();
-        }
-        bans.ids.insert(source.peer_id);
-        if !source.addr.is_loopback() {
-            bans.addrs.insert(source.addr);
-        }
-    }
-
-    pub fn is_banned(&self, source: &Source) -> bool {
-        let bans = self.bans.lock();
-        bans.ids.contains(&source.peer_id) || bans.addrs.contains(&source.addr)
     }
 }
 

@@ -20,9 +20,12 @@ use super::handshake::HandshakeError;
 use super::outbox::Outbox;
 use super::partial::Source;
 use super::session::{Event, Session};
+use super::super_seeding::Show;
 use super::swarm::{Job, Swarm};
 use super::wire;
+use crate::bitfield::Bitfield;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
+use crate::net;
 use crate::torrent::{Block, Piece};
 use input::{Input, LARGE_BUFFER};
 use opening::{Opened, open};
@@ -37,6 +40,9 @@ use std::time::{Duration, Instant};
 const READ_AHEAD: u32 = 256 * 1024;
 /// A connection that found nothing to fetch looks again after so long at the latest.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A connection over which nothing passed for so long gives its buffers back: hundreds may be idle.
+const REST: Duration = Duration::from_secs(5);
 
 /// What the thread that starts connections keeps of one.
 pub fn mailbox_for_connection() -> io::Result<(Mailbox<Mail>, Inbox<Mail>)> {
@@ -70,6 +76,13 @@ pub fn run(id: ConnId, origin: Origin, commons: &Commons, letters: Mailbox<Mail>
     }
 }
 
+/// What the peer got of late, while it is told of one piece after the other.
+#[derive(Copy, Clone)]
+enum Got {
+    Nothing,
+    Piece,
+}
+
 /// One connection after its handshake.
 struct Connection {
     socket: TcpStream,
@@ -81,12 +94,16 @@ struct Connection {
     outbox: Outbox,
     /// How many of the swarm's finished pieces we told.
     told: usize,
+    /// Whether the peer is told of one piece after the other (BEP 16), and got one since it was last told.
+    showing: Option<Got>,
     /// Whether a worker is looking for something to fetch.
     looking: bool,
     look_again_at: Option<Instant>,
     /// Until when a rate limit has us neither read nor serve.
     read_at: Option<Instant>,
     serve_at: Option<Instant>,
+    /// When the buffers are given back, if nothing passes before.
+    rest_at: Option<Instant>,
     /// Blocks being served, kept for its memory.
     run: Vec<Block>,
     now: Instant,
@@ -103,12 +120,13 @@ impl Connection {
     ) -> Result<Self, End> {
         let Opened { socket, swarm, agreement } = opened;
         socket.set_nodelay(true)?;
+        net::keep_alive(&socket)?; // a peer that comes back is a twin of the one that died until that is noticed
         if let Some(bytes) = swarm.commons.tuning.socket_buffer {
             set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;
             set_socket_send_buffer_size(&socket, bytes).map_err(io::Error::from)?;
         }
         let source = Arc::new(Source { addr: addr.ip(), peer_id: agreement.peer_id });
-        if swarm.commons.is_banned(&source) {
+        if swarm.commons.bans.has(&source) {
             return Err(End::Banned);
         }
         let handle = Arc::new(Handle::new(id, addr, outgoing, Arc::clone(&source), agreement.proof, letters));
@@ -121,6 +139,8 @@ impl Connection {
             return Err(end);
         }
         let (have, told) = swarm.have();
+        let showing = swarm.shows_piece_by_piece(id).then_some(Got::Nothing);
+        let have = if showing.is_some() { Bitfield::new(have.len()) } else { have };
         let port = outgoing.then(|| swarm.commons.port());
         let now = Instant::now();
         let mut session = Session::new(Arc::clone(&swarm.torrent), agreement, source, &have, port, now);
@@ -140,10 +160,12 @@ impl Connection {
             handle,
             outbox: Outbox::default(),
             told,
+            showing,
             looking: false,
             look_again_at: None,
             read_at: None,
             serve_at: None,
+            rest_at: None,
             run: Vec::new(),
             now,
         })
@@ -156,6 +178,9 @@ impl Connection {
                 break end;
             }
         };
+        if end.is_offence() && self.swarm.commons.bans.offended(&self.handle.source) {
+            log::warn!("{} broke the rules again ({end}): banned for a while", self.handle);
+        }
         self.session.abandon();
         self.on_events();
         self.swarm.leave(&self.handle, &end);
@@ -235,6 +260,10 @@ impl Connection {
         let most = self.swarm.commons.down.portion(LARGE_BUFFER as u32) as usize;
         let read = self.input.fill(&self.socket, most)?;
         self.swarm.commons.down.spend(read);
+        if read > 0 {
+            self.rest_at = Some(self.now + REST);
+            self.handle.heard(self.now);
+        }
         while let Some((message, len)) = self.input.next()? {
             self.session.on_message(message, self.now)?;
             if let wire::Message::Piece { data, .. } = message {
@@ -260,6 +289,7 @@ impl Connection {
                 self.on_offer(lacking);
             }
             Event::Has(piece) => {
+                self.showing = self.showing.map(|_| Got::Piece);
                 let lacking = self.swarm.peer_has(self.handle.id, piece);
                 self.on_offer(lacking);
             }
@@ -305,6 +335,7 @@ impl Connection {
     fn tell_news(&mut self) -> Result<(), End> {
         let news = self.swarm.finished_since(&mut self.told);
         self.session.announce(&news);
+        self.show_pieces();
         if self.swarm.is_complete() {
             self.session.set_interested(false);
             if self.session.peer_has().is_full() {
@@ -312,6 +343,21 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Tells of the next pieces of the first copy, while it goes out piece by piece.
+    fn show_pieces(&mut self) {
+        let Some(got) = self.showing else { return };
+        self.showing = Some(Got::Nothing);
+        let idle = matches!(got, Got::Piece) && !self.session.has_uploads() && self.outbox.is_empty();
+        match self.swarm.show(self.handle.id, idle) {
+            Show::Pieces(pieces) => self.session.announce(&pieces),
+            Show::All => {
+                self.showing = None;
+                let all: Vec<Piece> = self.swarm.torrent.geometry().pieces().collect();
+                self.session.announce(&all);
+            }
+        }
     }
 
     /// Has a worker find the next piece once the request window is half empty.
@@ -339,12 +385,13 @@ impl Connection {
             match self.outbox.push_blocks(&self.run, |piece, begin, into| storage.read(piece, begin, into)) {
                 Ok(bytes) => {
                     commons.up.spend(bytes);
+                    self.rest_at = Some(self.now + REST);
                     count(&self.handle.numbers.sent, &self.swarm.counts.uploaded, bytes);
                     self.session.uploaded(self.now);
                 }
                 Err(why) => {
                     self.run.iter().for_each(|block| self.session.refuse(*block));
-                    self.swarm.fail(&why.to_string());
+                    self.swarm.disk_failed(&why);
                     return;
                 }
             }
@@ -373,6 +420,7 @@ impl Connection {
             self.read_at,
             self.serve_at.filter(|_| self.session.has_uploads()),
             self.look_again_at.filter(|_| wants_work),
+            self.rest_at,
         ];
         let next = timers.into_iter().flatten().min().unwrap_or(self.now);
         let to_serve = self.session.has_uploads() && !self.is_held(self.serve_at);
@@ -381,8 +429,17 @@ impl Connection {
         self.inbox.wait(&self.socket, interest, Some(next.saturating_duration_since(self.now)))?;
         self.now = Instant::now();
         self.session.tick(self.now)?;
+        self.rest_if_idle();
         self.on_events();
         Ok(())
+    }
+
+    fn rest_if_idle(&mut self) {
+        if self.rest_at.is_some_and(|rest_at| self.now >= rest_at) {
+            self.rest_at = None;
+            self.input.rest();
+            self.outbox.rest();
+        }
     }
 
     fn is_held(&self, until: Option<Instant>) -> bool {

@@ -75,19 +75,20 @@ fn finish(swarm: &Arc<Swarm>, partial: Partial, proof: Proof) -> bool {
         swarm.broken(partial);
         return false;
     }
+    let era = swarm.era();
     if let Err(why) = swarm.storage.write(piece, partial.data()) {
         swarm.bad(piece);
-        swarm.fail(&why.to_string());
+        swarm.disk_failed(&why);
         return false;
     }
     swarm.acquit(piece, partial.data());
     drop(partial); // its memory is free for the next piece before anybody hears the news
-    good(swarm, piece);
+    good(swarm, piece, era);
     true
 }
 
-fn good(swarm: &Arc<Swarm>, piece: Piece) {
-    let last = swarm.good(piece);
+fn good(swarm: &Arc<Swarm>, piece: Piece, era: u32) {
+    let last = swarm.good(piece, era);
     swarm.spread_news();
     if last {
         pause_on_error(swarm, swarm.complete());
@@ -100,12 +101,19 @@ fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     let (mut data, mut found) = (Vec::new(), 0);
     for piece in pieces.clone().filter_map(|index| geometry.piece(index)) {
         data.resize(geometry.piece_len(piece) as usize, 0);
+        let era = swarm.era();
         let there = swarm.storage.read(piece, 0, &mut data).is_ok(); // a file cut short lacks the piece, no more
-        if there && swarm.torrent.verify(piece, &data, Proof::V2) {
-            found += 1;
-            good(swarm, piece);
-        } else {
-            swarm.bad(piece);
+        let there = there && swarm.torrent.verify(piece, &data, Proof::V2);
+        match there.then(|| swarm.found(piece, &data)) {
+            Some(Ok(())) => {
+                found += 1;
+                good(swarm, piece, era);
+            }
+            Some(Err(why)) => {
+                swarm.bad(piece);
+                swarm.disk_failed(&why);
+            }
+            None => swarm.bad(piece),
         }
     }
     if let Some(found) = look.add(pieces, found) {

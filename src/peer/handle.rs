@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Room in a connection's mailbox. One answer to its one request for work, and in the endgame a few letters for
 /// each block of the pieces it owns or helps with; more means that its thread is stuck.
@@ -80,6 +81,7 @@ pub struct Handle {
     pub proof: Proof,
     pub mailbox: Mailbox<Mail>,
     pub numbers: Numbers,
+    began: Instant,
     client: Mutex<Introduced>,
 }
 
@@ -92,6 +94,8 @@ struct Introduced {
 /// What a connection counts. Written by its thread, read by anybody.
 #[derive(Default)]
 pub struct Numbers {
+    /// When the last byte came in, milliseconds after the connection began.
+    heard: AtomicU64,
     /// Bytes of content that came in.
     pub received: AtomicU64,
     /// Bytes of content that went out.
@@ -118,7 +122,24 @@ impl Handle {
         mailbox: Mailbox<Mail>,
     ) -> Self {
         let (numbers, client) = (Numbers::default(), Mutex::default());
-        Handle { id, addr, outgoing, source, proof, mailbox, numbers, client }
+        Handle { id, addr, outgoing, source, proof, mailbox, numbers, began: Instant::now(), client }
+    }
+
+    /// Something came in.
+    pub fn heard(&self, now: Instant) {
+        let millis = now.saturating_duration_since(self.began).as_millis();
+        self.numbers.heard.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long nothing has come in.
+    pub fn silence(&self, now: Instant) -> Duration {
+        let heard = Duration::from_millis(self.numbers.heard.load(Ordering::Relaxed));
+        self.age(now).saturating_sub(heard)
+    }
+
+    /// How long the connection has been there.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
     }
 
     /// The peer told its name and where it listens.

@@ -6,6 +6,7 @@
 
 use super::partial::Source;
 use crate::atomic;
+use crate::disk::Disk;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub struct Account {
 /// All accounts.
 pub struct Ledger {
     path: Option<PathBuf>,
+    disk: Disk,
     accounts: Mutex<BTreeMap<String, Account>>,
     /// Whether something changed since it was saved.
     changed: AtomicBool,
@@ -47,9 +49,15 @@ impl Ledger {
         });
         Ledger {
             path: path.map(Path::to_owned),
+            disk: Disk::default(),
             accounts: Mutex::new(accounts.unwrap_or_default()),
             changed: AtomicBool::new(false),
         }
+    }
+
+    /// Has it written to a disk that somebody may look at.
+    pub fn on(self, disk: Disk) -> Self {
+        Ledger { disk, ..self }
     }
 
     /// Adds what passed since the last call.
@@ -91,7 +99,7 @@ impl Ledger {
             return Ok(());
         }
         let json = serde_json::to_vec_pretty(&*self.accounts.lock())?;
-        atomic::write(path, &json).inspect_err(|_| self.changed.store(true, Ordering::Release))
+        atomic::write_on(&self.disk, path, &json).inspect_err(|_| self.changed.store(true, Ordering::Release))
     }
 }
 

@@ -6,7 +6,6 @@
 
 use super::resume::Stamp;
 use super::state_dir::StateDir;
-use crate::atomic;
 use crate::torrent::create::{CreateError, Options, Source};
 use crate::torrent::{Torrent, all_cores};
 use serde::{Deserialize, Serialize};
@@ -144,7 +143,7 @@ impl Library {
 
     fn save(&self) {
         let json = serde_json::to_vec(&self.known).map_err(io::Error::from);
-        if let Err(why) = json.and_then(|json| atomic::write(&self.state.published(), &json)) {
+        if let Err(why) = json.and_then(|json| self.state.replace(&self.state.published(), &json)) {
             log::warn!("cannot keep the hashes of {}: {why}", self.dir.display());
         }
     }

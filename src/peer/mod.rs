@@ -6,6 +6,8 @@
 pub mod accept;
 pub mod admission;
 pub mod announce;
+pub mod banning;
+pub mod bans;
 pub mod blame;
 pub mod budget;
 pub mod candidates;
@@ -37,6 +39,7 @@ pub mod settings;
 pub mod shell;
 pub mod state_dir;
 pub mod storage;
+pub mod super_seeding;
 pub mod swarm;
 pub mod swarms;
 pub mod tally;
@@ -49,12 +52,14 @@ pub mod window;
 pub mod wire;
 
 use crate::bitfield::Bitfield;
+use crate::disk::Disk;
 use crate::mailbox::{Mailbox, mailbox};
 use crate::net;
 use crate::threads;
 use crate::torrent::verify::verify;
 use crate::torrent::{Piece, Torrent};
-use accept::{Door, Knock};
+use accept::{Door, Guests, Knock, Pace};
+use bans::Bans;
 use choker::Choker;
 use commons::{Commons, Tuning};
 use handshake::PeerId;
@@ -95,6 +100,8 @@ pub struct Config {
     pub up: Option<u64>,
     pub down: Option<u64>,
     pub tuning: Tuning,
+    /// What downloads and states are kept on; a test may look at it.
+    pub disk: Disk,
 }
 
 impl Default for Config {
@@ -108,6 +115,7 @@ impl Default for Config {
             up: None,
             down: None,
             tuning: Tuning::default(),
+            disk: Disk::default(),
         }
     }
 }
@@ -135,6 +143,7 @@ pub struct Peer {
     pub tally: Arc<Tally>,
     pool: Pool<Job>,
     state: Option<Arc<StateDir>>,
+    disk: Disk,
     addr: SocketAddr,
     door: Mailbox<Knock>,
     stopping: Arc<AtomicBool>,
@@ -153,12 +162,15 @@ impl Peer {
         net::raise_descriptor_limit();
         let listener = listen(config.listen)?;
         let addr = listener.local_addr()?;
-        let state = config.state.as_deref().map(StateDir::open).transpose()?.map(Arc::new);
+        let state = config.state.as_deref().map(|path| StateDir::open_on(config.disk.clone(), path));
+        let state = state.transpose()?.map(Arc::new);
         let peer_id = state.as_ref().map_or_else(|| Ok(PeerId::random()), |state| state.peer_id())?;
-        let ledger = Ledger::open(state.as_ref().map(|state| state.ledger()).as_deref());
+        let ledger =
+            Ledger::open(state.as_ref().map(|state| state.ledger()).as_deref()).on(config.disk.clone());
+        let bans = Bans::open(state.as_ref().map(|state| state.bans()).as_deref());
         let (uploads, nudges) = Uploads::new();
-        let commons =
-            Arc::new(Commons::new(peer_id, uploads, ledger, (config.up, config.down), config.tuning));
+        let rates = (config.up, config.down);
+        let commons = Arc::new(Commons::new(peer_id, uploads, ledger, bans, rates, config.tuning));
         commons.set_port(addr.port());
         let count = config.workers.unwrap_or(cores().max(2)).max(1);
         let tally = Arc::new(Tally::new(count));
@@ -172,7 +184,7 @@ impl Peer {
         let (for_choke, stop) = (Arc::clone(&commons), Arc::clone(&stopping));
         let choke = move || {
             let stopped = || stop.load(Ordering::Acquire);
-            for_choke.uploads.run(&nudges, choker, &for_choke.ledger, stopped);
+            for_choke.uploads.run(&nudges, choker, &for_choke.ledger, &for_choke.bans, stopped);
         };
         let choke = threads::spawn("choke", choke)?;
 
@@ -183,12 +195,14 @@ impl Peer {
             mailbox: door.clone(),
             swarms: Arc::clone(&swarms),
             commons: Arc::clone(&commons),
-            max_connections: config.max_connections,
-            guests: Default::default(),
+            guests: Guests::new(config.max_connections),
+            pace: Pace::default(),
+            banned: 0,
         };
         let accept = threads::spawn("accept", move || at_the_door.run())?;
         let threads = Mutex::new(Some(Threads { accept, choke, workers }));
-        Ok(Peer { commons, swarms, tally, pool, state, addr, door, stopping, threads })
+        let disk = config.disk.clone();
+        Ok(Peer { commons, swarms, tally, pool, state, disk, addr, door, stopping, threads })
     }
 
     /// What the peer keeps of itself, if it keeps anything.
@@ -243,7 +257,7 @@ impl Peer {
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let all = Bitfield::full(torrent.geometry().piece_count());
-        self.add_with(resume, Storage::shared(torrent, dir), all, Vec::new(), watch)
+        self.add_with(resume, Storage::shared(torrent, dir), all, (Vec::new(), false), watch)
     }
 
     /// Downloads into `dir`, going on where an earlier run stopped. Content that is complete under `dir/NAME` is
@@ -254,7 +268,10 @@ impl Peer {
         dir: &Path,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        match Storage::download(Arc::clone(&torrent), dir) {
+        if self.swarms.get(torrent.info_hash()).is_some() {
+            return Err(StartError::Known(torrent.name().to_owned()));
+        }
+        match Storage::download_on(self.disk.clone(), Arc::clone(&torrent), dir) {
             Ok(storage) => self.add(torrent, storage, watch),
             Err(StorageError::InTheWay(path)) if self.is_whole(&torrent, dir) => {
                 log::debug!("{} is complete already", path.display());
@@ -267,7 +284,7 @@ impl Peer {
     /// Whether all of the torrent's content lies under `dir/NAME`; reads it unless the resume state vouches for it.
     fn is_whole(&self, torrent: &Arc<Torrent>, dir: &Path) -> bool {
         let storage = Storage::shared(Arc::clone(torrent), dir);
-        let vouched = self.vouched(torrent, &storage);
+        let (vouched, _) = self.vouched(torrent, &storage);
         vouched.is_full() || verify(torrent, dir, cores(), &|_| ()).is_good()
     }
 
@@ -277,22 +294,26 @@ impl Peer {
         storage: Storage,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        let have = self.vouched(&torrent, &storage);
+        let (have, trouble) = self.vouched(&torrent, &storage);
         let doubtful = |piece: &Piece| !have.has(piece.index());
         let doubtful: Vec<Piece> = torrent.geometry().pieces().filter(doubtful).collect();
         if storage.has_content() {
             let (name, vouched, doubtful) = (torrent.name(), have.count(), doubtful.len());
             log::info!("{name}: {vouched} pieces are vouched for, {doubtful} are looked for on the disk");
         }
-        self.add_with(self.resume_file(&torrent), storage, have, doubtful, watch)
+        if let Some(why) = &trouble {
+            log::warn!("{} was paused: {why}: it is tried again", torrent.name());
+        }
+        self.add_with(self.resume_file(&torrent), storage, have, (doubtful, trouble.is_some()), watch)
     }
 
+    /// Adds a torrent. Of the doubtful pieces the disk may show more than it keeps.
     fn add_with(
         &self,
         resume: Option<ResumeFile>,
         storage: Storage,
         have: Bitfield,
-        doubtful: Vec<Piece>,
+        (doubtful, after_trouble): (Vec<Piece>, bool),
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let torrent = Arc::clone(storage.torrent());
@@ -300,6 +321,9 @@ impl Peer {
         let swarm = Swarm::new(Arc::clone(&torrent), storage, resume, have, commons, pool, watch);
         if !self.swarms.insert(&swarm) {
             return Err(StartError::Known(torrent.name().to_owned()));
+        }
+        if after_trouble {
+            swarm.distrust_the_disk();
         }
         if swarm.storage.has_content() {
             swarm.check(doubtful.into_iter());
@@ -310,16 +334,27 @@ impl Peer {
         Ok(swarm)
     }
 
-    /// The pieces that an earlier run vouched for, as far as the files are still what they were.
-    fn vouched(&self, torrent: &Torrent, storage: &Storage) -> Bitfield {
+    /// The pieces that an earlier run vouched for, as far as the files are still what they were; and what trouble it had
+    /// with the disk.
+    fn vouched(&self, torrent: &Torrent, storage: &Storage) -> (Bitfield, Option<String>) {
         let pieces = torrent.geometry().piece_count();
         let none = Bitfield::new(pieces);
-        let Some(resume) = self.resume_file(torrent).and_then(|file| file.load()) else { return none };
-        let Some(have) = resume.pieces(pieces).filter(|_| resume.dir == storage.dir()) else { return none };
-        if storage.has_content() && unchanged(&resume, torrent, storage) {
-            storage.within_files(&have)
-        } else {
-            none
+        let Some(resume) = self.resume_file(torrent).and_then(|file| file.load()) else {
+            return (none, None);
+        };
+        let have = match resume.pieces(pieces) {
+            Some(have) if resume.dir == storage.dir() && unchanged(&resume, torrent, storage) => {
+                storage.within_files(&have)
+            }
+            _ => none,
+        };
+        (have, resume.trouble)
+    }
+
+    /// Takes away what is kept of these torrents for the next start, because nobody needs it any more.
+    pub fn discard(&self, torrents: &[Arc<Torrent>]) {
+        if let Some(state) = &self.state {
+            state.discard(&torrents.iter().map(|torrent| torrent.key()).collect::<Vec<_>>());
         }
     }
 
@@ -350,6 +385,9 @@ impl Peer {
         }
         if let Err(why) = self.commons.ledger.save() {
             log::error!("cannot save the ledger: {why}");
+        }
+        if let Err(why) = self.commons.bans.save() {
+            log::error!("cannot save the bans: {why}");
         }
     }
 }

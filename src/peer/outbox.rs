@@ -31,6 +31,13 @@ impl Outbox {
         self.order.is_empty()
     }
 
+    /// Gives back the memory that a busy time took, if nothing waits in it.
+    pub fn rest(&mut self) {
+        if self.is_empty() {
+            *self = Outbox::default();
+        }
+    }
+
     /// Whether the other side does not read what it asks for, or not all of it.
     pub fn is_clogged(&self) -> bool {
         self.arena.len() > CLOGGED

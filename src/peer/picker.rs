@@ -225,6 +225,13 @@ impl Picker {
         missing
     }
 
+    /// A piece that we have is doubted: it is to be checked before anybody gets it.
+    pub fn distrust(&mut self, piece: Piece) {
+        if self.have.clear(piece.index()) {
+            self.states[at(piece)] = State::Checking;
+        }
+    }
+
     /// The check found the piece good.
     pub fn good(&mut self, piece: Piece) {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
@@ -311,6 +318,11 @@ impl Picker {
 
     pub fn is_complete(&self) -> bool {
         self.have.is_full()
+    }
+
+    /// What each connected peer has.
+    pub fn peers(&self) -> impl Iterator<Item = (ConnId, &Bitfield)> {
+        self.peers.iter().map(|(id, bits)| (*id, bits))
     }
 
     /// Whether no piece is in flight.

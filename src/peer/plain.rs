@@ -86,7 +86,11 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     bars.clear();
     drop(announcers);
     peer.stop();
-    outcome(&swarms)
+    let outcome = outcome(&swarms);
+    if outcome.is_ok() && !order.stay {
+        peer.discard(&order.torrents);
+    }
+    outcome
 }
 
 fn outcome(swarms: &[Arc<Swarm>]) -> Result<(), OrderError> {

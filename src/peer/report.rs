@@ -1,5 +1,7 @@
 //! What the shell prints, as text or JSON. Takes what it shows as values; the only lock it meets is inside them.
 
+use super::announce;
+use super::bans::Ban;
 use super::ledger::Account;
 use super::progress::{plural, show_bytes, show_left, show_rate};
 use super::room::{Rates, Room};
@@ -124,6 +126,50 @@ pub fn status(standings: &[Standing], work: &[Work]) -> String {
     text
 }
 
+/// The trackers, a line each, where there are several; of the only one the prompt tells.
+pub fn trackers(trackers: &[(String, announce::Standing)]) -> String {
+    let line = |(addr, standing): &(String, announce::Standing)| match standing {
+        announce::Standing::Up => format!("tracker {addr}: connected\n"),
+        announce::Standing::Connecting => format!("tracker {addr}: connecting\n"),
+        announce::Standing::Down(why) => format!("tracker {addr}: trying again ({why})\n"),
+    };
+    if trackers.len() > 1 { trackers.iter().map(line).collect() } else { String::new() }
+}
+
+pub fn trackers_json(trackers: &[(String, announce::Standing)]) -> Value {
+    let tracker = |(addr, standing): &(String, announce::Standing)| {
+        let why = if let announce::Standing::Down(why) = standing { Some(why) } else { None };
+        json!({ "address": addr, "connected": *standing == announce::Standing::Up, "why": why })
+    };
+    trackers.iter().map(tracker).collect()
+}
+
+/// Adds who is banned to an answer about something else, or about nothing else.
+pub fn with_banned(mut answer: Value, banned: &[Ban]) -> Value {
+    answer["banned"] = bans_json(banned);
+    answer
+}
+
+/// Who is banned, one a line.
+pub fn bans(bans: &[Ban]) -> String {
+    let mut text = String::new();
+    for ban in bans {
+        let how_long = match ban.left() {
+            None => "for good".to_owned(),
+            Some(seconds) => format!("for {}", plural(seconds.div_ceil(60), "more minute")),
+        };
+        let _ = writeln!(text, "{:<40}  {}, {how_long}", ban.who.to_string(), ban.cause);
+    }
+    if text.is_empty() { "nobody is banned\n".to_owned() } else { text }
+}
+
+fn bans_json(bans: &[Ban]) -> Value {
+    let bans = bans.iter().map(|ban| {
+        json!({ "who": ban.who.to_string(), "cause": ban.cause, "since": ban.since, "until": ban.until })
+    });
+    bans.collect()
+}
+
 pub fn status_json(standings: &[Standing], work: &[Work]) -> Value {
     let torrents: Value = standings.iter().map(Standing::json).collect();
     let workers = work.iter().map(
@@ -167,7 +213,7 @@ pub fn connections_json(swarm: &Swarm) -> Vec<Value> {
     let members = swarm.members();
     let members = members.iter().map(|member| {
         json!({
-            "address": member.known_as(), "client": member.client(), "key": swarm.torrent.key(), "received": member.received(),
+            "address": member.known_as(), "peer_id": member.source.peer_id, "client": member.client(), "key": swarm.torrent.key(), "received": member.received(),
             "sent": member.sent(), "admitted": member.is_admitted(),
         })
     });

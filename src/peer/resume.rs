@@ -7,6 +7,7 @@
 
 use crate::atomic;
 use crate::bitfield::Bitfield;
+use crate::disk::{Disk, above};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -17,6 +18,7 @@ use std::time::UNIX_EPOCH;
 /// The file that keeps one torrent's state.
 pub struct ResumeFile {
     path: PathBuf,
+    disk: Disk,
 }
 
 /// What one torrent's state says.
@@ -29,9 +31,12 @@ pub struct Resume {
     /// Of a complete torrent: each file as it was when we last looked.
     #[serde(default)]
     pub files: Vec<Stamp>,
-    /// The user stopped it.
+    /// The user stopped it: it stays so.
     #[serde(default)]
     pub paused: bool,
+    /// The disk stopped it, for this reason: the next start tries again, and believes nothing that was not vouched for.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// By what a changed file is noticed.
@@ -64,7 +69,13 @@ impl Resume {
             n_parts: pieces.len(),
             files,
             paused,
+            trouble: None,
         }
+    }
+
+    /// The same, of a torrent that the disk stopped.
+    pub fn troubled(self, why: Option<String>) -> Self {
+        Resume { trouble: why, ..self }
     }
 
     /// The pieces that are vouched for; `None` if the state is not of a torrent of `n_parts` pieces.
@@ -77,7 +88,12 @@ impl Resume {
 impl ResumeFile {
     /// The state of the torrent `key`, under the folder `state`.
     pub fn new(state: &Path, key: &str) -> Self {
-        ResumeFile { path: state.join("resume").join(format!("{key}.json")) }
+        ResumeFile::on(Disk::default(), state, key)
+    }
+
+    /// The same on a disk that somebody may look at.
+    pub fn on(disk: Disk, state: &Path, key: &str) -> Self {
+        ResumeFile { path: state.join("resume").join(format!("{key}.json")), disk }
     }
 
     /// What was saved last; `None` if nothing was, or it cannot be read: then everything is doubtful.
@@ -90,15 +106,13 @@ impl ResumeFile {
 
     /// Replaces what was saved, atomically and durably.
     pub fn save(&self, resume: &Resume) -> io::Result<()> {
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        atomic::write(&self.path, &serde_json::to_vec(resume)?)
+        self.disk.make_folders(above(&self.path))?;
+        atomic::write_on(&self.disk, &self.path, &serde_json::to_vec(resume)?)
     }
 
     /// Forgets the torrent.
     pub fn remove(&self) {
-        let _ = fs::remove_file(&self.path); // not there is as good
+        let _ = self.disk.remove(&self.path); // not there is as good
     }
 }
 
@@ -119,6 +133,9 @@ mod tests {
         assert_eq!(loaded, resume);
         assert_eq!(loaded.pieces(19), Some(pieces));
         assert_eq!(loaded.pieces(18), None);
+        let resume = resume.troubled(Some("no space left".to_owned()));
+        file.save(&resume).unwrap();
+        assert_eq!(file.load().unwrap(), resume);
         for garbage in [&b""[..], b"{", b"[]", &[0xff; 100]] {
             fs::write(dir.path().join("resume/abc.json"), garbage).unwrap();
             assert!(file.load().is_none());

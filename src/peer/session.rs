@@ -10,6 +10,7 @@
 
 mod event;
 mod fetching;
+mod flood;
 mod serving;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use super::wire::{self, HashRange, Message, Wanted};
 use crate::bitfield::Bitfield;
 use crate::torrent::{Block, Piece, Torrent};
 use fetching::{Arrival, Fetching};
+use flood::{BLOCK, BYTES, Flood, HAVE, IDLE, STIR};
 use serving::{Refused, Serving};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,6 +40,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// A peer that owes us blocks and sends none for so long is snubbed: its pieces go elsewhere.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A request for fewer bytes costs us more than the block is worth: it is not free, unless the whole piece is shorter.
+const SMALL: u32 = 2048;
+
 /// The state of one connection after the handshake.
 pub struct Session {
     torrent: Arc<Torrent>,
@@ -50,6 +55,8 @@ pub struct Session {
     peer_has: Bitfield,
     fetching: Fetching,
     serving: Serving,
+    /// What the other side may still say for nothing.
+    flood: Flood,
     out: Vec<u8>,
     /// Drained after each message, so bounded by what one message can cause.
     events: VecDeque<Event>,
@@ -79,6 +86,7 @@ impl Session {
             peer_interested: false,
             peer_has: Bitfield::new(pieces),
             serving: Serving::default(),
+            flood: Flood::new(pieces, now),
             out: Vec::new(),
             events: VecDeque::new(),
             patience: PATIENCE,
@@ -107,69 +115,91 @@ impl Session {
     pub fn on_message(&mut self, message: Message<'_>, now: Instant) -> Result<(), Violation> {
         self.heard_at = now;
         match message {
-            Message::KeepAlive | Message::Port(_) | Message::Unknown(_) => {}
-            Message::Choke => self.on_choke(),
-            Message::Unchoke => self.on_unchoke(now),
-            Message::Interested => self.on_interested(true),
-            Message::NotInterested => self.on_interested(false),
-            Message::Have(index) => self.on_have(index)?,
-            Message::Bitfield(bytes) => self.on_bitfield(bytes)?,
-            Message::HaveAll => self.on_have_all()?,
-            Message::HaveNone => self.on_have_none()?,
-            Message::Request(wanted) => self.on_request(wanted)?,
-            Message::Cancel(wanted) => self.on_cancel(wanted)?,
+            Message::KeepAlive | Message::Port(_) | Message::Unknown(_) => self.idle(now)?,
+            Message::Choke => self.on_choke(now)?,
+            Message::Unchoke => self.on_unchoke(now)?,
+            Message::Interested => self.on_interested(true, now)?,
+            Message::NotInterested => self.on_interested(false, now)?,
+            Message::Have(index) => self.on_have(index, now)?,
+            Message::Bitfield(bytes) => self.on_bitfield(bytes, now)?,
+            Message::HaveAll => self.on_have_all(now)?,
+            Message::HaveNone => self.on_have_none(now)?,
+            Message::Request(wanted) => self.on_request(wanted, now)?,
+            Message::Cancel(wanted) => self.on_cancel(wanted, now)?,
             Message::Piece { index, begin, data } => self.on_piece(index, begin, data, now)?,
-            Message::Reject(wanted) => self.on_reject(wanted)?,
-            Message::Suggest(index) | Message::AllowedFast(index) => self.on_hint(index)?,
-            Message::Extended { id, payload } => self.on_extended(id, payload)?,
-            Message::HashRequest(range) => self.on_hash_request(range),
-            Message::Hashes { .. } | Message::HashReject(_) => {} // we ask for none
+            Message::Reject(wanted) => self.on_reject(wanted, now)?,
+            Message::Suggest(index) | Message::AllowedFast(index) => self.on_hint(index, now)?,
+            Message::Extended { id, payload } => self.on_extended(id, payload, now)?,
+            Message::HashRequest(range) => self.on_hash_request(range, now)?,
+            Message::Hashes { .. } | Message::HashReject(_) => self.idle(now)?, // we ask for none
         }
         Ok(())
     }
 
-    fn on_choke(&mut self) {
+    /// Something that moves nothing on; see [`flood`].
+    fn idle(&mut self, now: Instant) -> Result<(), Violation> {
+        self.spend(IDLE, now)
+    }
+
+    fn spend(&mut self, cost: u64, now: Instant) -> Result<(), Violation> {
+        if self.flood.spend(cost, now) { Ok(()) } else { Err(Violation::Flood) }
+    }
+
+    fn on_choke(&mut self, now: Instant) -> Result<(), Violation> {
+        self.spend(if self.fetching.is_choked() { IDLE } else { STIR }, now)?;
         let given_back = self.fetching.choked();
         self.give_back(given_back);
-    }
-
-    fn on_unchoke(&mut self, now: Instant) {
-        // Said again and again it would excuse a peer for ever that owes us blocks.
-        if self.fetching.is_choked() {
-            self.fetching.unchoked(now);
-            self.events.push_back(Event::Unchoked);
-        }
-    }
-
-    fn on_interested(&mut self, interested: bool) {
-        if self.peer_interested != interested {
-            self.peer_interested = interested;
-            self.events.push_back(Event::Interested(interested));
-        }
-    }
-
-    fn on_have(&mut self, index: u32) -> Result<(), Violation> {
-        let piece = self.piece(index)?;
-        if self.peer_has.set(index) {
-            self.fetching.encouraged();
-            self.events.push_back(Event::Has(piece));
-        }
         Ok(())
     }
 
-    fn on_bitfield(&mut self, bytes: &[u8]) -> Result<(), Violation> {
+    fn on_unchoke(&mut self, now: Instant) -> Result<(), Violation> {
+        // Said again and again it would excuse a peer for ever that owes us blocks.
+        if !self.fetching.is_choked() {
+            return self.idle(now);
+        }
+        self.spend(STIR, now)?;
+        self.fetching.unchoked(now);
+        self.events.push_back(Event::Unchoked);
+        Ok(())
+    }
+
+    fn on_interested(&mut self, interested: bool, now: Instant) -> Result<(), Violation> {
+        if self.peer_interested == interested {
+            return self.idle(now);
+        }
+        self.spend(STIR, now)?;
+        self.peer_interested = interested;
+        self.events.push_back(Event::Interested(interested));
+        Ok(())
+    }
+
+    fn on_have(&mut self, index: u32, now: Instant) -> Result<(), Violation> {
+        let piece = self.piece(index)?;
+        if !self.peer_has.set(index) {
+            return self.idle(now);
+        }
+        self.flood.earn(HAVE);
+        self.fetching.encouraged();
+        self.events.push_back(Event::Has(piece));
+        Ok(())
+    }
+
+    fn on_bitfield(&mut self, bytes: &[u8], now: Instant) -> Result<(), Violation> {
+        self.spend(STIR + (bytes.len() / BYTES) as u64, now)?;
         let bits = Bitfield::from_bytes(bytes, self.told.len()).ok_or(Violation::BadBitfield)?;
         self.on_all_at_once(bits);
         Ok(())
     }
 
-    fn on_have_all(&mut self) -> Result<(), Violation> {
+    fn on_have_all(&mut self, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
         self.fast("have all")?;
         self.on_all_at_once(Bitfield::full(self.told.len()));
         Ok(())
     }
 
-    fn on_have_none(&mut self) -> Result<(), Violation> {
+    fn on_have_none(&mut self, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
         self.fast("have none")
     }
 
@@ -189,19 +219,23 @@ impl Session {
         }
     }
 
-    fn on_request(&mut self, wanted: Wanted) -> Result<(), Violation> {
+    fn on_request(&mut self, wanted: Wanted, now: Instant) -> Result<(), Violation> {
         let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
+        if wanted.len < SMALL.min(self.torrent.geometry().piece_len(block.piece())) {
+            self.idle(now)?;
+        }
         match self.serving.asked(block, self.told.has(wanted.index)) {
             Ok(()) => Ok(()),
             Err(Refused::Full) if !self.agreement.fast => Err(Violation::TooManyRequests),
             Err(Refused::Full | Refused::NotNow) => {
                 self.reject(wanted);
-                Ok(())
+                self.idle(now)
             }
         }
     }
 
-    fn on_cancel(&mut self, wanted: Wanted) -> Result<(), Violation> {
+    fn on_cancel(&mut self, wanted: Wanted, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
         let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
         if self.serving.cancelled(block) {
             self.reject(wanted);
@@ -215,6 +249,7 @@ impl Session {
         let piece = self.piece(index)?;
         let Some(block) = self.torrent.geometry().block_at(piece, begin, len) else { return Err(unasked) };
         let arrival = self.fetching.arrived(block, data, now).ok_or(unasked)?;
+        self.flood.earn(BLOCK);
         if let Some(owner) = arrival.owner {
             self.events.push_back(Event::Helped { owner, block, data: data.to_vec() });
         }
@@ -229,7 +264,8 @@ impl Session {
         self.events.extend(arrival.complete.map(Event::Complete));
     }
 
-    fn on_reject(&mut self, wanted: Wanted) -> Result<(), Violation> {
+    fn on_reject(&mut self, wanted: Wanted, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
         self.fast("reject")?;
         let piece = self.piece(wanted.index)?;
         if let Some(block) = self.torrent.geometry().block_at(piece, wanted.begin, wanted.len) {
@@ -239,12 +275,14 @@ impl Session {
         Ok(())
     }
 
-    fn on_hint(&mut self, index: u32) -> Result<(), Violation> {
+    fn on_hint(&mut self, index: u32, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
         self.fast("suggest or allowed fast")?;
         self.piece(index).map(drop)
     }
 
-    fn on_extended(&mut self, id: u8, payload: &[u8]) -> Result<(), Violation> {
+    fn on_extended(&mut self, id: u8, payload: &[u8], now: Instant) -> Result<(), Violation> {
+        self.spend(IDLE + (payload.len() / BYTES) as u64, now)?;
         if !self.agreement.extended {
             return Err(Violation::NotAgreed("extended"));
         }
@@ -261,10 +299,12 @@ impl Session {
     /// Serves no hashes yet (BEP 52). Leaf hashes, asked for after a bad piece, are refused. Piece layers, which
     /// only a peer without the `.torrent` lacks, get no answer: libtorrent repeats a refused request at once and
     /// for ever, an unanswered one after three seconds.
-    fn on_hash_request(&mut self, range: HashRange) {
+    fn on_hash_request(&mut self, range: HashRange, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
         if range.base_layer == 0 {
             Message::HashReject(range).encode(&mut self.out);
         }
+        Ok(())
     }
 
     fn piece(&self, index: u32) -> Result<Piece, Violation> {
@@ -494,14 +534,15 @@ impl Session {
         self.serving.waiting()
     }
 
-    /// Panics if an invariant is broken; for tests and simulations.
-    pub fn assert_invariant(&self) {
-        self.fetching.assert_invariant();
-        assert!(self.serving.waiting() <= REQQ);
-    }
-
     /// The longest message that this torrent needs.
     pub fn max_message_len(&self) -> u32 {
         wire::max_len(self.told.len())
+    }
+
+    /// Panics if an invariant of either half is broken; for tests, simulations and fuzzing.
+    #[doc(hidden)]
+    pub fn assert_invariant(&self) {
+        self.fetching.assert_invariant();
+        self.serving.assert_invariant();
     }
 }

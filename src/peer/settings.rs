@@ -8,8 +8,9 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use thiserror::Error;
 
 /// What is wrong with the settings.
@@ -27,6 +28,9 @@ pub enum SettingsError {
 #[derive(Args, Clone, Default, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
+    /// Another tracker to join, beside the one that is named first; may be given several times
+    #[arg(long, env = "SHOAL_TRACKER", value_name = "HOST:PORT", value_delimiter = ',')]
+    tracker: Vec<TrackerAddr>,
     /// Where others may connect to; the first free port of 6881 to 6889 unless told
     #[arg(long, env = "SHOAL_LISTEN", value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
@@ -61,6 +65,42 @@ pub struct Settings {
     #[arg(long, env = "SHOAL_CONFIG", value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
+}
+
+/// Where a tracker is: `HOST:PORT`, the host a name or an address.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TrackerAddr(String);
+
+impl TrackerAddr {
+    pub fn new(host: &str, port: u16) -> Self {
+        match host.parse() {
+            Ok(IpAddr::V6(ip)) => TrackerAddr(format!("[{ip}]:{port}")),
+            _ => TrackerAddr(format!("{host}:{port}")),
+        }
+    }
+}
+
+impl FromStr for TrackerAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        match parts {
+            Some((host, port)) if !host.is_empty() && port != 0 => {
+                Ok(TrackerAddr::new(host.trim_matches(['[', ']']), port))
+            }
+            _ => Err(format!("`{text}` is not a tracker's HOST:PORT")),
+        }
+    }
+}
+
+impl TryFrom<String> for TrackerAddr {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
 /// Bytes per second, as people write them.
@@ -107,11 +147,23 @@ impl Rate {
 pub struct Resolved {
     uploads: Folder,
     downloads: Folder,
+    trackers: Vec<TrackerAddr>,
     pub mirror: bool,
     pub config: Config,
 }
 
 impl Resolved {
+    /// The addresses of all trackers, each once: `first`, and those of the settings.
+    pub fn trackers(&self, first: TrackerAddr) -> Vec<String> {
+        let mut addrs = vec![first.0];
+        for TrackerAddr(addr) in &self.trackers {
+            if !addrs.contains(addr) {
+                addrs.push(addr.clone());
+            }
+        }
+        addrs
+    }
+
     /// The upload and the download folder. They are made if need be and if the user did not name them: of a name that
     /// is not there we rather say so, for it may be a slip of the pen.
     pub fn folders(&self) -> Result<(PathBuf, PathBuf), SettingsError> {
@@ -137,10 +189,12 @@ impl Settings {
             up: self.up.or(file.up).map(Rate::bytes),
             down: self.down.or(file.down).map(Rate::bytes),
             tuning: default.tuning,
+            disk: default.disk,
         };
         let uploads = Folder::new("upload", self.uploads.or(file.uploads), "uploads");
         let downloads = Folder::new("download", self.downloads.or(file.downloads), "downloads");
-        Ok(Resolved { uploads, downloads, mirror: self.mirror || file.mirror, config })
+        let trackers = if self.tracker.is_empty() { file.tracker } else { self.tracker };
+        Ok(Resolved { uploads, downloads, trackers, mirror: self.mirror || file.mirror, config })
     }
 }
 
@@ -205,10 +259,26 @@ mod tests {
     }
 
     #[test]
+    fn trackers_of_the_flags_override_those_of_the_file_and_each_is_joined_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shoal.toml");
+        fs::write(&path, "tracker = [\"b:1\", \"[::1]:2\", \"a:1\", \"b:1\"]").unwrap();
+        let settings = Settings { config: Some(path), ..Settings::default() };
+        let all = |settings: Settings| settings.resolve().unwrap().trackers(TrackerAddr::new("a", 1));
+        assert_eq!(all(settings.clone()), ["a:1", "b:1", "[::1]:2"]);
+        let flags = vec!["c:3".parse().unwrap()];
+        assert_eq!(all(Settings { tracker: flags, ..settings }), ["a:1", "c:3"]);
+        assert_eq!(TrackerAddr::new("::1", 4), "[::1]:4".parse().unwrap());
+        for wrong in ["host", "host:", ":1", "host:0", "host:70000"] {
+            assert!(wrong.parse::<TrackerAddr>().unwrap_err().contains(wrong));
+        }
+    }
+
+    #[test]
     fn a_wrong_file_or_folder_gets_one_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shoal.toml");
-        for text in ["slots = \"many\"", "slotz = 3", "up = 0", "not toml at all"] {
+        for text in ["slots = \"many\"", "tracker = [\"host\"]", "slotz = 3", "up = 0", "not toml at all"] {
             fs::write(&path, text).unwrap();
             let why = Settings { config: Some(path.clone()), ..Settings::default() }
                 .resolve()

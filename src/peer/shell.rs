@@ -2,6 +2,8 @@
 //! but its input; a thread called `input` reads lines for it, so that news can be shown and a download be left
 //! to the background while nothing is typed.
 
+use super::banning::{self, BanError};
+use super::bans::Who;
 use super::command::{Command, CommandError, HELP, excerpt};
 use super::news::News;
 use super::progress::{Bars, TICK, bytes_bar, plural, show_bytes};
@@ -47,6 +49,8 @@ enum ShellError {
     Command(#[from] CommandError),
     #[error(transparent)]
     Room(#[from] RoomError),
+    #[error(transparent)]
+    Ban(#[from] BanError),
     #[error("{0}")]
     Failed(String),
     /// The user was told already.
@@ -164,6 +168,9 @@ impl Shell {
             Command::Status => self.status(),
             Command::Peers => self.peers(),
             Command::Preferred => self.preferred(),
+            Command::Ban(name) => self.ban(name),
+            Command::Unban(name) => self.unban(name),
+            Command::Bans => self.bans(),
             Command::Pause(name) => self.pause(name),
             Command::Resume(name) => self.resume(name),
             Command::Remove(name) => self.remove(name),
@@ -321,22 +328,34 @@ impl Shell {
         let standings: Vec<Standing> =
             swarms.into_iter().map(|swarm| Standing::new(swarm, &self.room)).collect();
         let work = self.room.peer().tally.read();
+        let trackers = self.room.trackers();
         if self.json {
-            return self.print_json(&report::status_json(&standings, &work));
+            let mut status = report::status_json(&standings, &work);
+            status["trackers"] = report::trackers_json(&trackers);
+            return self.print_json(&report::with_banned(status, &self.room.peer().commons.bans.all()));
         }
-        if standings.is_empty() {
-            return self.print("nothing is here yet\n");
+        match standings.is_empty() {
+            true => self.print("nothing is here yet\n")?,
+            false => self.print(&report::status(&standings, &work))?,
         }
-        self.print(&report::status(&standings, &work))
+        self.print(&report::trackers(&trackers))?;
+        match self.room.peer().commons.bans.all().len() as u64 {
+            0 => Ok(()),
+            banned => {
+                self.print(&format!("{} banned: `bans` lists them\n", plural(banned, "name or address")))
+            }
+        }
     }
 
     fn peers(&self) -> Result<(), ShellError> {
         let at_tracker = self.room.peers(None)?;
+        let banned = self.room.peer().commons.bans.all();
         let swarms = self.room.peer().swarms.all();
         if self.json {
             let connected: Vec<_> = swarms.iter().flat_map(|swarm| report::connections_json(swarm)).collect();
             let at_tracker: Vec<_> = at_tracker.iter().map(report::peer_json).collect();
-            return self.print_json(&json!({ "tracker": at_tracker, "connected": connected }));
+            let answer = json!({ "tracker": at_tracker, "connected": connected });
+            return self.print_json(&report::with_banned(answer, &banned));
         }
         let connected: String = swarms.iter().map(|swarm| report::connections(swarm)).collect();
         let at_tracker = match at_tracker.is_empty() {
@@ -344,7 +363,37 @@ impl Shell {
             false => format!("at the tracker:\n{}", report::peers(&at_tracker)),
         };
         let connected = if connected.is_empty() { connected } else { format!("connected:\n{connected}") };
-        self.print(&(at_tracker + &connected))
+        let banned =
+            if banned.is_empty() { String::new() } else { format!("banned:\n{}", report::bans(&banned)) };
+        self.print(&(at_tracker + &connected + &banned))
+    }
+
+    // ---- bans -----------------------------------------------------------------------------------------------
+
+    fn ban(&self, name: &str) -> Result<(), ShellError> {
+        let peer = self.room.peer();
+        let members: Vec<_> = peer.swarms.all().iter().flat_map(|swarm| swarm.members()).collect();
+        let banned = banning::ban(&peer.commons.bans, peer.commons.peer_id, &members, name)?;
+        peer.look_for_peers(); // wakes the thread that shows them out
+        self.confirm_bans(&banned, "banned")
+    }
+
+    fn unban(&self, name: &str) -> Result<(), ShellError> {
+        let lifted = banning::unban(&self.room.peer().commons.bans, name)?;
+        self.confirm_bans(&lifted, "unbanned")
+    }
+
+    fn confirm_bans(&self, changed: &[Who], what: &str) -> Result<(), ShellError> {
+        self.room.peer().commons.uploads.nudge(); // its thread writes the bans down
+        self.print(&banning::confirm(changed, what, self.json))
+    }
+
+    fn bans(&self) -> Result<(), ShellError> {
+        let bans = self.room.peer().commons.bans.all();
+        if self.json {
+            return self.print_json(&report::with_banned(json!({}), &bans));
+        }
+        self.print(&report::bans(&bans))
     }
 
     fn preferred(&self) -> Result<(), ShellError> {

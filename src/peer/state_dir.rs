@@ -1,17 +1,24 @@
 //! The state folder: what a peer keeps of itself from one start to the next. One process at a time uses it.
 //!
-//! `lock`, `peer_id`, `ledger.json`, `published.json` ([`library`](super::library)), `offered.json`, `torrents/KEY.torrent`, and
-//! `resume/KEY.json` ([`resume`](super::resume)).
+//! `lock`, `peer_id`, `ledger.json`, `bans.json` ([`bans`](super::bans)), `published.json` ([`library`](super::library)),
+//! `offered.json`, `torrents/KEY.torrent`, and `resume/KEY.json` ([`resume`](super::resume)).
 
 use super::handshake::PeerId;
 use super::resume::ResumeFile;
 use crate::atomic;
+use crate::disk::Disk;
+use crate::lock;
 use crate::torrent::{InfoHash, Torrent};
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+
+/// What may be in the folder and is ours, beside what belongs to a torrent.
+const FILES: [&str; 5] = ["peer_id", "ledger.json", "published.json", "offered.json", "bans.json"];
+const TORRENTS: &str = "torrents";
+const LOCK: &str = "lock";
 
 /// Why a state folder cannot be used.
 #[derive(Debug, Error)]
@@ -25,20 +32,71 @@ pub enum StateError {
 /// A state folder, locked for this process while this value lives.
 pub struct StateDir {
     path: PathBuf,
+    disk: Disk,
     _lock: File,
 }
 
 impl StateDir {
     /// Makes the folder if need be, and locks it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
+        StateDir::open_on(Disk::default(), path)
+    }
+
+    /// The same on a disk that somebody may look at.
+    pub fn open_on(disk: Disk, path: &Path) -> Result<Self, StateError> {
+        let lock_path = path.join(LOCK);
+        let open = || {
+            disk.make_folders(path)?;
+            File::create(&lock_path)
+        };
         let failed = |why| StateError::Io { path: path.to_owned(), why };
-        fs::create_dir_all(path.join("torrents")).map_err(failed)?;
-        let lock = File::create(path.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(StateDir { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StateError::InUse(path.to_owned())),
-            Err(TryLockError::Error(why)) => Err(failed(why)),
+        let lock = lock::hold(&lock_path, open).map_err(|why| match why {
+            TryLockError::WouldBlock => StateError::InUse(path.to_owned()),
+            TryLockError::Error(why) => failed(why),
+        })?;
+        disk.make_folders(&path.join(TORRENTS)).map_err(failed)?;
+        Ok(StateDir { path: path.to_owned(), disk, _lock: lock })
+    }
+
+    /// Where the state is kept.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the state is kept on.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Replaces one of the files, whole or not at all.
+    pub fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        atomic::write_on(&self.disk, path, bytes)
+    }
+
+    /// Takes away the state of torrents that nobody needs any more, and what was kept beside it. What is not ours stays, and so
+    /// does a folder that has something in it.
+    pub fn discard(&self, keys: &[String]) {
+        let remove = |path: PathBuf| {
+            let _ = self.disk.remove(&path); // not there is as good
+        };
+        let resume = self.path.join("resume");
+        for key in keys {
+            remove(resume.join(format!("{key}.json")));
+            remove(resume.join(format!("{key}.json.tmp")));
+            remove(self.metainfo(key));
         }
+        if fs::read_dir(&resume).is_ok_and(|mut entries| entries.next().is_some()) {
+            return; // other torrents: they need the rest, too
+        }
+        for name in FILES {
+            remove(self.path.join(name));
+            remove(self.path.join(format!("{name}.tmp")));
+        }
+        // While the lock is held and its file there, nobody else begins; whoever opened it by now sees that it is gone.
+        let _ = fs::remove_dir(resume);
+        let _ = fs::remove_dir(self.path.join(TORRENTS));
+        remove(self.path.join(LOCK));
+        let _ = fs::remove_dir(&self.path); // not empty: not ours alone
     }
 
     /// The peer's name in all swarms, kept so that others' ledgers know it again.
@@ -49,7 +107,7 @@ impl StateDir {
             _ => {
                 let name = PeerId::random();
                 let failed = |why| StateError::Io { path: self.path.clone(), why };
-                atomic::write(&path, &name.0).map_err(failed)?;
+                self.replace(&path, &name.0).map_err(failed)?;
                 Ok(name)
             }
         }
@@ -57,6 +115,15 @@ impl StateDir {
 
     pub fn ledger(&self) -> PathBuf {
         self.path.join("ledger.json")
+    }
+
+    pub fn bans(&self) -> PathBuf {
+        Self::bans_under(&self.path)
+    }
+
+    /// Where the bans of the peer with this state folder stand; to be read by anybody.
+    pub fn bans_under(path: &Path) -> PathBuf {
+        path.join("bans.json")
     }
 
     pub fn published(&self) -> PathBuf {
@@ -76,11 +143,11 @@ impl StateDir {
         let path = self.path.join("offered.json");
         let keys: Vec<String> = offered.iter().map(InfoHash::to_string).collect();
         let json = serde_json::to_vec(&keys).map_err(io::Error::from);
-        json.and_then(|json| atomic::write(&path, &json)).map_err(|why| StateError::Io { path, why })
+        json.and_then(|json| self.replace(&path, &json)).map_err(|why| StateError::Io { path, why })
     }
 
     pub fn resume(&self, key: &str) -> ResumeFile {
-        ResumeFile::new(&self.path, key)
+        ResumeFile::on(self.disk.clone(), &self.path, key)
     }
 
     /// Keeps a torrent's metainfo, so that it can be shared or gone on with after a restart.
@@ -89,7 +156,7 @@ impl StateDir {
         if path.exists() {
             return Ok(());
         }
-        atomic::write(&path, torrent.bytes()).map_err(|why| StateError::Io { path, why })
+        self.replace(&path, torrent.bytes()).map_err(|why| StateError::Io { path, why })
     }
 
     /// A torrent that was kept; `None` if it was not, or is broken.
@@ -98,11 +165,11 @@ impl StateDir {
     }
 
     pub fn forget(&self, key: &str) {
-        let _ = fs::remove_file(self.metainfo(key)); // not there is as good
+        let _ = self.disk.remove(&self.metainfo(key)); // not there is as good
     }
 
     fn metainfo(&self, key: &str) -> PathBuf {
-        self.path.join("torrents").join(format!("{key}.torrent"))
+        self.path.join(TORRENTS).join(format!("{key}.torrent"))
     }
 
     /// The keys of all torrents with a resume state.
@@ -134,5 +201,29 @@ mod tests {
         let offers = BTreeSet::from([InfoHash([1; 20]), InfoHash([2; 20])]);
         again.keep_offered(&offers).unwrap();
         assert_eq!(again.offered(), offers);
+    }
+
+    #[test]
+    fn what_is_discarded_is_ours_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let state = StateDir::open(&path).unwrap();
+        state.peer_id().unwrap();
+        fs::create_dir(path.join("resume")).unwrap();
+        fs::write(path.join("resume/other.json"), "").unwrap();
+        fs::write(path.join("resume/mine.json"), "").unwrap();
+        state.discard(&["mine".to_owned()]);
+        assert!(
+            path.join("peer_id").exists() && !path.join("resume/mine.json").exists(),
+            "another torrent's"
+        );
+        fs::write(path.join("note"), "to myself").unwrap();
+        state.discard(&["other".to_owned()]);
+        let left: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["note"]);
+        fs::remove_file(path.join("note")).unwrap();
+        drop(state);
+        StateDir::open(&path).unwrap().discard(&[]);
+        assert!(!path.exists());
     }
 }

@@ -1,29 +1,30 @@
-//! A torrent's files: positional reads and writes, and how a finished download gets its name. Any thread; its two
+//! A torrent's files: positional reads and writes, and how a finished download gets its name. Any thread; its
 //! locks are leaves and never held over the disk.
 //!
 //! A download is written in place under `NAME.part` (a file, or a folder for a torrent of several), synced before
 //! anything vouches for it ([`resume`](super::resume)), and renamed to `NAME` when complete: atomically, and never
-//! over something that is there already. Nothing is reached through a link below the download folder.
+//! over something that is there already. Nothing is reached through a link below the download folder. `NAME.part` is
+//! locked while it grows, so that two processes never write into one; and each sync looks whether it is still there.
 
 use super::resume::Stamp;
-use crate::atomic;
 use crate::bitfield::Bitfield;
+use crate::disk::{self, Disk, above};
 use crate::torrent::{Piece, Torrent};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File, OpenOptions};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 
+mod part;
 #[cfg(test)]
 mod tests;
 
 /// Open files kept at once, of one torrent: a folder may have more files than a process may have open.
 const OPEN_FILES: usize = 64;
-
 /// Why the disk did not do as asked.
 #[derive(Debug, Error)]
 pub enum StorageError {
@@ -33,12 +34,31 @@ pub enum StorageError {
     InTheWay(PathBuf),
     #[error("{} is a link, and a download is never written through one: remove it", .0.display())]
     Link(PathBuf),
+    #[error("{} is being downloaded already, by another program or as another torrent of that name", .0.display())]
+    InUse(PathBuf),
+    #[error("{} was removed or replaced while it was being downloaded: `resume`, or a new start, looks what is left", .0.display())]
+    Vanished(PathBuf),
     #[error("{} is shorter than it should be: it was changed while it was shared", .0.display())]
     Truncated(PathBuf),
     #[error("{} was changed while it was shared: offer it anew to share what it is now", .0.display())]
     Changed(PathBuf),
     #[error("{} is only shared, and never written", .0.display())]
     Shared(PathBuf),
+}
+
+/// A file that is open: somebody else's, or ours.
+enum Opened {
+    Shared(fs::File),
+    Download(disk::File),
+}
+
+/// What is not durable yet.
+#[derive(Default)]
+struct Dirty {
+    /// Files that were written.
+    files: BTreeSet<usize>,
+    /// Folders in which something was made.
+    folders: BTreeSet<PathBuf>,
 }
 
 /// Where a torrent's files are.
@@ -52,65 +72,99 @@ enum Access {
 /// The files of one torrent.
 pub struct Storage {
     torrent: Arc<Torrent>,
+    disk: Disk,
     /// The folder that holds `NAME` or `NAME.part`.
     dir: PathBuf,
     access: Access,
     /// What the files hang under; changes once, when the download is complete.
     root: RwLock<PathBuf>,
-    open: RwLock<HashMap<usize, Arc<File>>>,
-    /// Written since the last sync.
-    dirty: Mutex<BTreeSet<usize>>,
-    /// Of shared content: each file as it was when it was first shared. Who served what it became since would be banned
+    open: RwLock<HashMap<usize, Arc<Opened>>>,
+    /// Of a download: `NAME.part` as we began with it, until it is finished or given up.
+    held: Mutex<Option<part::Held>>,
+    /// Of a download: the files that are there, as far as we know, and at least so many bytes of each. Where that is not so,
+    /// somebody removed or cut them.
+    made: Mutex<BTreeMap<usize, u64>>,
+    /// Since the last sync.
+    dirty: Mutex<Dirty>,
+    /// Of complete content: each file as it was when it was first shared. Who served what it became since would be banned
     /// for it by everybody.
-    stamps: Vec<Option<Stamp>>,
+    stamps: OnceLock<Vec<Option<Stamp>>>,
 }
 
 impl Storage {
     /// Content that is there already, under `dir/NAME`; it is never written.
     pub fn shared(torrent: Arc<Torrent>, dir: &Path) -> Self {
         let root = dir.join(torrent.name());
-        let mut storage = Storage::new(torrent, dir, root, Access::Shared);
-        let files = 0..storage.torrent.files().len();
-        storage.stamps = files.map(|index| Stamp::of(&storage.path(index)).ok()).collect();
+        let storage = Storage::new(torrent, Disk::default(), dir, root, Access::Shared);
+        storage.stamp();
         storage
     }
 
-    /// A download into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists.
+    /// A download into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists, or somebody else is at it.
     pub fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
+        Storage::download_on(Disk::default(), torrent, dir)
+    }
+
+    /// The same on a disk that somebody may look at.
+    pub fn download_on(disk: Disk, torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
         let complete = dir.join(torrent.name());
         if fs::symlink_metadata(&complete).is_ok() {
             return Err(StorageError::InTheWay(complete));
         }
-        fs::create_dir_all(dir).map_err(failed("create", dir))?;
-        let root = dir.join(format!("{}.part", torrent.name()));
-        let storage = Storage::new(torrent, dir, root, Access::Download);
-        storage.check_writable()?;
+        disk.make_folders(dir).map_err(failed("create", dir))?;
+        let root = dir.join(part::name_of(&torrent));
+        let storage = Storage::new(torrent, disk, dir, root, Access::Download);
+        storage.begin()?;
         Ok(storage)
     }
 
-    fn new(torrent: Arc<Torrent>, dir: &Path, root: PathBuf, access: Access) -> Self {
+    fn new(torrent: Arc<Torrent>, disk: Disk, dir: &Path, root: PathBuf, access: Access) -> Self {
         Storage {
             torrent,
+            disk,
             dir: dir.to_owned(),
             access,
             root: RwLock::new(root),
             open: RwLock::default(),
+            held: Mutex::default(),
+            made: Mutex::default(),
             dirty: Mutex::default(),
-            stamps: Vec::new(),
+            stamps: OnceLock::new(),
         }
     }
 
-    /// Says at the start, not at the first piece, that the folder cannot be written.
-    fn check_writable(&self) -> Result<(), StorageError> {
+    /// Makes `NAME.part` if need be, which says at the start, not at the first piece, that the folder cannot be written;
+    /// locks it; and looks which files are there.
+    fn begin(&self) -> Result<(), StorageError> {
         let root = self.root();
         if is_link(&root) {
             return Err(StorageError::Link(root));
         }
         if self.torrent.is_single_file() {
-            self.open_or_create(0, &root).map(drop)
+            self.create(0, &root)?;
         } else {
-            fs::create_dir_all(&root).map_err(failed("create", &root))
+            self.make_folder(&root)?;
         }
+        let held = part::hold(&root)?;
+        *self.held.lock() = Some(held);
+        let len = |index| fs::metadata(self.path(index)).ok().map(|meta| (index, meta.len()));
+        *self.made.lock() = (0..self.torrent.files().len()).filter_map(len).collect();
+        Ok(())
+    }
+
+    /// Begins anew with what is there, after somebody or something got in between: nothing that was open stays so.
+    pub fn begin_again(&self) -> Result<(), StorageError> {
+        if self.is_shared() || self.is_finished() {
+            return Ok(());
+        }
+        self.open.write().clear();
+        self.release();
+        self.begin()
+    }
+
+    /// Lets others download to this place: the download is given up.
+    pub fn release(&self) {
+        *self.held.lock() = None;
     }
 
     /// What the files hang under now: `NAME` or `NAME.part`.
@@ -130,6 +184,11 @@ impl Storage {
     /// Whether the content is there already and only read.
     pub fn is_shared(&self) -> bool {
         matches!(self.access, Access::Shared)
+    }
+
+    /// Whether the download has its name.
+    fn is_finished(&self) -> bool {
+        *self.root.read() == self.dir.join(self.torrent.name())
     }
 
     /// Where file `index` is now.
@@ -191,10 +250,23 @@ impl Storage {
         })?;
         // After reading: what changes from here on is not in what was read.
         let now = file.metadata().and_then(|meta| Stamp::of_metadata(&meta));
-        match self.stamps.get(index).copied().flatten() {
+        match self.stamps.get().and_then(|stamps| stamps.get(index).copied().flatten()) {
             Some(stamp) if now.is_ok_and(|now| now != stamp) => Err(StorageError::Changed(self.path(index))),
             _ => Ok(()),
         }
+    }
+
+    /// From here on the files are not to change.
+    fn stamp(&self) {
+        let files = 0..self.torrent.files().len();
+        let _ = self.stamps.set(files.map(|index| Stamp::of(&self.path(index)).ok()).collect());
+    }
+
+    /// Each file as it was when it was complete; nothing if one of them was not there. What became of them since is
+    /// nothing to vouch for.
+    pub fn stamps(&self) -> Vec<Stamp> {
+        let stamps = self.stamps.get().map_or(&[][..], Vec::as_slice);
+        stamps.iter().copied().collect::<Option<_>>().unwrap_or_default()
     }
 
     /// Writes a whole piece; it is on the disk for good only after the next [`sync`](Self::sync).
@@ -205,55 +277,130 @@ impl Storage {
             rest = after;
             if let Some(index) = span.file {
                 let file = self.file_to_write(index)?;
-                file.write_all_at(part, span.offset).map_err(|why| self.failed("write", index, why))?;
-                self.dirty.lock().insert(index);
+                let written = file.download()?.write_all_at(part, span.offset);
+                written.map_err(|why| self.failed("write", index, why))?;
+                self.dirty.lock().files.insert(index);
+                let (mut made, end) = (self.made.lock(), span.offset + span.len as u64);
+                made.entry(index).and_modify(|len| *len = end.max(*len));
             }
         }
         Ok(())
     }
 
-    /// Makes durable what was written before the call.
+    /// The piece was found on the disk; but whether it is durable, whoever wrote it may not have lived to see.
+    pub fn found(&self, piece: Piece) {
+        if !self.is_shared() {
+            let geometry = self.torrent.geometry();
+            let files = geometry.spans(piece, 0, geometry.piece_len(piece)).filter_map(|span| span.file);
+            for index in files {
+                self.dirty.lock().files.insert(index);
+                self.names_are_dirty(&self.path(index));
+            }
+        }
+    }
+
+    /// The name of a file, and those of the folders on the way to it, may not be durable.
+    fn names_are_dirty(&self, path: &Path) {
+        let mut names = self.folders_to(path);
+        names.push(path.to_owned());
+        self.dirty.lock().folders.extend(names.iter().map(|name| above(name).to_owned()));
+    }
+
+    /// Makes durable what was written before the call, names included. After an error none of it is to be believed,
+    /// even if the next call succeeds: the kernel forgets what it could not write. One thread at a time: a second one
+    /// would take for durable what the first is still at.
     pub fn sync(&self) -> Result<(), StorageError> {
         let dirty = std::mem::take(&mut *self.dirty.lock());
-        for &index in &dirty {
-            let synced = self
-                .file_to_write(index)
-                .and_then(|file| file.sync_data().map_err(|why| self.failed("sync", index, why)));
-            if let Err(why) = synced {
-                self.dirty.lock().extend(dirty); // not vouched for: the next sync tries again
-                return Err(why);
+        let synced = self.sync_files(&dirty).and_then(|()| self.is_in_place());
+        if synced.is_err() {
+            let mut still = self.dirty.lock();
+            still.files.extend(dirty.files);
+            still.folders.extend(dirty.folders);
+        }
+        synced
+    }
+
+    fn sync_files(&self, dirty: &Dirty) -> Result<(), StorageError> {
+        for &index in &dirty.files {
+            let file = self.file_to_write(index)?;
+            let file = file.download()?;
+            file.sync().map_err(|why| self.failed("sync", index, why))?;
+            let path = self.path(index);
+            if !file.metadata().is_ok_and(|meta| disk::is_at(&path, &meta)) {
+                return Err(StorageError::Vanished(path));
+            }
+        }
+        for folder in &dirty.folders {
+            self.disk.sync_folder(folder).map_err(failed("sync", folder))?;
+        }
+        Ok(())
+    }
+
+    /// Whether `NAME.part` is still the one that we began with.
+    fn is_in_place(&self) -> Result<(), StorageError> {
+        let meta = self.held.lock().as_ref().map(|held| held.meta.clone());
+        match meta {
+            Some(meta) if !disk::is_at(&self.root(), &meta) => Err(StorageError::Vanished(self.root())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the files of a download are there, and still as long as they were.
+    pub fn check_lengths(&self) -> Result<(), StorageError> {
+        let made = self.made.lock().clone();
+        for (index, least) in made {
+            let path = self.path(index);
+            if fs::metadata(&path).map_or(true, |meta| meta.len() < least) {
+                return Err(StorageError::Vanished(path));
             }
         }
         Ok(())
     }
 
-    /// Gives a complete download its name.
+    /// Gives a complete download its name. One thread at a time, as [`sync`](Self::sync), which comes first: under its
+    /// name there is never anything but the whole.
     pub fn finish(&self) -> Result<(), StorageError> {
         if self.is_shared() {
             return Ok(());
         }
+        let complete = self.dir.join(self.torrent.name());
+        if !self.is_finished() {
+            self.finish_files()?;
+            self.sync()?;
+            let part = self.root();
+            self.disk.rename_to_free(&part, &complete).map_err(|why| match why.kind() {
+                io::ErrorKind::AlreadyExists => StorageError::InTheWay(complete.clone()),
+                _ => StorageError::Io { what: "rename", path: part, why },
+            })?;
+            *self.root.write() = complete;
+        }
+        self.disk.sync_folder(&self.dir).map_err(failed("sync", &self.dir))?;
+        self.release();
+        self.stamp();
+        Ok(())
+    }
+
+    fn finish_files(&self) -> Result<(), StorageError> {
         for (index, entry) in self.torrent.files().iter().enumerate() {
             // An empty file was never opened, and what lay there before the download may have been longer.
             let file = self.file_to_write(index)?;
+            let file = file.download()?;
             let len = file.metadata().map_err(|why| self.failed("look at", index, why))?.len();
             if len > entry.len {
                 file.set_len(entry.len).map_err(|why| self.failed("shorten", index, why))?;
-                self.dirty.lock().insert(index);
+                self.made.lock().insert(index, entry.len);
+                self.dirty.lock().files.insert(index);
             }
             if entry.executable {
-                file.set_permissions(fs::Permissions::from_mode(0o755))
-                    .map_err(|why| self.failed("mark", index, why))?;
+                file.set_mode(0o755).map_err(|why| self.failed("mark", index, why))?;
+                self.dirty.lock().files.insert(index);
             }
         }
-        self.sync()?;
-        let (part, complete) = (self.root(), self.dir.join(self.torrent.name()));
-        rename_to_free(&part, &complete)?;
-        *self.root.write() = complete.clone();
-        atomic::sync_folder(&complete).map_err(failed("sync the folder of", &complete))
+        Ok(())
     }
 
     /// Opens it for reading only what is there; a download that is being renamed has it under its new name.
-    fn file_to_read(&self, index: usize) -> Result<Arc<File>, StorageError> {
+    fn file_to_read(&self, index: usize) -> Result<Arc<Opened>, StorageError> {
         let path = self.path(index);
         self.file(index, || match self.open_existing(index, &path) {
             Err(_) if path != self.path(index) => self.open_existing(index, &self.path(index)),
@@ -262,7 +409,7 @@ impl Storage {
     }
 
     /// Opens it for writing, and makes it if need be.
-    fn file_to_write(&self, index: usize) -> Result<Arc<File>, StorageError> {
+    fn file_to_write(&self, index: usize) -> Result<Arc<Opened>, StorageError> {
         if self.is_shared() {
             return Err(StorageError::Shared(self.path(index)));
         }
@@ -272,8 +419,8 @@ impl Storage {
     fn file(
         &self,
         index: usize,
-        open: impl FnOnce() -> Result<File, StorageError>,
-    ) -> Result<Arc<File>, StorageError> {
+        open: impl FnOnce() -> Result<Opened, StorageError>,
+    ) -> Result<Arc<Opened>, StorageError> {
         if let Some(file) = self.open.read().get(&index) {
             return Ok(Arc::clone(file));
         }
@@ -286,25 +433,55 @@ impl Storage {
         Ok(Arc::clone(open.entry(index).or_insert(file)))
     }
 
-    fn open_existing(&self, index: usize, path: &Path) -> Result<File, StorageError> {
+    fn open_existing(&self, index: usize, path: &Path) -> Result<Opened, StorageError> {
         if self.is_shared() {
-            return File::open(path).map_err(|why| self.failed("open", index, why));
+            let opened = fs::File::open(path).map(Opened::Shared);
+            return opened.map_err(|why| self.failed("open", index, why));
         }
         self.refuse_links(path)?;
-        self.open_with(OpenOptions::new().read(true).write(true), index, path)
+        match self.disk.open(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound && self.made.lock().contains_key(&index) => {
+                Err(StorageError::Vanished(path.to_owned()))
+            }
+            opened => opened.map(Opened::Download).map_err(self.cannot_open(path)),
+        }
     }
 
-    fn open_or_create(&self, index: usize, path: &Path) -> Result<File, StorageError> {
-        self.make_folders(path)?;
-        self.open_with(OpenOptions::new().read(true).write(true).create(true).truncate(false), index, path)
+    fn open_or_create(&self, index: usize, path: &Path) -> Result<Opened, StorageError> {
+        for folder in self.folders_to(path) {
+            self.make_folder(&folder)?;
+        }
+        match self.disk.open(path) {
+            Ok(file) => Ok(Opened::Download(file)),
+            Err(why) if why.kind() != io::ErrorKind::NotFound => Err(self.cannot_open(path)(why)),
+            Err(_) if self.made.lock().contains_key(&index) => Err(StorageError::Vanished(path.to_owned())),
+            Err(_) => self.create(index, path).map(Opened::Download),
+        }
     }
 
-    fn open_with(&self, options: &mut OpenOptions, index: usize, path: &Path) -> Result<File, StorageError> {
-        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
-        options.open(path).map_err(|why| match is_link(path) {
-            true => StorageError::Link(path.to_owned()),
-            false => self.failed("open", index, why),
-        })
+    fn create(&self, index: usize, path: &Path) -> Result<disk::File, StorageError> {
+        let file = self.disk.create(path).map_err(self.cannot_open(path))?;
+        self.made.lock().entry(index).or_insert(0);
+        self.names_are_dirty(path);
+        Ok(file)
+    }
+
+    fn make_folder(&self, path: &Path) -> Result<(), StorageError> {
+        if is_link(path) {
+            return Err(StorageError::Link(path.to_owned()));
+        }
+        if self.disk.make_folder(path).map_err(failed("create", path))? {
+            self.dirty.lock().folders.insert(above(path).to_owned());
+        }
+        Ok(())
+    }
+
+    fn cannot_open(&self, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
+        let path = path.to_owned();
+        move |why| match is_link(&path) {
+            true => StorageError::Link(path),
+            false => StorageError::Io { what: "open", path, why },
+        }
     }
 
     /// The folders between the root and `path`, outermost first.
@@ -324,21 +501,6 @@ impl Storage {
         link.map_or(Ok(()), |link| Err(StorageError::Link(link)))
     }
 
-    fn make_folders(&self, path: &Path) -> Result<(), StorageError> {
-        for folder in self.folders_to(path) {
-            if is_link(&folder) {
-                return Err(StorageError::Link(folder));
-            }
-            match fs::create_dir(&folder) {
-                Err(why) if why.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(failed("create", &folder)(why));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     fn failed(&self, what: &'static str, index: usize, why: io::Error) -> StorageError {
         StorageError::Io { what, path: self.path(index), why }
     }
@@ -353,18 +515,25 @@ fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink())
 }
 
-/// Renames, but never over something that is there.
-fn rename_to_free(from: &Path, to: &Path) -> Result<(), StorageError> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    let renamed = renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).or_else(|why| match why {
-        // The file system cannot promise it: look, then rename.
-        rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS if fs::symlink_metadata(to).is_err() => {
-            rustix::fs::rename(from, to)
+impl Opened {
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Opened::Shared(file) => file.read_exact_at(into, offset),
+            Opened::Download(file) => file.read_exact_at(into, offset),
         }
-        why => Err(why),
-    });
-    renamed.map_err(|why| match why {
-        rustix::io::Errno::EXIST => StorageError::InTheWay(to.to_owned()),
-        why => StorageError::Io { what: "rename", path: from.to_owned(), why: why.into() },
-    })
+    }
+
+    fn metadata(&self) -> io::Result<fs::Metadata> {
+        match self {
+            Opened::Shared(file) => file.metadata(),
+            Opened::Download(file) => file.metadata(),
+        }
+    }
+
+    fn download(&self) -> Result<&disk::File, StorageError> {
+        match self {
+            Opened::Download(file) => Ok(file),
+            Opened::Shared(_) => Err(StorageError::Shared(PathBuf::new())),
+        }
+    }
 }

@@ -5,7 +5,8 @@
 //! | 1 | `picker` | the state of each piece, what each peer has | once or twice a piece, by workers and connections |
 //! | 2 | `finished` | the list of pieces finished since the start | once a piece; read by a connection with news to tell |
 //! | 3 | `members` | the connections | when one begins or ends, and to wake all |
-//! | 4 | `hungry`, `blame`, `candidates`, `state`, `saved_at` | who waits for work; bad pieces; addresses; running or paused; the last save | once a piece at most |
+//! | 4 | `hungry`, `blame`, `candidates`, `state`, `saved_at`, `vouched`, `doubtful`, `trouble` | who waits for work; bad pieces; addresses; running or paused; the last save; what it vouches for, what is not believed any more, and why | once a piece at most |
+//! | 4 | `first_copy` | which pieces of the first copy are out | by a lone seed's connections, at each turn until it is |
 //!
 //! Whoever holds one may only take a later one; in fact no two are ever held together, but for `picker` and then
 //! `finished`, so that the two agree. None is held over a socket, the disk or a mailbox.
@@ -23,8 +24,10 @@
 mod meeting;
 mod pieces;
 mod saving;
+mod showing;
 
 pub use pieces::Look;
+use showing::FirstCopy;
 
 use super::blame::Blame;
 use super::candidates::Candidates;
@@ -42,7 +45,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// What the pool's workers do. [`fetch`](super::fetch) says how.
@@ -111,6 +114,21 @@ pub struct Swarm {
     pub counts: Counts,
     /// Without it nothing survives the process.
     resume: Option<ResumeFile>,
+    /// The torrent was removed: nothing of it is to be saved any more.
+    forgotten: AtomicBool,
+    /// What is durable, as far as the last save knows.
+    vouched: Mutex<Bitfield>,
+    /// Pieces that we had and that are not believed any more, to be looked for when the torrent goes on. A subset of the pieces.
+    doubtful: Mutex<Vec<Piece>>,
+    /// Whether it was the user who paused it last.
+    by_user: AtomicBool,
+    /// What the disk did, if that is why the torrent is paused.
+    trouble: Mutex<Option<String>>,
+    /// How often the disk lost what was written. What was begun in one era is not believed in the next. Changes under
+    /// `picker`'s lock.
+    era: AtomicU32,
+    /// Whether what is found on the disk has to be written anew: the kernel may show what it failed to write.
+    rewrite: AtomicBool,
     observer: Arc<dyn Observer>,
     picker: Mutex<Picker>,
     /// Grows by one a piece, so its bound is the number of pieces.
@@ -127,6 +145,9 @@ pub struct Swarm {
     saves: AtomicUsize,
     /// Connections that found nothing to fetch; asked again when a piece or memory becomes free. Bounded by `members`.
     hungry: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
+    first_copy: Mutex<FirstCopy>,
+    /// Whether it goes out piece by piece now.
+    is_showing: AtomicBool,
 }
 
 /// Bytes, over all connections since the start.
@@ -163,6 +184,13 @@ impl Swarm {
         let counts = Counts { bytes_have: AtomicU64::new(had.sum()), ..Counts::default() };
         Arc::new(Swarm {
             complete: AtomicBool::new(have.is_full()),
+            forgotten: AtomicBool::new(false),
+            vouched: Mutex::new(have.clone()),
+            doubtful: Mutex::default(),
+            by_user: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            era: AtomicU32::new(0),
+            rewrite: AtomicBool::new(false),
             picker: Mutex::new(Picker::new(geometry.clone(), have, fastrand::u64(..))),
             finished: RwLock::default(),
             finished_len: AtomicUsize::new(0),
@@ -173,6 +201,8 @@ impl Swarm {
             saved_at: Mutex::default(),
             saves: AtomicUsize::new(0),
             hungry: Mutex::default(),
+            first_copy: Mutex::default(),
+            is_showing: AtomicBool::new(false),
             torrent,
             commons,
             pool,
@@ -210,7 +240,7 @@ impl Swarm {
         }
     }
 
-    /// Stops for a reason that the user has to see to. Connections end; nothing is lost.
+    /// Stops because of the disk, which the user has to see to. Connections end; what is vouched for stays.
     pub fn fail(&self, why: &str) {
         let first = {
             let mut state = self.state.lock();
@@ -220,21 +250,34 @@ impl Swarm {
         };
         if first {
             log::error!("{} paused: {why}", self.torrent.name());
+            *self.trouble.lock() = Some(why.to_owned());
             self.close_all("the torrent is paused");
             self.observer.paused(self, why);
         }
     }
 
     /// Stops by the user's wish.
-    pub fn pause(&self, why: &str) {
+    pub fn pause(self: &Arc<Self>, why: &str) {
         *self.state.lock() = State::Paused(why.to_owned());
+        self.by_user.store(true, Ordering::Release);
         self.close_all("the torrent is paused");
+        self.pool.push(Job::Save(Arc::clone(self))); // a crash is not to undo it
     }
 
-    /// Goes on after a pause: with the download, or with giving a complete one its name.
+    /// Goes on after a pause: with what is doubtful, with the download, or with giving a complete one its name.
     pub fn unpause(self: &Arc<Self>) {
         let was = std::mem::replace(&mut *self.state.lock(), State::Running);
-        if was != State::Running && !self.is_complete() && self.picker.lock().is_complete() {
+        if was == State::Running {
+            return;
+        }
+        self.by_user.store(false, Ordering::Release);
+        let troubled = self.trouble.lock().take().is_some() || !self.doubtful.lock().is_empty();
+        if troubled && let Err(why) = self.storage.begin_again() {
+            return self.fail(&why.to_string());
+        }
+        let doubtful = std::mem::take(&mut *self.doubtful.lock());
+        self.look_for(doubtful);
+        if !self.is_complete() && self.picker.lock().is_complete() {
             self.pool.push(Job::Complete(Arc::clone(self)));
         }
     }

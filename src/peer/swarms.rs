@@ -37,6 +37,7 @@ impl Swarms {
         let swarm = self.get(hash)?;
         self.by_hash.write().retain(|_, other| !Arc::ptr_eq(other, &swarm));
         swarm.pause("removed");
+        swarm.storage.release();
         Some(swarm)
     }
 

@@ -5,7 +5,7 @@
 //! turned away as well. Connections are kept for further requests, a bounded number of them.
 
 mod pages;
-mod request;
+pub mod request;
 
 use std::time::Instant;
 

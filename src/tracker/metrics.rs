@@ -35,6 +35,8 @@ pub struct Metrics {
     pub announces: Counter,
     pub announce_errors: Counter,
     pub scrapes: Counter,
+    pub udp_packets: Counter,
+    pub udp_ignored: Counter,
 }
 
 impl Metrics {
@@ -70,6 +72,8 @@ impl Metrics {
             ("announces_total", "Announces.", &self.announces),
             ("announce_errors_total", "Announces and scrapes that were refused.", &self.announce_errors),
             ("scrapes_total", "Scrapes.", &self.scrapes),
+            ("udp_packets_total", "Packets received by UDP.", &self.udp_packets),
+            ("udp_ignored_total", "Packets that were owed no answer.", &self.udp_ignored),
         ];
         for (name, help, value) in gauges {
             sample(&mut out, name, help, "gauge", value);

@@ -7,6 +7,7 @@
 //! calls, and sends [`Event`]s unasked. An empty line says nothing but that one is alive.
 
 pub mod announce;
+pub mod udp;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

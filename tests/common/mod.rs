@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test uses some of it
 
 pub mod raw;
+pub mod stage;
+pub mod truth;
 
 use shoal::peer::swarm::{Observer, Swarm};
 use shoal::peer::{Config, Peer};

@@ -36,9 +36,9 @@ class Case:
         """The file or folder that this case shares; no two cases share the same bytes."""
         return CONTENTS[content](self.folder("source"), content, self.name)
 
-    def torrent(self, maker: Client, source: Path, form: str, tracker: Tracker | None = None) -> Path:
+    def torrent(self, maker: Client, source: Path, form: str, announce: str | None = None) -> Path:
         path = self.root / "shared.torrent"
-        maker.create(source, path, form, [tracker.announce] if tracker else [])
+        maker.create(source, path, form, [announce] if announce else [])
         return path
 
     def compare(self, source: Path, folder: Path, client: Client):
@@ -72,9 +72,10 @@ class Test:
 
 
 def transfer(case: Case, tracker: Tracker, content: str, form: str, maker: Client, seeder: Client, leecher: Client, meet: str):
-    """One seed, one leecher. They meet because the leecher dials, because the seed dials, or at the tracker."""
+    """One seed, one leecher. They meet because the leecher dials, because the seed dials, or at the tracker, by HTTP or UDP."""
     source = case.source(content)
-    torrent = case.torrent(maker, source, form, tracker if meet == "tracker" else None)
+    announce = {"tracker": tracker.announce, "udp tracker": tracker.announce_udp}.get(meet)
+    torrent = case.torrent(maker, source, form, announce)
     target = case.folder("target")
     if meet == "seed dials":
         got = leecher.download(case, torrent, target)
@@ -93,7 +94,7 @@ def transfer(case: Case, tracker: Tracker, content: str, form: str, maker: Clien
 def swarm(case: Case, tracker: Tracker, form: str, maker: Client, seeder: Client, leechers: list[Client]):
     """A seed too slow for all of them, and leechers that have to trade what they got."""
     source = case.source("folder")
-    torrent = case.torrent(maker, source, form, tracker)
+    torrent = case.torrent(maker, source, form, tracker.announce)
     seed = seeder.seed(case, torrent, source.parent, up=4_000_000)
     tracker.wait_for_seed(torrent, seed)
     running = []
@@ -149,6 +150,8 @@ def all_tests(us: Client, libtorrent: Client, aria2: Aria2) -> list[Test]:
     def add(name, run, *arguments):
         too_old = "aria2" in name and "hybrid" in name and not aria2.knows_hybrid
         skip = "this aria2 is older than 1.37 and gets hybrid info-hashes wrong" if too_old else None
+        if "udp tracker" in name and not us.has_udp_tracker:
+            skip = "this tracker speaks no UDP"
         tests.append(Test(name, lambda case, tracker: run(case, tracker, *arguments), skip))
 
     def ways(other):
@@ -165,6 +168,8 @@ def all_tests(us: Client, libtorrent: Client, aria2: Aria2) -> list[Test]:
             for meet in ("seed dials", "tracker"):
                 name = f"{way}, {form} folder {made}, {meet}"
                 add(name, transfer, "folder", form, maker, seeder, leecher, meet)
+    for form, (way, seeder, leecher) in zip(("v1", "hybrid"), ways(libtorrent)):
+        add(f"{way}, {form} folder made by us, udp tracker", transfer, "folder", form, us, seeder, leecher, "udp tracker")
     for form, content, (made, maker) in itertools.product(aria2.formats, CONTENTS, makers):
         for way, seeder, leecher in ways(aria2):
             name = f"{way}, {form} {content} {made}, tracker"

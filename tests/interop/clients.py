@@ -37,6 +37,7 @@ class Client:
     program: list
     formats = ("v1", "v2", "hybrid")
     strict = False  # whether it must end politely
+    has_udp_tracker = True  # whether its tracker speaks BEP 15 as well
     ignored: tuple[str, ...] = ()  # folders it leaves beside the data
 
     def create(self, path: Path, torrent: Path, form: str, trackers: list[str]):
@@ -82,6 +83,7 @@ class StandIn(Libtorrent):
     """libtorrent in our place: what it cannot do with itself is not our fault."""
 
     name = "stand-in"
+    has_udp_tracker = False
 
     def tracker(self, data: Path) -> list:
         return [sys.executable, HERE / "standin.py"]
@@ -150,6 +152,7 @@ class Tracker:
         self.process = case.start("tracker", us.tracker(case.folder("data")), strict=us.strict)
         self.url = f"http://{self.process.address()}"
         self.announce = f"{self.url}/announce"
+        self.announce_udp = f"udp://{self.process.address()}/announce"
 
     def seeds(self, torrent: Path) -> int:
         """Seeds the tracker knows, by either info-hash of the torrent (BEP 48)."""

@@ -1,4 +1,4 @@
-//! Announcing one torrent to the HTTP trackers that its metainfo names (BEP 3, 7, 12, 23), on a thread of its own,
+//! Announcing one torrent to the trackers that its metainfo names (BEP 3, 7, 12, 15, 23), on a thread of its own,
 //! `tracker-` and the beginning of the info-hash. It sleeps until the tracker's interval is over, or for mail.
 //!
 //! Tiers are tried in order, the trackers of a tier in an order that chance decides once; the one that answers comes first
@@ -25,6 +25,7 @@ use crate::tracker::protocol::PeerId;
 use crate::tracker::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
 
 use super::backoff::Backoff;
+use super::udp;
 
 /// The largest reply that is read, in bytes: some hundred thousand peers.
 const MAX_REPLY: u64 = 1 << 20;
@@ -47,6 +48,10 @@ const MIN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How many peers to ask for.
 const WANT: usize = 50;
+
+/// So many of the peers in a reply are believed, any of them: one tracker that makes them up is not to fill the torrent's
+/// memory of addresses, which the others need as well.
+const MOST_PEERS: usize = 4 * WANT;
 
 /// What a torrent has come to, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,7 +101,7 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    /// Starts announcing. `None` if the torrent names no HTTP tracker.
+    /// Starts announcing. `None` if the torrent names no HTTP or UDP tracker.
     ///
     /// # Errors
     /// When the system has no room for another thread.
@@ -150,17 +155,22 @@ struct Tracker {
     url: String,
     /// It knows of us: `started` has arrived.
     started: bool,
+    /// It answered when it was last asked.
+    answers: bool,
 }
 
-/// The HTTP trackers by tier, each tier shuffled. Others, such as `udp:`, are left out.
+/// The HTTP and UDP trackers by tier, each tier shuffled. Others, such as `wss:`, are left out.
 fn tiers(urls: &[Vec<String>]) -> Vec<Vec<Tracker>> {
-    let is_http = |url: &&String| {
+    let is_known = |url: &&String| {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        matches!(scheme.as_deref(), Some("http" | "https"))
+        matches!(scheme.as_deref(), Some("http" | "https" | "udp"))
     };
     let tiers = urls.iter().map(|tier| {
-        let mut trackers: Vec<Tracker> =
-            tier.iter().filter(is_http).map(|url| Tracker { url: url.clone(), started: false }).collect();
+        let mut trackers: Vec<Tracker> = tier
+            .iter()
+            .filter(is_known)
+            .map(|url| Tracker { url: url.clone(), started: false, answers: false })
+            .collect();
         fastrand::shuffle(&mut trackers);
         trackers
     });
@@ -234,10 +244,14 @@ impl Worker {
         let min = reply.min_interval.map_or(MIN_INTERVAL, seconds).clamp(INTERVAL.0, interval);
         self.config.host.announced(Ok((reply.complete, reply.incomplete)));
         if !reply.peers.is_empty() {
-            let peers: Vec<SocketAddr> = reply.peers.iter().map(|peer| peer.address).collect();
+            let mut peers: Vec<SocketAddr> = reply.peers.iter().map(|peer| peer.address).collect();
+            fastrand::shuffle(&mut peers);
+            peers.truncate(MOST_PEERS);
             self.config.host.found(&peers);
         }
-        (now + interval, now + min)
+        // `completed` is still to be told if this was the first that the tracker heard of us.
+        let next = if self.completed { now } else { now + interval };
+        (next, now + min)
     }
 
     /// Sleeps until `next`; whoever wants peers ends it, at `soonest`, and completion ends it at once.
@@ -287,10 +301,14 @@ impl Worker {
             (true, true) => AnnounceEvent::Completed,
             (true, false) => AnnounceEvent::None,
         };
-        let reply = self.announce(&self.agent, &tracker.url, event)?;
-        tracker.started = true;
-        self.completed = false;
-        Ok(reply)
+        let reply = self.announce(&self.agent, &tracker.url, event);
+        tracker.answers = reply.is_ok();
+        if reply.is_ok() {
+            tracker.started = true;
+            // One that has just heard that we started is told next that we completed, or it would not count us.
+            self.completed &= event == AnnounceEvent::Started;
+        }
+        reply
     }
 
     /// Announces every hash of the torrent. It is enough if the tracker takes one; the replies become one.
@@ -300,7 +318,7 @@ impl Worker {
             if self.is_stopping() && event != AnnounceEvent::Stopped {
                 break;
             }
-            match fetch(agent, &announce_url(url, &self.query(hash, event))) {
+            match self.ask(agent, url, &self.query(hash, event)) {
                 Ok(reply) => {
                     merged = Some(match merged {
                         Some(first) => merge(first, reply),
@@ -311,6 +329,20 @@ impl Worker {
             }
         }
         merged.ok_or(why)
+    }
+
+    /// Asks in the tracker's own language. A goodbye by UDP is said once and has half of its time, as over HTTP.
+    fn ask(&self, agent: &Agent, url: &str, announce: &Announce) -> Result<AnnounceReply, String> {
+        if !udp::is_udp(url) {
+            return fetch(agent, &announce_url(url, announce));
+        }
+        match announce.event {
+            AnnounceEvent::Stopped => {
+                let patience = udp::Patience { first: GOODBYE / 2, all: GOODBYE / 2 };
+                udp::announce(url, announce, patience, &|| false)
+            }
+            _ => udp::announce(url, announce, udp::Patience::USUAL, &|| self.is_stopping()),
+        }
     }
 
     fn query(&self, info_hash: InfoHash, event: AnnounceEvent) -> Announce {
@@ -330,10 +362,14 @@ impl Worker {
         }
     }
 
-    /// Tells every tracker that knows of us that we go, as far as time allows.
+    /// Tells every tracker that knows of us that we go, as far as time allows: first those that answer, for one that has
+    /// died since may take all of it.
     fn say_goodbye(&self) {
         let until = Instant::now() + GOODBYE;
-        for tracker in self.tiers.iter().flatten().filter(|tracker| tracker.started) {
+        let mut known: Vec<&Tracker> =
+            self.tiers.iter().flatten().filter(|tracker| tracker.started).collect();
+        known.sort_by_key(|tracker| !tracker.answers);
+        for tracker in known {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -389,16 +425,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_http_trackers_are_asked() {
+    fn only_http_and_udp_trackers_are_asked() {
         let urls = [
-            vec!["udp://a/announce".to_owned(), "HTTP://b/announce".to_owned()],
+            vec!["ftp://a/announce".to_owned(), "HTTP://b/announce".to_owned()],
             vec!["wss://c".to_owned(), "nonsense".to_owned()],
             vec!["https://d/announce?passkey=1".to_owned()],
+            vec!["UDP://e:1".to_owned()],
         ];
         let found = tiers(&urls);
         let urls: Vec<&str> = found.iter().flatten().map(|tracker| tracker.url.as_str()).collect();
-        assert_eq!(urls, ["HTTP://b/announce", "https://d/announce?passkey=1"]);
-        assert_eq!(found.len(), 2);
+        assert_eq!(urls, ["HTTP://b/announce", "https://d/announce?passkey=1", "UDP://e:1"]);
+        assert_eq!(found.len(), 3);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::tracker::lines::Lines;
 use crate::tracker::protocol::{Answer, Call, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request};
 
 use super::backoff::Backoff;
-use super::shared::{AskError, Mail, Publication, Shared};
+use super::shared::{Answered, AskError, Mail, Publication, Shared};
 
 const HIGH_WATER: usize = 64 << 10;
 
@@ -27,8 +27,15 @@ const IN_FLIGHT: usize = 64;
 /// Mail that waits for its turn. Beyond that, questions are refused, and what is told counts as lost word.
 const BACKLOG: usize = 1024;
 
+/// So many reads, of 16 KiB, before anything else has its turn: a tracker that talks without a pause must not keep the
+/// thread from its mail, or from stopping.
+const READS: usize = 64;
+
 /// The longest line that a tracker may send: a torrent, or a thousand entries.
 const MAX_ANSWER: usize = MAX_LINE + (1 << 20);
+
+/// So many lines of a connection may be beyond us: a later tracker may know events that we do not. More are a flood.
+const NONSENSE: u32 = 10_000;
 
 /// How long a connection, and then the answer to `hello`, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,6 +98,7 @@ fn connect_to(address: SocketAddr, shared: &Shared, inbox: &mut Inbox<Mail>) -> 
         if ready.writable {
             socket.take_error()?.map_or(Ok(()), Err)?;
             socket.set_nodelay(true)?;
+            crate::net::keep_alive(&socket)?;
             return Ok(socket);
         }
         if Instant::now() >= until {
@@ -125,7 +133,7 @@ enum Waiting {
     /// Nobody, but the hello must be granted.
     Hello,
     /// Somebody who asked.
-    Asker(crossbeam_channel::Sender<Result<Reply, AskError>>),
+    Asker(crossbeam_channel::Sender<Answered>),
     /// Nobody; a refusal is logged.
     Nobody,
     Leave,
@@ -145,6 +153,8 @@ struct Link<'a> {
     backlog: VecDeque<Mail>,
     is_up: bool,
     keep_alive: Duration,
+    /// Lines that said nothing that we understand.
+    nonsense: u32,
     began: Instant,
     heard: Instant,
     spoke: Instant,
@@ -168,6 +178,7 @@ impl<'a> Link<'a> {
             backlog: VecDeque::new(),
             is_up: false,
             keep_alive: KEEP_ALIVE.1,
+            nonsense: 0,
             began: now,
             heard: now,
             spoke: now,
@@ -264,7 +275,7 @@ impl<'a> Link<'a> {
 
     fn receive(&mut self) -> Result<(), String> {
         let mut chunk = [0; 16 << 10];
-        loop {
+        for _ in 0..READS {
             match self.socket.read(&mut chunk) {
                 Ok(0) if self.leaving_until.is_some() => self.has_left = true,
                 Ok(0) => return Err("the tracker closed the connection".into()),
@@ -283,6 +294,7 @@ impl<'a> Link<'a> {
             }
             return Ok(());
         }
+        Ok(())
     }
 
     fn read_lines(&mut self) -> Result<(), String> {
@@ -298,7 +310,13 @@ impl<'a> Link<'a> {
                 }
                 Ok(Answer::Reply { id: None, result: Ok(_) }) => {}
                 // A later tracker may know events that this peer does not.
-                Err(error) => log::debug!("{error}"),
+                Err(error) => {
+                    log::debug!("{error}");
+                    self.nonsense += 1;
+                    if self.nonsense > NONSENSE {
+                        return Err("the tracker talks nonsense".into());
+                    }
+                }
             }
         }
         Ok(())

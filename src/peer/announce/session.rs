@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 
 use crate::mailbox::{Mailbox, Undelivered, mailbox};
@@ -16,14 +16,11 @@ use crate::threads;
 use crate::tracker::protocol::{Reply, Request};
 
 use super::link;
-use super::shared::{ANSWER, AskError, Host, Mail, Shared};
+use super::shared::{ANSWER, Answered, AskError, CONNECTION, Host, Mail, Shared};
 
 /// Requests that wait to be sent. When more come than the tracker takes, questions are refused, and what was to be told
 /// is made good by publishing everything again.
 const MAILBOX: usize = 1024;
-
-/// How long a question waits for a connection that is being made.
-const CONNECTION: Duration = Duration::from_secs(2);
 
 /// A session with a tracker, which is made again whenever it breaks. Stops when dropped.
 pub struct SessionClient {
@@ -38,11 +35,20 @@ impl SessionClient {
     /// # Errors
     /// When `addr` is a name that is not known, or the system has no room for another thread.
     pub fn start(addr: impl ToSocketAddrs, host: Arc<dyn Host>) -> io::Result<SessionClient> {
+        Self::start_as("tracker", addr, host)
+    }
+
+    /// The same on a thread of this name.
+    pub(super) fn start_as(
+        name: &str,
+        addr: impl ToSocketAddrs,
+        host: Arc<dyn Host>,
+    ) -> io::Result<SessionClient> {
         let addresses: Vec<SocketAddr> = addr.to_socket_addrs()?.collect();
         let (mailbox, inbox) = mailbox(MAILBOX)?;
         let shared = Shared::new(host);
         let thread_shared = shared.clone();
-        let thread = threads::spawn("tracker", move || link::run(&addresses, &thread_shared, inbox))?;
+        let thread = threads::spawn(name, move || link::run(&addresses, &thread_shared, inbox))?;
         Ok(SessionClient { shared, mailbox, thread: Mutex::new(Some(thread)) })
     }
 
@@ -52,16 +58,20 @@ impl SessionClient {
     /// When there is no connection, no answer, or a refusal.
     pub fn ask(&self, request: Request) -> Result<Reply, AskError> {
         self.wait_connected(CONNECTION).map_err(AskError::NotConnected)?;
-        let (answer, answered) = crossbeam_channel::bounded(1);
-        match self.mailbox.post(Mail { request, answer: Some(answer) }) {
-            Ok(()) => {}
-            Err(Undelivered::Full(_)) => return Err(AskError::Busy),
-            Err(Undelivered::Closed(_)) => return Err(AskError::Lost),
-        }
-        match answered.recv_timeout(ANSWER) {
+        match self.begin(request)?.recv_timeout(ANSWER) {
             Ok(answer) => answer,
             Err(RecvTimeoutError::Timeout) => Err(AskError::TimedOut),
             Err(RecvTimeoutError::Disconnected) => Err(AskError::Lost),
+        }
+    }
+
+    /// Asks the tracker; the answer comes by the channel, which breaks if there will be none.
+    pub(super) fn begin(&self, request: Request) -> Result<Receiver<Answered>, AskError> {
+        let (answer, answered) = crossbeam_channel::bounded(1);
+        match self.mailbox.post(Mail { request, answer: Some(answer) }) {
+            Ok(()) => Ok(answered),
+            Err(Undelivered::Full(_)) => Err(AskError::Busy),
+            Err(Undelivered::Closed(_)) => Err(AskError::Lost),
         }
     }
 
@@ -83,10 +93,15 @@ impl SessionClient {
         self.shared.wait_connected(timeout)
     }
 
-    /// Takes leave of the tracker, half a second at most, and ends the thread.
-    pub fn stop(&self) {
+    /// Begins what [`stop`](Self::stop) waits for.
+    pub(super) fn begin_stop(&self) {
         self.shared.begin_stop();
         self.mailbox.wake();
+    }
+
+    /// Takes leave of the tracker, half a second at most, and ends the thread.
+    pub fn stop(&self) {
+        self.begin_stop();
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join(); // its panic has ended the process
         }

@@ -16,6 +16,12 @@ use crate::tracker::protocol::{Event, Held, Hello, Refusal, Reply, Request};
 /// How long a question waits for an answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
+/// How long a question waits for a connection that is being made.
+pub(super) const CONNECTION: Duration = Duration::from_secs(2);
+
+/// What comes of a question.
+pub(super) type Answered = Result<Reply, AskError>;
+
 /// The peer, as the session client knows it. Called on the thread `tracker`, on which nothing may block.
 pub trait Host: Send + Sync + 'static {
     /// How the peer presents itself. Asked at each connection.
@@ -57,6 +63,8 @@ pub enum AskError {
     Busy,
     #[error("the torrent is too large to be sent to the tracker")]
     TooLarge,
+    #[error("the tracker answered something else than it was asked")]
+    Unexpected,
     /// With the torrents to choose from, where a name is ambiguous.
     #[error("{0}")]
     Refused(Refusal),
@@ -66,7 +74,7 @@ pub enum AskError {
 pub(super) struct Mail {
     pub request: Request,
     /// Where the answer goes; nobody waits for that to what was merely told.
-    pub answer: Option<Sender<Result<Reply, AskError>>>,
+    pub answer: Option<Sender<Answered>>,
 }
 
 /// Whether there is a connection.

@@ -29,3 +29,14 @@ pub enum End {
     #[error("{0}")]
     Told(&'static str),
 }
+
+impl End {
+    /// Whether the other side broke the rules, which one time may be an accident and many times is none.
+    pub fn is_offence(&self) -> bool {
+        match self {
+            End::Violation(violation) => *violation != Violation::Silent,
+            End::Clogged => true,
+            _ => false,
+        }
+    }
+}

@@ -49,6 +49,14 @@ impl Input {
         }
     }
 
+    /// Gives back the memory that a busy time took, if nothing waits in it.
+    pub fn rest(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            self.bytes = vec![0; SMALL_BUFFER];
+        }
+    }
+
     fn grow(&mut self) {
         let len = (self.bytes.len() * 4).min(self.limit);
         self.bytes.resize(len, 0);

@@ -52,6 +52,8 @@ pub enum Violation {
     NotAgreed(&'static str),
     #[error("its extension handshake is broken")]
     BadExtended,
+    #[error("it floods us with messages that carry nothing")]
+    Flood,
     #[error("it was silent for {} s", SILENCE.as_secs())]
     Silent,
 }

@@ -348,7 +348,7 @@ impl Fetching {
         self.let_go()
     }
 
-    /// Panics if the invariant is broken; for tests and simulations.
+    /// Panics if the invariant is broken; for tests, simulations and fuzzing.
     pub fn assert_invariant(&self) {
         let ours = |errand: &Errand| errand.owner.is_none();
         let asked = self.asked.iter().map(|asked| asked.errand).filter(ours);

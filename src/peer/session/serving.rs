@@ -60,6 +60,12 @@ impl Serving {
         at.and_then(|at| self.blocks.remove(at)).is_some()
     }
 
+    /// Panics if the invariant is broken; for tests, simulations and fuzzing.
+    pub fn assert_invariant(&self) {
+        assert!(self.blocks.len() <= REQQ, "more requests wait than we keep");
+        assert!(self.has_slot || self.blocks.is_empty(), "requests wait without a slot");
+    }
+
     /// Takes the next blocks into `run`: neighbours in one piece, at most `most` bytes, but at least one if any waits.
     pub fn next(&mut self, most: u32, run: &mut Vec<Block>) {
         run.clear();

@@ -1,8 +1,10 @@
 //! Storage: links, names in the way, and files that change underneath.
 
+use super::part::{LONGEST_NAME, PART};
 use super::*;
 use crate::torrent::Format;
 use crate::torrent::create::{Options, create};
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
@@ -255,4 +257,99 @@ fn shared_content_that_was_changed_is_not_served() {
     file.write_all_at(b"changed", 0).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap(); // a clock tick later, without waiting for it
     assert!(matches!(storage.read(piece, 0, &mut data), Err(StorageError::Changed(_))));
+}
+
+/// Two processes that downloaded different torrents of one name wrote into one file. (The lock is the open file's, so
+/// that two in one process stand for two processes.)
+#[test]
+fn a_second_download_to_the_same_place_is_refused_while_the_first_lives() {
+    for stage in [Stage::file(20_000), Stage::folder(&[("a", 20_000)])] {
+        let part = stage.to.path().join("top.part");
+        let first = stage.download().unwrap();
+        assert!(matches!(stage.download(), Err(StorageError::InUse(path)) if path == part));
+        drop(first);
+        let given_up = stage.download().unwrap();
+        given_up.release();
+        let second = stage.download().unwrap();
+        stage.fill(&second);
+        second.finish().unwrap();
+        assert!(second.held.lock().is_none());
+    }
+}
+
+/// `NAME.part` did not fit, and nothing with so long a name could be downloaded.
+#[test]
+fn a_name_that_leaves_no_room_for_the_ending_is_shortened_meanwhile() {
+    let name = "\u{e9}".repeat(127) + "x"; // 255 bytes, and a character must not be cut in two
+    let from = tempfile::tempdir().unwrap();
+    let path = from.path().join(&name);
+    fs::write(&path, crate::peer::testing::content(20_000)).unwrap();
+    let torrent = Arc::new(Torrent::parse(&create(&path, &Options::default(), &|_| ()).unwrap()).unwrap());
+    let to = tempfile::tempdir().unwrap();
+    let storage = Storage::download(Arc::clone(&torrent), to.path()).unwrap();
+    let part = storage.root().file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(part.len() <= LONGEST_NAME && part.starts_with("\u{e9}\u{e9}") && part.ends_with(PART), "{part}");
+    let shared = Storage::shared(Arc::clone(&torrent), from.path());
+    for piece in torrent.geometry().pieces() {
+        let mut data = vec![0; torrent.geometry().piece_len(piece) as usize];
+        shared.read(piece, 0, &mut data).unwrap();
+        storage.write(piece, &data).unwrap();
+    }
+    storage.finish().unwrap();
+    assert_eq!(names(to.path()), [name]);
+}
+
+/// What came after that was written to a file without a name, or to a new one with a hole where the rest had been.
+#[test]
+fn a_part_that_was_removed_or_replaced_is_noticed() {
+    for remove in [true, false] {
+        let stage = Stage::file(3 * PIECE_LEN);
+        let storage = stage.download().unwrap();
+        storage.write(stage.piece(0), &stage.data(stage.piece(0))).unwrap();
+        storage.sync().unwrap();
+        let part = stage.to.path().join("top.part");
+        fs::remove_file(&part).unwrap();
+        if !remove {
+            fs::write(&part, vec![0; 3 * PIECE_LEN]).unwrap();
+        }
+        storage.write(stage.piece(1), &stage.data(stage.piece(1))).unwrap();
+        assert!(matches!(storage.sync(), Err(StorageError::Vanished(path)) if path == part));
+        storage.begin_again().unwrap();
+        stage.fill(&storage);
+        storage.finish().unwrap();
+    }
+
+    let stage = Stage::folder(&[("a", PIECE_LEN), ("b", PIECE_LEN)]);
+    let storage = stage.download().unwrap();
+    storage.write(stage.piece(0), &stage.data(stage.piece(0))).unwrap();
+    storage.sync().unwrap();
+    storage.check_lengths().unwrap();
+    let file = stage.to.path().join("top.part/a");
+    fs::remove_file(&file).unwrap();
+    assert!(matches!(storage.check_lengths(), Err(StorageError::Vanished(path)) if path == file));
+    storage.open.write().clear(); // as if so many others had been open since
+    let again = storage.write(stage.piece(0), &stage.data(stage.piece(0)));
+    assert!(
+        matches!(again, Err(StorageError::Vanished(path)) if path == file),
+        "it is not made anew in silence"
+    );
+    fs::remove_dir_all(stage.to.path().join("top.part")).unwrap();
+    assert!(matches!(storage.sync(), Err(StorageError::Vanished(_))));
+}
+
+/// Vouching for what it had become, at the stop, made the next start believe it.
+#[test]
+fn a_download_is_known_as_it_was_when_it_was_complete() {
+    let stage = Stage::file(PIECE_LEN);
+    let storage = stage.download().unwrap();
+    assert!(storage.stamps().is_empty());
+    stage.fill(&storage);
+    storage.finish().unwrap();
+    let stamps = storage.stamps();
+    let file = OpenOptions::new().write(true).open(stage.to.path().join("top")).unwrap();
+    file.write_all_at(b"changed", 0).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap(); // a clock tick later, without waiting for it
+    assert_eq!(storage.stamps(), stamps);
+    let mut data = vec![0; PIECE_LEN];
+    assert!(matches!(storage.read(stage.piece(0), 0, &mut data), Err(StorageError::Changed(_))));
 }

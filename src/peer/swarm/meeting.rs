@@ -7,10 +7,12 @@ use crate::peer::partial::Source;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A download connects to so many peers by itself; more may connect to it.
 const DIAL_MEMBERS: usize = 50;
+/// After so long without a word a peer that connects again has most likely lost its old connection.
+const LOST: Duration = Duration::from_secs(10);
 
 impl Swarm {
     /// A connection begins; false if there is one already to the same peer that should stay.
@@ -36,7 +38,15 @@ impl Swarm {
     /// peer with the greater id made.
     fn prefers(&self, new: &Handle, old: &Handle) -> bool {
         let we_are_greater = self.commons.peer_id > new.source.peer_id;
-        new.outgoing != old.outgoing && new.outgoing == we_are_greater
+        let at_once = new.outgoing != old.outgoing && new.outgoing == we_are_greater;
+        at_once || self.supersedes(new, old)
+    }
+
+    /// A peer that vanished without a goodbye would be refused as its own twin until its silence ends the first
+    /// connection. From the same address only, lest a stranger who copies its name throws it out.
+    fn supersedes(&self, new: &Handle, old: &Handle) -> bool {
+        let lost = self.commons.tuning.twin_silence.unwrap_or(LOST);
+        new.addr.ip() == old.addr.ip() && old.silence(Instant::now()) >= lost
     }
 
     /// A connection ended, for this reason.
@@ -44,6 +54,7 @@ impl Swarm {
         self.members.lock().remove(&handle.id);
         self.hungry.lock().remove(&handle.id);
         self.picker.lock().left(handle.id);
+        self.is_gone(handle.id);
         self.commons.uploads.left(handle.id, &self.commons.ledger);
         self.feed_hungry();
         self.observer.parted(self, handle, &why.to_string());
@@ -70,7 +81,8 @@ impl Swarm {
     /// Somebody sent wrong data: never again.
     pub fn ban(&self, source: &Source) {
         log::warn!("{} ({:?}) sent wrong data: banned", source.addr, source.peer_id);
-        self.commons.ban(source);
+        self.commons.bans.liar(source);
+        self.commons.uploads.nudge(); // its thread writes the bans down
         for member in self.members().iter().filter(|member| *member.source == *source) {
             let _ = member.mailbox.post(Mail::Close("it sent wrong data"));
         }

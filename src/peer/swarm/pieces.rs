@@ -39,8 +39,13 @@ impl Look {
 impl Swarm {
     /// Has the workers look which of `pieces` are on the disk; until then they are not fetched.
     pub fn check(self: &Arc<Self>, pieces: impl Iterator<Item = Piece>) {
-        let mut batch: Option<Range<u32>> = None;
         let doubtful: Vec<Piece> = pieces.filter(|piece| self.picker.lock().doubt(*piece)).collect();
+        self.look_for(doubtful);
+    }
+
+    /// Has the workers look for pieces of which the picker knows that they wait for that.
+    pub(super) fn look_for(self: &Arc<Self>, doubtful: Vec<Piece>) {
+        let mut batch: Option<Range<u32>> = None;
         let look = Arc::new(Look::new(doubtful.len() as u32));
         let push = |batch: Range<u32>| self.pool.push(Job::Check(Arc::clone(self), batch, Arc::clone(&look)));
         for piece in doubtful {
@@ -61,10 +66,13 @@ impl Swarm {
 
     /// The peer told what it has: whether that is something we lack.
     pub fn peer_has_pieces(&self, id: ConnId, bits: Bitfield) -> bool {
+        let geometry = self.torrent.geometry();
+        self.is_out(id, bits.iter().filter_map(|index| geometry.piece(index)));
         self.picker.lock().peer_has_pieces(id, bits) && !self.storage.is_shared()
     }
 
     pub fn peer_has(&self, id: ConnId, piece: Piece) -> bool {
+        self.is_out(id, [piece]);
         self.picker.lock().peer_has(id, piece) && !self.storage.is_shared()
     }
 
@@ -113,10 +121,20 @@ impl Swarm {
         self.feed_hungry();
     }
 
-    /// The piece is verified and on the disk: true if it was the last.
-    pub fn good(self: &Arc<Self>, piece: Piece) -> bool {
+    /// In which era a write begins. What it is for, [`Swarm::good`] wants to know.
+    pub fn era(&self) -> u32 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// The piece is verified and on the disk, written or found there in `era`: true if it was the last. If the disk has
+    /// lost what was written since then, the piece is missing again.
+    pub fn good(self: &Arc<Self>, piece: Piece, era: u32) -> bool {
         let complete = {
             let mut picker = self.picker.lock();
+            if self.era() != era {
+                picker.bad(piece);
+                return false;
+            }
             picker.good(piece);
             let mut finished = self.finished.write();
             finished.push(piece);

@@ -1,8 +1,10 @@
 //! What of a torrent survives a crash, and how a complete download gets its name.
 
-use super::Swarm;
-use crate::peer::resume::{Resume, ResumeFile, Stamp};
+use super::{Job, Swarm};
+use crate::bitfield::Bitfield;
+use crate::peer::resume::{Resume, ResumeFile};
 use crate::peer::storage::StorageError;
+use crate::torrent::Piece;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,23 +15,20 @@ const SAVE_EVERY: Duration = Duration::from_secs(3);
 impl Swarm {
     /// Gives the complete download its name and says so.
     pub fn complete(self: &Arc<Self>) -> Result<(), StorageError> {
-        self.storage.finish()?;
-        self.complete.store(true, Ordering::Release);
-        self.save()?;
-        self.wake_all();
-        self.observer.completed(self);
-        Ok(())
+        self.save()
     }
 
-    /// Vouches for what is on the disk. One thread at a time: a second one would take for synced what the first is
-    /// still syncing, and both would write the same file. Whoever comes second has the first do it once more.
-    pub fn save(&self) -> Result<(), StorageError> {
+    /// Vouches for what is on the disk, and gives a complete download its name. One thread at a time: a second one would
+    /// take for synced what the first is still syncing, and both would write the same file. Whoever comes second has the
+    /// first do it once more.
+    pub fn save(self: &Arc<Self>) -> Result<(), StorageError> {
         if self.saves.fetch_add(1, Ordering::AcqRel) > 0 {
             return Ok(());
         }
+        let mut saved = Ok(());
         loop {
             let asked = self.saves.load(Ordering::Acquire);
-            let saved = self.save_now();
+            saved = saved.and(self.save_now()); // a later success does not make up for a failure
             let nobody_asked_since =
                 self.saves.compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
             if nobody_asked_since {
@@ -38,29 +37,114 @@ impl Swarm {
         }
     }
 
-    /// Takes the set of pieces first, syncs the data, then saves the set.
-    fn save_now(&self) -> Result<(), StorageError> {
+    /// Takes the set of pieces first, syncs the data, gives it its name if it is complete, then saves the set.
+    fn save_now(self: &Arc<Self>) -> Result<(), StorageError> {
+        if self.forgotten.load(Ordering::Acquire) {
+            self.resume.iter().for_each(ResumeFile::remove);
+            return Ok(());
+        }
         let have = self.picker.lock().have().clone();
-        self.storage.sync()?;
+        let whole = || if self.is_complete() { Ok(()) } else { self.storage.check_lengths() };
+        let durable = self.storage.sync().and_then(|()| whole());
+        if let Err(why) = durable {
+            self.distrust(&why);
+            let _ = self.vouch(); // for less than before, and with the reason; the first error is the one to tell
+            return Err(why);
+        }
         *self.saved_at.lock() = Some(Instant::now());
+        let finishes = have.is_full() && !self.is_complete() && self.is_running();
+        *self.vouched.lock() = have;
+        if !finishes {
+            return self.vouch();
+        }
+        if let Err(why) = self.storage.finish() {
+            if !matches!(why, StorageError::InTheWay(_)) {
+                self.distrust(&why);
+            }
+            let _ = self.vouch();
+            return Err(why);
+        }
+        self.complete.store(true, Ordering::Release);
+        let vouched = self.vouch();
+        self.wake_all();
+        self.observer.completed(self);
+        vouched
+    }
+
+    /// Saves for which pieces we vouch.
+    fn vouch(&self) -> Result<(), StorageError> {
         let Some(file) = &self.resume else { return Ok(()) };
-        let stamps = if self.is_complete() { self.stamps() } else { Vec::new() };
-        let paused = !self.is_running();
-        let resume = Resume::new(self.storage.dir(), &have, stamps, paused);
+        let stamps = if self.is_complete() { self.storage.stamps() } else { Vec::new() };
+        // As long as something may be shown that is not there, a next start has to know.
+        let lost = self.rewrite.load(Ordering::Acquire) && !self.is_complete();
+        let lost = lost.then(|| "the disk lost what was written to it".to_owned());
+        let trouble = self.trouble.lock().clone().or(lost);
+        let paused = self.by_user.load(Ordering::Acquire);
+        let vouched = self.vouched.lock().clone();
+        let resume = Resume::new(self.storage.dir(), &vouched, stamps, paused).troubled(trouble);
         file.save(&resume).map_err(|why| {
             let path = self.storage.dir().to_owned();
             StorageError::Io { what: "save the resume state of the downloads in", path, why }
         })
     }
 
-    fn stamps(&self) -> Vec<Stamp> {
-        let files = 0..self.torrent.files().len();
-        files.map_while(|index| Stamp::of(&self.storage.path(index)).ok()).collect()
+    /// The disk did not do as asked in the middle of a download: stops, and has the reason saved.
+    pub fn disk_failed(self: &Arc<Self>, why: &StorageError) {
+        if matches!(why, StorageError::Vanished(_) | StorageError::Truncated(_)) {
+            self.distrust(why);
+        }
+        self.fail(&why.to_string());
+        self.pool.push(Job::Save(Arc::clone(self)));
     }
 
-    /// Forgets what was saved.
-    pub fn forget_resume(&self) {
-        self.resume.iter().for_each(ResumeFile::remove);
+    /// The disk lost what was written since the last save, or nobody knows what it lost: that has to be read and hashed
+    /// before anybody gets it or anything vouches for it.
+    fn distrust(&self, why: &StorageError) {
+        if self.is_complete() || self.storage.is_shared() {
+            return; // nothing is written any more
+        }
+        self.distrust_the_disk();
+        *self.trouble.lock() = Some(why.to_string());
+        let vouched = {
+            let mut vouched = self.vouched.lock();
+            if matches!(why, StorageError::Vanished(_) | StorageError::Truncated(_)) {
+                *vouched = Bitfield::new(vouched.len()); // it was durable, and is gone all the same
+            }
+            vouched.clone()
+        };
+        let geometry = self.torrent.geometry();
+        let doubtful: Vec<Piece> = {
+            let mut picker = self.picker.lock();
+            self.era.fetch_add(1, Ordering::AcqRel);
+            let had = picker.have().iter().filter(|piece| !vouched.has(*piece));
+            let doubtful: Vec<Piece> = had.filter_map(|piece| geometry.piece(piece)).collect();
+            doubtful.iter().for_each(|piece| picker.distrust(*piece));
+            doubtful
+        };
+        let bytes = doubtful.iter().map(|piece| u64::from(geometry.piece_len(*piece))).sum();
+        self.counts.bytes_have.fetch_sub(bytes, Ordering::Relaxed);
+        self.doubtful.lock().extend(doubtful);
+    }
+
+    /// After a failed sync the kernel may show what is not on the disk, and never write it by itself: what is found is
+    /// written anew from now on.
+    pub fn distrust_the_disk(&self) {
+        self.rewrite.store(true, Ordering::Release);
+    }
+
+    /// A piece was looked for and found. It becomes durable with the next save.
+    pub fn found(&self, piece: Piece, data: &[u8]) -> Result<(), StorageError> {
+        if self.rewrite.load(Ordering::Acquire) && !self.storage.is_shared() {
+            return self.storage.write(piece, data);
+        }
+        self.storage.found(piece);
+        Ok(())
+    }
+
+    /// Forgets what was saved, for good: somebody may be about to save more.
+    pub fn forget_resume(self: &Arc<Self>) {
+        self.forgotten.store(true, Ordering::Release);
+        let _ = self.save(); // which removes it, and cannot fail
     }
 
     /// Whether a worker should save now; it is taken as told.

@@ -28,6 +28,30 @@ impl Registry {
         from: IpAddr,
         now: Instant,
     ) -> Result<AnnounceReply, Refusal> {
+        self.announce_among(announce, from, now, |_| true)
+    }
+
+    /// The same with peers of the asker's own family of addresses alone: a packet has no room for the other (BEP 15).
+    ///
+    /// # Errors
+    /// When there are too many swarms.
+    pub fn announce_in_family(
+        &mut self,
+        announce: &Announce,
+        from: IpAddr,
+        now: Instant,
+    ) -> Result<AnnounceReply, Refusal> {
+        let is_v4 = from.to_canonical().is_ipv4();
+        self.announce_among(announce, from, now, |ip| ip.is_ipv4() == is_v4)
+    }
+
+    fn announce_among(
+        &mut self,
+        announce: &Announce,
+        from: IpAddr,
+        now: Instant,
+        fits: impl Fn(IpAddr) -> bool,
+    ) -> Result<AnnounceReply, Refusal> {
         let hash = self.primary(announce.info_hash);
         let asker = Place::new(from, &[]);
         let who = Who::Announcer(SocketAddr::new(asker.observed(), announce.port));
@@ -48,6 +72,7 @@ impl Registry {
                 other != who
                     && member.contact.peer_id != announce.peer_id
                     && !(is_seed && member.have.is_all())
+                    && member.contact.address_for(&asker).is_some_and(|address| fits(address.ip()))
             })
         });
         let peers = picked
@@ -106,7 +131,12 @@ impl Registry {
 
     /// The numbers of the swarms that are known among `hashes` (BEP 48).
     pub fn scrape(&self, hashes: &[InfoHash]) -> Vec<Scraped> {
-        hashes.iter().filter_map(|hash| self.scraped(self.primary(*hash), *hash)).collect()
+        hashes.iter().filter_map(|hash| self.scrape_one(*hash)).collect()
+    }
+
+    /// The numbers of one swarm, if it is known.
+    pub fn scrape_one(&self, hash: InfoHash) -> Option<Scraped> {
+        self.scraped(self.primary(hash), hash)
     }
 
     fn scraped(&self, hash: InfoHash, asked: InfoHash) -> Option<Scraped> {

@@ -1,0 +1,137 @@
+//! Which event of which tracker is news. Several trackers tell of the same torrents, since peers publish at all of them;
+//! whoever looks wants to hear each thing once. Pure.
+
+use crate::tracker::protocol::{Event, PeerId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many torrents and offers are remembered, as many as a tracker's catalogue has. Beyond that all is forgotten, and
+/// something may be told twice.
+const MOST: usize = 100_000;
+
+/// What the trackers have told.
+#[derive(Default)]
+pub(super) struct Echoes {
+    /// By key: the trackers that added the torrent, and have not removed it since.
+    listed: BTreeMap<String, BTreeSet<usize>>,
+    /// By key and who offered: how often each tracker said so.
+    offers: BTreeMap<(String, [u8; 20]), BTreeMap<usize, u32>>,
+}
+
+impl Echoes {
+    /// Whether no other tracker has told the same before.
+    pub fn is_news(&mut self, tracker: usize, event: &Event) -> bool {
+        if self.listed.len() + self.offers.len() > MOST {
+            *self = Self::default();
+        }
+        match event {
+            Event::Added { entry } => {
+                let listed = self.listed.entry(entry.key.clone()).or_default();
+                listed.insert(tracker);
+                listed.len() == 1
+            }
+            Event::Removed { key, .. } => self.is_gone(tracker, key),
+            Event::Offered { entry, by: PeerId(by) } => {
+                let told = self.offers.entry((entry.key.clone(), *by)).or_default();
+                let before = told.values().copied().max().unwrap_or(0);
+                let times = told.entry(tracker).or_default();
+                *times += 1;
+                *times > before // the second offer is news, the second tracker that tells of the first is not
+            }
+        }
+    }
+
+    /// One tracker removed it: gone it is if no other still has it. Of what was there before we came nobody has told; then
+    /// the first word counts.
+    fn is_gone(&mut self, tracker: usize, key: &str) -> bool {
+        let Some(listed) = self.listed.get_mut(key) else {
+            self.listed.insert(key.to_owned(), BTreeSet::new());
+            return true;
+        };
+        listed.remove(&tracker) && listed.is_empty()
+    }
+
+    /// A tracker is gone, and begins anew when it comes back.
+    pub fn forget(&mut self, tracker: usize) {
+        for listed in self.listed.values_mut() {
+            listed.remove(&tracker);
+        }
+        self.offers.retain(|_, told| {
+            told.remove(&tracker);
+            !told.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::protocol::Entry;
+
+    fn entry(key: &str) -> Entry {
+        Entry {
+            key: key.into(),
+            name: key.into(),
+            kind: "file".into(),
+            size: 1,
+            n_parts: 1,
+            format: "v1".into(),
+            seeds: 1,
+            peers: 0,
+            available: true,
+        }
+    }
+
+    fn added(key: &str) -> Event {
+        Event::Added { entry: entry(key) }
+    }
+
+    fn removed(key: &str) -> Event {
+        Event::Removed { key: key.into(), name: key.into(), reason: "it left".into() }
+    }
+
+    fn offered(key: &str) -> Event {
+        Event::Offered { entry: entry(key), by: PeerId([1; 20]) }
+    }
+
+    #[test]
+    fn what_two_trackers_tell_is_news_once() {
+        let mut echoes = Echoes::default();
+        assert!(echoes.is_news(0, &added("a")));
+        assert!(!echoes.is_news(1, &added("a")));
+        assert!(!echoes.is_news(0, &removed("a")), "the other still has it");
+        assert!(echoes.is_news(1, &removed("a")));
+        assert!(echoes.is_news(1, &added("a")), "it is back");
+
+        assert!(echoes.is_news(1, &removed("old")), "it was there before we came");
+        assert!(!echoes.is_news(0, &removed("old")));
+
+        assert!(echoes.is_news(0, &offered("a")));
+        assert!(!echoes.is_news(1, &offered("a")));
+        assert!(echoes.is_news(1, &offered("a")), "offered again");
+        assert!(!echoes.is_news(0, &offered("a")));
+    }
+
+    #[test]
+    fn a_tracker_that_comes_back_repeats_nothing_that_another_told() {
+        let mut echoes = Echoes::default();
+        for tracker in 0..2 {
+            echoes.is_news(tracker, &added("a"));
+            echoes.is_news(tracker, &offered("a"));
+        }
+        echoes.forget(0);
+        assert!(!echoes.is_news(0, &added("a")));
+        assert!(!echoes.is_news(0, &offered("a")));
+        echoes.forget(0);
+        assert!(echoes.is_news(1, &removed("a")), "who is gone has nothing");
+    }
+
+    #[test]
+    fn one_tracker_alone_is_never_doubted() {
+        let mut echoes = Echoes::default();
+        for _ in 0..2 {
+            assert!(echoes.is_news(0, &added("a")));
+            assert!(echoes.is_news(0, &offered("a")));
+            assert!(echoes.is_news(0, &removed("a")));
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Announcing to a UDP tracker (BEP 15; the path of its URL in the options of BEP 41). On the announcer's thread, with a
+//! socket for each announce: they are minutes apart, so a connection id would be too old for the next one anyway.
+//!
+//! A packet may be lost, so what is not answered is sent again, after twice as long each time. Every wait has an end,
+//! and looks now and then whether the announcer is to stop.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::threads;
+use crate::tracker::protocol::announce::{Announce, AnnounceReply};
+use crate::tracker::protocol::udp::{Family, Options, Reply, Request, UdpAnnounce};
+
+/// How long a connection id may be used (BEP 15).
+const ID_AGE: Duration = Duration::from_secs(60);
+
+/// How long finding the tracker's address may take: what `stop` cannot interrupt.
+const RESOLVE: Duration = Duration::from_millis(1500);
+
+/// How often a wait looks whether the announcer is to stop.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// The longest packet that is read, in bytes: over a thousand peers.
+const MAX_PACKET: usize = 8 << 10;
+
+/// The longest path and query that is sent, in bytes; with it an announce still fits into one packet.
+const MAX_PATH: usize = 1024;
+
+/// How long to wait for answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For the first one; then twice as long, and so on.
+    pub first: Duration,
+    /// For all of them.
+    pub all: Duration,
+}
+
+impl Patience {
+    /// BEP 15's 15 seconds, and 30 the second time. It would go on for an hour, but by then the torrent's next tracker
+    /// should have been asked.
+    pub const USUAL: Patience = Patience { first: Duration::from_secs(15), all: Duration::from_secs(45) };
+}
+
+/// Whether this is the URL of a UDP tracker.
+pub(super) fn is_udp(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("udp"))
+}
+
+/// Announces, and gives the tracker's answer.
+///
+/// # Errors
+/// Why there is none, in words.
+pub(super) fn announce(
+    url: &str,
+    announce: &Announce,
+    patience: Patience,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<AnnounceReply, String> {
+    let until = Instant::now() + patience.all;
+    let (host, path) = host_and_path(url);
+    if path.len() > MAX_PATH {
+        return Err(format!("its path is longer than {MAX_PATH} bytes"));
+    }
+    let mut options = Vec::new();
+    Options::put_url_data(path, &mut options);
+    let (socket, family) = open(&resolve(host, RESOLVE.min(patience.all))?)?;
+    let exchange = Exchange { socket, family, is_stopping };
+    let mut wait = patience.first;
+    let mut known: Option<(u64, Instant)> = None;
+    while !is_stopping() && Instant::now() < until {
+        let deadline = until.min(Instant::now() + wait);
+        wait *= 2;
+        let fresh = known.filter(|(_, since)| since.elapsed() < ID_AGE);
+        let connection = match fresh {
+            Some((connection, _)) => connection,
+            None => match exchange.ask(Request::Connect, deadline)? {
+                Some(Reply::Connected(connection)) => connection,
+                _ => continue,
+            },
+        };
+        known = fresh.or(Some((connection, Instant::now())));
+        let (announce, options) = (UdpAnnounce::new(announce), Options(&options));
+        let request = Request::Announce { connection, announce, options };
+        if let Some(Reply::Announced(reply)) = exchange.ask(request, deadline)? {
+            return Ok(reply);
+        }
+    }
+    Err(if is_stopping() { "the announcer stops" } else { "it does not answer" }.into())
+}
+
+/// `HOST:PORT`, and the path and query with the slash they begin with.
+fn host_and_path(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
+}
+
+/// Where the tracker is. The system's resolver takes as long as it likes and cannot be interrupted, so a name is left to
+/// a thread that is not waited for any longer than `patience`; it ends by itself.
+fn resolve(host: &str, patience: Duration) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![address]);
+    }
+    let (answer, answers) = mpsc::sync_channel(1);
+    let name = host.to_owned();
+    let look_up = move || {
+        let found = name.to_socket_addrs().map(|found| found.collect::<Vec<_>>());
+        let _ = answer.send(found.map_err(|error| error.to_string())); // nobody waits any more
+    };
+    threads::spawn("resolve", look_up).map_err(|error| error.to_string())?;
+    answers.recv_timeout(patience).unwrap_or_else(|_| Err("finding its address took too long".into()))
+}
+
+/// A socket for the first of these addresses that can be reached from here at all.
+fn open(addresses: &[SocketAddr]) -> Result<(UdpSocket, Family), String> {
+    let mut why = "its name has no address".to_owned();
+    for address in addresses {
+        let any: SocketAddr = match address {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        // Connected, so that only this address's packets come in.
+        let opened = UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket));
+        match opened {
+            Ok(socket) => return Ok((socket, Family::of(address.ip()))),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(why)
+}
+
+/// Questions to one tracker.
+struct Exchange<'a> {
+    socket: UdpSocket,
+    family: Family,
+    is_stopping: &'a dyn Fn() -> bool,
+}
+
+impl Exchange<'_> {
+    /// Asks once, and waits for the answer until `deadline`; `None` if there is none.
+    fn ask(&self, request: Request, deadline: Instant) -> Result<Option<Reply>, String> {
+        let transaction = fastrand::u32(..);
+        let mut packet = Vec::new();
+        request.encode(transaction, &mut packet);
+        self.socket.send(&packet).map_err(|error| error.to_string())?;
+        let mut buffer = [0; MAX_PACKET];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || (self.is_stopping)() {
+                return Ok(None);
+            }
+            let Some(len) = self.receive(&mut buffer, left.min(GLANCE))? else { continue };
+            match buffer.get(..len).and_then(|packet| Reply::decode(packet, self.family)) {
+                Some((answered, reply)) if answered == transaction => return not_refused(reply).map(Some),
+                _ => {} // late, or a stranger's guess
+            }
+        }
+    }
+
+    /// The length of the next packet, if one comes in time.
+    fn receive(&self, buffer: &mut [u8], within: Duration) -> Result<Option<usize>, String> {
+        let received: io::Result<usize> =
+            self.socket.set_read_timeout(Some(within)).and_then(|()| self.socket.recv(buffer));
+        match received {
+            Ok(len) => Ok(Some(len)),
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => Ok(None),
+                _ => Err(error.to_string()),
+            },
+        }
+    }
+}
+
+fn not_refused(reply: Reply) -> Result<Reply, String> {
+    if let Reply::Refused(reason) = reply { Err(format!("the tracker refused: {reason}")) } else { Ok(reply) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::torrent::InfoHash;
+    use crate::tracker::protocol::PeerId;
+    use crate::tracker::protocol::announce::AnnounceEvent;
+    use std::cell::Cell;
+
+    const QUICK: Patience = Patience { first: Duration::from_millis(200), all: Duration::from_secs(60) };
+
+    fn ours() -> Announce {
+        Announce {
+            info_hash: InfoHash([1; 20]),
+            peer_id: PeerId([2; 20]),
+            port: 6881,
+            uploaded: 1,
+            downloaded: 2,
+            left: 3,
+            event: AnnounceEvent::Started,
+            want: Some(50),
+            key: Some("00000007".into()),
+            compact: true,
+            no_peer_id: true,
+        }
+    }
+
+    /// A tracker that answers each packet as `answer` says, until it has announced or refused; gives what it was asked.
+    fn tracker(
+        mut answer: impl FnMut(Request) -> Option<Reply> + Send + 'static,
+    ) -> (String, std::thread::JoinHandle<Vec<Vec<u8>>>) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let url = format!("udp://{}/announce?k=v", socket.local_addr().unwrap());
+        let thread = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            loop {
+                let mut packet = [0; 2048];
+                let (len, from) = socket.recv_from(&mut packet).unwrap();
+                let (transaction, request) = Request::decode(&packet[..len]).unwrap();
+                asked.push(packet[..len].to_vec());
+                let Some(reply) = answer(request) else { continue };
+                // A stranger's guess comes before it, and something that is no packet at all.
+                let (mut guess, mut answer) = (Vec::new(), Vec::new());
+                Reply::Refused("gotcha".into()).encode(transaction ^ 1, Family::V4, &mut guess);
+                reply.encode(transaction, Family::V4, &mut answer);
+                for packet in [&guess[..], b"?", &answer] {
+                    socket.send_to(packet, from).unwrap();
+                }
+                if !matches!(reply, Reply::Connected(_)) {
+                    return asked;
+                }
+            }
+        });
+        (url, thread)
+    }
+
+    fn announced() -> AnnounceReply {
+        let packet = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 120, 0, 0, 0, 9, 0, 0, 0, 7, 10, 0, 0, 1, 1, 0];
+        match Reply::decode(&packet, Family::V4) {
+            Some((0, Reply::Announced(reply))) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lost_packets_are_sent_again_and_the_connection_id_is_kept() {
+        let answer = announced();
+        let (sent, mut connects, mut announces) = (answer.clone(), 0, 0);
+        let (url, thread) = tracker(move |request| match request {
+            Request::Connect => {
+                connects += 1;
+                (connects > 1).then_some(Reply::Connected(77))
+            }
+            _ => {
+                announces += 1;
+                (announces > 1).then(|| Reply::Announced(sent.clone()))
+            }
+        });
+        assert_eq!(announce(&url, &ours(), QUICK, &|| false), Ok(answer));
+        let asked = thread.join().unwrap();
+        let requests: Vec<Request> = asked.iter().map(|packet| Request::decode(packet).unwrap().1).collect();
+        let first = requests.iter().position(|request| *request != Request::Connect).unwrap();
+        assert!(first >= 2, "the first packet was lost");
+        assert_eq!(requests.len() - first, 2, "the id was not asked for again: {requests:?}");
+        for request in &requests[first..] {
+            let Request::Announce { connection: 77, announce, options } = *request else {
+                panic!("{request:?}")
+            };
+            assert_eq!(Announce::from(announce), ours());
+            assert_eq!(options.url_data().collect::<Vec<_>>(), [b"/announce?k=v"]);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told() {
+        let (url, thread) = tracker(|request| match request {
+            Request::Connect => Some(Reply::Connected(1)),
+            _ => Some(Reply::Refused("go away".into())),
+        });
+        let refused = announce(&url, &ours(), QUICK, &|| false);
+        assert_eq!(refused, Err("the tracker refused: go away".into()));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn who_never_answers_is_given_up_and_stopping_does_not_wait_for_it() {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let url = format!("udp://{}", silent.local_addr().unwrap());
+        let brief = Patience { first: Duration::from_millis(10), all: Duration::from_millis(100) };
+        assert_eq!(announce(&url, &ours(), brief, &|| false), Err("it does not answer".into()));
+        let glances = Cell::new(0);
+        let stops_soon = || glances.replace(glances.get() + 1) > 3;
+        let begun = Instant::now();
+        let stopped = announce(&url, &ours(), Patience::USUAL, &stops_soon);
+        assert_eq!(stopped, Err("the announcer stops".into()));
+        assert!(begun.elapsed() < Patience::USUAL.first, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn what_cannot_be_asked_says_why() {
+        for url in ["udp://", "udp://nowhere", "udp://127.0.0.1:99999/", "udp://127.0.0.1/announce"] {
+            assert!(announce(url, &ours(), QUICK, &|| false).is_err(), "{url}");
+        }
+        let long = format!("udp://127.0.0.1:1/{}", "x".repeat(2000));
+        assert!(announce(&long, &ours(), QUICK, &|| false).unwrap_err().contains("longer than"));
+        assert!(is_udp("UDP://t:1") && !is_udp("http://udp://") && !is_udp("udp"));
+    }
+}

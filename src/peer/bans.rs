@@ -1,0 +1,328 @@
+//! Whom this peer does not talk to: who sent wrong data, who broke the rules again and again, and whom the user named.
+//! Kept across restarts. Any thread; one leaf lock, held for a look or a change, never over the disk.
+//!
+//! **By what.** A ban names an address or a peer id. Whoever is banned by the peer itself is banned by both, but a loopback
+//! address is never banned: all peers of one machine share it. There a liar may come back under a new name, and all
+//! that is left to do is to find it again, at once: a piece that came broken is fetched from one peer alone.
+//!
+//! **For how long.** Wrong data is never an accident: for good. Broken rules may be a poor implementation: ten minutes, after
+//! [`OFFENCES`] of one name, or [`OFFENCES_OF_ADDRESS`] of one address, behind which a whole house may stand.
+//!
+//! **On disk.** `bans.json` in the state folder, replaced atomically by the `choke` thread, which is nudged for it, and
+//! once more at the stop. Bounded by [`MOST`].
+
+use super::handshake::PeerId;
+use super::partial::Source;
+use crate::atomic;
+use data_encoding::HEXLOWER_PERMISSIVE;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[cfg(test)]
+mod tests;
+
+/// So many are banned at most; the one whose ban weighs least makes room for the next.
+const MOST: usize = 10_000;
+/// So many names and addresses are remembered for what they did; those who did nothing for longest are forgotten.
+const MOST_OFFENDERS: usize = 1000;
+/// So often one name may break the rules within [`MEMORY`] ...
+const OFFENCES: u32 = 3;
+/// ... and one address.
+const OFFENCES_OF_ADDRESS: u32 = 10;
+/// How long an offence counts, and how long the ban for it is, seconds.
+const MEMORY: u64 = 600;
+/// A file of bans longer than this is not ours, bytes.
+const MOST_BYTES: u64 = 8 << 20;
+
+/// Who is banned.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Who {
+    Addr(IpAddr),
+    Id(PeerId),
+}
+
+impl Who {
+    fn addr(ip: IpAddr) -> Self {
+        Who::Addr(ip.to_canonical()) // a socket that takes both kinds shows IPv4 addresses as IPv6
+    }
+}
+
+/// An address, or the 40 hexadecimal digits of a peer id.
+impl FromStr for Who {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if let Ok(ip) = text.parse() {
+            return Ok(Who::addr(ip));
+        }
+        let id = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|id| id.try_into().ok());
+        id.map(|id| Who::Id(PeerId(id))).ok_or(())
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Who::Addr(ip) => ip.fmt(f),
+            Who::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+/// Why somebody is banned. The order is that of their weight.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    BrokeRules,
+    Lied,
+    ByHand,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::BrokeRules => "broke the rules again and again",
+            Cause::Lied => "sent wrong data",
+            Cause::ByHand => "by hand",
+        })
+    }
+}
+
+/// One ban.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Ban {
+    pub who: Who,
+    pub cause: Cause,
+    /// Seconds since 1970.
+    pub since: u64,
+    /// `None`: for good.
+    pub until: Option<u64>,
+}
+
+impl Ban {
+    fn holds(&self, now: u64) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+
+    /// How many more seconds it holds; `None`: for good.
+    pub fn left(&self) -> Option<u64> {
+        self.until.map(|until| until.saturating_sub(seconds()))
+    }
+}
+
+/// A ban as it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    who: String,
+    cause: Cause,
+    since: u64,
+    until: Option<u64>,
+}
+
+/// All bans.
+pub struct Bans {
+    path: Option<PathBuf>,
+    list: Mutex<List>,
+    /// Whether something changed since it was saved.
+    changed: AtomicBool,
+    /// How often somebody was banned, for those who want to know whether there is somebody new.
+    news: AtomicU64,
+}
+
+impl Bans {
+    /// Reads the bans at `path`; none if there are none or the file is broken. Without a path nothing is kept.
+    pub fn open(path: Option<&Path>) -> Self {
+        let bans = Bans {
+            path: path.map(Path::to_owned),
+            list: Mutex::default(),
+            changed: AtomicBool::new(false),
+            news: AtomicU64::new(0),
+        };
+        if let Some(path) = path {
+            bans.learn(path);
+        }
+        bans
+    }
+
+    /// Adds what stands in the file at `path`, which may be that of a peer that runs.
+    pub fn learn(&self, path: &Path) {
+        let kept = read(path).unwrap_or_else(|why| {
+            log::warn!("{} is broken ({why}): starting without bans", path.display());
+            Vec::new()
+        });
+        let (now, mut list) = (seconds(), self.list.lock());
+        for Kept { who, cause, since, until } in kept {
+            if let Ok(who) = who.parse() {
+                list.add(Ban { who, cause, since, until }, now);
+            }
+        }
+    }
+
+    /// Bans one who sent wrong data.
+    pub fn liar(&self, source: &Source) {
+        let since = seconds();
+        for who in both(source) {
+            self.add(Ban { who, cause: Cause::Lied, since, until: None });
+        }
+    }
+
+    /// Bans whom the user named.
+    pub fn by_hand(&self, who: Who) {
+        self.add(Ban { who, cause: Cause::ByHand, since: seconds(), until: None });
+    }
+
+    /// Notes that somebody broke the rules: true if it is banned for it now.
+    pub fn offended(&self, source: &Source) -> bool {
+        let now = seconds();
+        let too_often: Vec<Who> = {
+            let mut list = self.list.lock();
+            both(source).filter(|who| list.offended(*who, now)).collect()
+        };
+        for who in &too_often {
+            let until = Some(now + MEMORY);
+            self.add(Ban { who: *who, cause: Cause::BrokeRules, since: now, until });
+        }
+        !too_often.is_empty()
+    }
+
+    fn add(&self, ban: Ban) {
+        self.list.lock().add(ban, ban.since);
+        self.changed.store(true, Ordering::Release);
+        self.news.fetch_add(1, Ordering::Release);
+    }
+
+    /// Lifts a ban. False if there is none.
+    pub fn lift(&self, who: Who) -> bool {
+        let lifted = self.list.lock().bans.remove(&who).is_some();
+        self.changed.fetch_or(lifted, Ordering::AcqRel);
+        lifted
+    }
+
+    pub fn has(&self, source: &Source) -> bool {
+        self.has_addr(source.addr) || self.list.lock().has(Who::Id(source.peer_id), seconds())
+    }
+
+    pub fn has_addr(&self, ip: IpAddr) -> bool {
+        self.list.lock().has(Who::addr(ip), seconds())
+    }
+
+    /// Changes whenever somebody is banned.
+    pub fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// All bans that hold, the oldest first.
+    pub fn all(&self) -> Vec<Ban> {
+        let now = seconds();
+        let mut bans: Vec<Ban> =
+            self.list.lock().bans.values().filter(|ban| ban.holds(now)).copied().collect();
+        bans.sort_by_key(|ban| (ban.since, ban.who));
+        bans
+    }
+
+    /// Writes the bans to their file, atomically, if they changed. One thread at a time: `choke` while the peer runs, and
+    /// whoever stops it after that.
+    pub fn save(&self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        if !self.changed.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let kept: Vec<Kept> = self.all().into_iter().map(Kept::from).collect();
+        let json = serde_json::to_vec_pretty(&kept)?;
+        atomic::write(path, &json).inspect_err(|_| self.changed.store(true, Ordering::Release))
+    }
+}
+
+impl From<Ban> for Kept {
+    fn from(ban: Ban) -> Self {
+        Kept { who: ban.who.to_string(), cause: ban.cause, since: ban.since, until: ban.until }
+    }
+}
+
+/// What a ban of this peer names.
+fn both(source: &Source) -> impl Iterator<Item = Who> {
+    let addr = source.addr.to_canonical();
+    [Who::Id(source.peer_id)].into_iter().chain((!addr.is_loopback()).then_some(Who::Addr(addr)))
+}
+
+fn read(path: &Path) -> io::Result<Vec<Kept>> {
+    match std::fs::metadata(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Ok(about) if about.len() > MOST_BYTES => return Err(io::ErrorKind::FileTooLarge.into()),
+        _ => {}
+    }
+    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The bans and the offences, with the time as a parameter. Pure.
+#[derive(Default)]
+struct List {
+    bans: HashMap<Who, Ban>,
+    offenders: HashMap<Who, Offender>,
+}
+
+/// Somebody who broke the rules, and is not banned yet.
+struct Offender {
+    offences: u32,
+    /// When it did so last.
+    at: u64,
+}
+
+impl List {
+    fn has(&self, who: Who, now: u64) -> bool {
+        self.bans.get(&who).is_some_and(|ban| ban.holds(now))
+    }
+
+    /// A ban for a weightier cause stays.
+    fn add(&mut self, ban: Ban, now: u64) {
+        match self.bans.get(&ban.who) {
+            Some(known) if known.holds(now) && known.cause > ban.cause => return,
+            Some(_) => {}
+            None if self.bans.len() >= MOST => self.make_room(now),
+            None => {}
+        }
+        self.bans.insert(ban.who, ban);
+    }
+
+    /// Takes out those that are over; if there are none, the oldest of the least weight. A flood of new names so never
+    /// lifts what the user banned.
+    fn make_room(&mut self, now: u64) {
+        self.bans.retain(|_, ban| ban.holds(now));
+        if self.bans.len() >= MOST {
+            let least = self.bans.values().min_by_key(|ban| (ban.cause, ban.since)).map(|ban| ban.who);
+            least.and_then(|who| self.bans.remove(&who));
+        }
+    }
+
+    /// Counts an offence: true if it was one too many. The count begins anew then.
+    fn offended(&mut self, who: Who, now: u64) -> bool {
+        if self.offenders.len() >= MOST_OFFENDERS && !self.offenders.contains_key(&who) {
+            let oldest = self.offenders.iter().min_by_key(|(_, offender)| offender.at).map(|(who, _)| *who);
+            oldest.and_then(|who| self.offenders.remove(&who));
+        }
+        let offender = self.offenders.entry(who).or_insert(Offender { offences: 0, at: now });
+        if now.saturating_sub(offender.at) > MEMORY {
+            offender.offences = 0;
+        }
+        offender.offences += 1;
+        offender.at = now;
+        let most = if matches!(who, Who::Id(_)) { OFFENCES } else { OFFENCES_OF_ADDRESS };
+        let too_often = offender.offences >= most;
+        if too_often {
+            self.offenders.remove(&who);
+        }
+        too_often
+    }
+}

@@ -1,0 +1,124 @@
+//! The `room` thread: keeps the trackers and the torrents together. Each second it tells which pieces came, asks for peers
+//! where a download could use some, and, as a mirror, fetches what was offered. It waits for the trackers' answers, which
+//! nobody else should have to. It takes the picker's and the candidates' locks of a torrent, one at a time, for a look.
+
+use super::Rates;
+use super::place::Place;
+use crate::bitfield::Bitfield;
+use crate::peer::announce::Trackers;
+use crate::peer::rate::Meter;
+use crate::peer::swarm::Swarm;
+use crate::torrent::InfoHash;
+use crate::tracker::protocol::{Entry, Request};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often it looks.
+const TICK: Duration = Duration::from_secs(1);
+/// How often a download asks for peers.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// The rates shown are over so many seconds.
+const SPAN: usize = 5;
+
+/// What the thread is asked to do.
+pub(super) enum Task {
+    /// See how the torrents stand, before the second is over.
+    Look,
+    /// Fetch what was offered.
+    Fetch(Entry),
+    Stop,
+}
+
+/// The thread's own state.
+pub(super) struct Keeper {
+    place: Arc<Place>,
+    trackers: Arc<Trackers>,
+    notes: BTreeMap<InfoHash, Note>,
+}
+
+/// What the thread remembers of one torrent.
+struct Note {
+    /// How many of its finished pieces the tracker knows.
+    told: usize,
+    /// When we last asked for its peers.
+    asked_at: Option<Instant>,
+    down: Meter,
+    up: Meter,
+    counted: (u64, u64),
+}
+
+impl Keeper {
+    pub fn new(place: Arc<Place>, trackers: Arc<Trackers>) -> Self {
+        Keeper { place, trackers, notes: BTreeMap::new() }
+    }
+
+    /// The work of the thread, until it is told to stop.
+    pub fn run(mut self, tasks: &Receiver<Task>) {
+        let mut look_at = Instant::now() + TICK;
+        loop {
+            match tasks.recv_deadline(look_at) {
+                Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Task::Fetch(entry)) => self.mirror(&entry),
+                Ok(Task::Look) => self.look(),
+                Err(RecvTimeoutError::Timeout) => {
+                    look_at = Instant::now() + TICK;
+                    self.look();
+                }
+            }
+        }
+    }
+
+    fn mirror(&self, entry: &Entry) {
+        match self.place.download(&self.trackers, &entry.key) {
+            Ok(_) => log::info!("fetching {}, which was offered", entry.name),
+            Err(why) => log::warn!("cannot fetch {}, which was offered: {why}", entry.name),
+        }
+    }
+
+    fn look(&mut self) {
+        let swarms = self.place.peer.swarms.all();
+        let here: BTreeSet<InfoHash> = swarms.iter().map(|swarm| swarm.torrent.info_hash()).collect();
+        self.notes.retain(|hash, _| here.contains(hash));
+        self.place.rates.lock().retain(|hash, _| here.contains(hash));
+        for swarm in swarms {
+            self.look_at(&swarm, Instant::now());
+        }
+    }
+
+    fn look_at(&mut self, swarm: &Swarm, now: Instant) {
+        let note = self.notes.entry(swarm.torrent.info_hash()).or_insert_with(|| Note::new(now));
+        self.place.rates.lock().insert(swarm.torrent.info_hash(), note.rates(swarm, now));
+        let news = swarm.finished_since(&mut note.told);
+        if !news.is_empty() {
+            let mut came = Bitfield::new(swarm.torrent.geometry().piece_count());
+            news.iter().for_each(|piece| {
+                came.set(piece.index());
+            });
+            let ranges = came.ranges().into_iter().map(|range| (range.start, range.end)).collect();
+            self.trackers.tell(&Request::Have { key: swarm.torrent.key(), ranges });
+        }
+        let waits = note.asked_at.is_some_and(|asked_at| now < asked_at + ASK_AGAIN);
+        if !swarm.is_complete() && swarm.is_running() && !waits {
+            note.asked_at = Some(now);
+            if let Err(why) = self.place.find_peers(&self.trackers, swarm) {
+                log::debug!("no peers of {} from the tracker: {why}", swarm.torrent.name());
+            }
+        }
+    }
+}
+
+impl Note {
+    fn new(now: Instant) -> Self {
+        Note { told: 0, asked_at: None, down: Meter::new(now), up: Meter::new(now), counted: (0, 0) }
+    }
+
+    fn rates(&mut self, swarm: &Swarm, now: Instant) -> Rates {
+        let (down, up) = swarm.counts.totals();
+        self.down.add(down - self.counted.0, now);
+        self.up.add(up - self.counted.1, now);
+        self.counted = (down, up);
+        Rates { down: self.down.rate(SPAN, now), up: self.up.rate(SPAN, now) }
+    }
+}

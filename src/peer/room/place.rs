@@ -1,0 +1,182 @@
+//! What all who have to do with the room share: the peer, where downloads go, what is offered. The trackers' threads
+//! call it as their host, the workers as the torrents' observer. Its locks are leaves.
+
+use super::keeper::Task;
+use super::{Rates, RoomError};
+use crate::peer::announce::{AskError, Host, Publication, Trackers};
+use crate::peer::news::{News, Reporter};
+use crate::peer::swarm::{Observer, Swarm};
+use crate::peer::{Peer, StartError, extended};
+use crate::torrent::{InfoHash, Torrent};
+use crate::tracker::protocol::{Entry, Event, Held, Hello, Metainfo, Publish};
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the trackers' threads, the workers, the room's thread and the shell share. Each lock is a leaf.
+pub(super) struct Place {
+    pub peer: Arc<Peer>,
+    downloads: PathBuf,
+    mirror: bool,
+    pub reporter: Reporter,
+    pub to_thread: Sender<Task>,
+    /// What we offered to everybody, in this run or an earlier one.
+    pub offered: Mutex<BTreeSet<InfoHash>>,
+    pub rates: Mutex<BTreeMap<InfoHash, Rates>>,
+}
+
+impl Place {
+    pub fn new(
+        peer: Arc<Peer>,
+        downloads: &Path,
+        mirror: bool,
+        reporter: Reporter,
+        to_thread: Sender<Task>,
+    ) -> Self {
+        let offered = Mutex::new(peer.state().map_or_else(BTreeSet::new, |state| state.offered()));
+        let (downloads, rates) = (downloads.to_owned(), Mutex::default());
+        Place { peer, downloads, mirror, reporter, to_thread, offered, rates }
+    }
+
+    /// Begins to download what goes by this name or key, or gives what is here already.
+    pub fn download(
+        self: &Arc<Self>,
+        trackers: &Trackers,
+        name_or_key: &str,
+    ) -> Result<Arc<Swarm>, RoomError> {
+        let (key, metainfo) = match trackers.torrent(name_or_key) {
+            Err(AskError::Refused(refusal)) => match only_available(&refusal.choices) {
+                Some(entry) => trackers.torrent(&entry.key)?,
+                None => return Err(RoomError::Refused(refusal)),
+            },
+            answer => answer?,
+        };
+        let torrent = Torrent::parse(&metainfo).map_err(|why| RoomError::Content(why.to_string()))?;
+        if torrent.key() != key {
+            return Err(RoomError::WrongTorrent(key));
+        }
+        if let Some(here) = self.peer.swarms.get(torrent.info_hash()) {
+            if !here.is_complete() && !here.is_running() {
+                here.unpause();
+                self.find_peers(trackers, &here)?;
+            }
+            return Ok(here);
+        }
+        self.keep(&torrent)?;
+        let swarm = self.add(Arc::new(torrent), &self.downloads)?;
+        trackers.publish(self.to_publish(&swarm))?;
+        self.find_peers(trackers, &swarm)?;
+        Ok(swarm)
+    }
+
+    pub fn add(self: &Arc<Self>, torrent: Arc<Torrent>, dir: &Path) -> Result<Arc<Swarm>, StartError> {
+        self.peer.download(torrent, dir, self.observer())
+    }
+
+    pub fn keep(&self, torrent: &Torrent) -> Result<(), RoomError> {
+        match self.peer.state() {
+            Some(state) => state.keep(torrent).map_err(|why| RoomError::Start(why.into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the trackers who else has this torrent, and tries them.
+    pub fn find_peers(&self, trackers: &Trackers, swarm: &Swarm) -> Result<(), RoomError> {
+        let peers = trackers.peers(Some(swarm.torrent.key()))?;
+        swarm.add_candidates(peers.into_iter().map(|peer| peer.address), false);
+        self.peer.look_for_peers();
+        Ok(())
+    }
+
+    /// Changes what we offer; if that makes a difference, the next run knows it too.
+    pub fn change_offers(&self, change: impl FnOnce(&mut BTreeSet<InfoHash>) -> bool) {
+        let changed = {
+            let mut offered = self.offered.lock();
+            change(&mut offered).then(|| offered.clone())
+        };
+        if let (Some(offered), Some(state)) = (changed, self.peer.state())
+            && let Err(why) = state.keep_offered(&offered)
+        {
+            log::warn!("{why}");
+        }
+    }
+
+    pub fn to_publish(&self, swarm: &Swarm) -> Publish {
+        let (have, _) = swarm.have();
+        let offer = self.offered.lock().contains(&swarm.torrent.info_hash());
+        Publish { torrent: Metainfo(swarm.torrent.bytes().to_vec()), have: Held::from(&have), offer }
+    }
+
+    pub fn observer(self: &Arc<Self>) -> Arc<dyn Observer> {
+        Arc::clone(self) as Arc<dyn Observer>
+    }
+}
+
+/// Of several torrents of one name, the one that can be had, if there is but one such.
+fn only_available(choices: &[Entry]) -> Option<&Entry> {
+    let mut available = choices.iter().filter(|entry| entry.available);
+    available.next().filter(|_| available.next().is_none())
+}
+
+impl Observer for Place {
+    fn progressed(&self, _: &Swarm) {}
+
+    fn completed(&self, swarm: &Swarm) {
+        self.reporter.completed(swarm);
+        let _ = self.to_thread.try_send(Task::Look); // full: it looks soon anyway
+    }
+
+    fn paused(&self, swarm: &Swarm, why: &str) {
+        self.reporter.paused(swarm, why);
+    }
+}
+
+impl Host for Place {
+    fn hello(&self) -> Hello {
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        let addresses =
+            interfaces.iter().filter(|interface| !interface.is_loopback()).map(|interface| interface.ip());
+        Hello {
+            peer_id: self.peer.commons.peer_id,
+            port: self.peer.addr().port(),
+            addresses: addresses.collect(),
+            client: extended::CLIENT.to_owned(),
+            mirror: self.mirror,
+        }
+    }
+
+    fn published(&self) -> Vec<InfoHash> {
+        self.peer.swarms.all().iter().map(|swarm| swarm.torrent.info_hash()).collect()
+    }
+
+    fn publication(&self, hash: InfoHash) -> Option<Publication> {
+        let swarm = self.peer.swarms.get(hash)?;
+        let torrent = Arc::clone(&swarm.torrent);
+        Some(Publication {
+            torrent,
+            have: Held::from(&swarm.have().0),
+            offer: self.offered.lock().contains(&hash),
+        })
+    }
+
+    fn on_event(&self, event: Event) {
+        if let Event::Offered { entry, by } = &event
+            && self.mirror
+            && *by != self.peer.commons.peer_id
+        {
+            let _ = self.to_thread.try_send(Task::Fetch(entry.clone())); // full: see ROOM
+        }
+        match &event {
+            Event::Added { entry } => log::debug!("added: {}", entry.name),
+            Event::Removed { name, reason, .. } => log::debug!("removed: {name} ({reason})"),
+            Event::Offered { entry, .. } => log::debug!("offered: {}", entry.name),
+        }
+        self.reporter.tell(News::Catalogue(event));
+    }
+
+    fn on_connection(&self, up: bool, why: &str) {
+        self.reporter.tell(News::Tracker { up, why: why.to_owned() });
+    }
+}

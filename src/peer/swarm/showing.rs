@@ -1,0 +1,104 @@
+//! Super-seeding (BEP 16): when a seed gives out the first copy of its torrent piece by piece, and when it stops to.
+
+use super::Swarm;
+use crate::peer::conn_id::ConnId;
+use crate::peer::super_seeding::{ENOUGH_PEERS, Show, SuperSeeding};
+use crate::torrent::Piece;
+use std::sync::atomic::Ordering;
+
+/// Where the first copy of a torrent is that we seed.
+#[derive(Default)]
+pub enum FirstCopy {
+    /// With us, as far as we know.
+    #[default]
+    Here,
+    /// On its way, piece by piece.
+    GoingOut(SuperSeeding),
+    /// Others had every piece once: whether they still do is theirs to see to.
+    Out,
+}
+
+impl Swarm {
+    /// Whether this connection, which has joined, is to be told of one piece after the other.
+    pub fn shows_piece_by_piece(&self, id: ConnId) -> bool {
+        if !self.is_showing.load(Ordering::Acquire) && !self.begin_showing() {
+            return false;
+        }
+        let mut first_copy = self.first_copy.lock();
+        let FirstCopy::GoingOut(showing) = &mut *first_copy else { return false };
+        showing.joined(id);
+        true
+    }
+
+    fn begin_showing(&self) -> bool {
+        let never_fetched = self.counts.downloaded.load(Ordering::Relaxed) == 0;
+        if !self.is_complete() || !never_fetched || matches!(*self.first_copy.lock(), FirstCopy::Out) {
+            return false;
+        }
+        let peers = self.members.lock().len().max(self.candidates.lock().known());
+        if peers < ENOUGH_PEERS {
+            return false;
+        }
+        let begun = self.what_is_out();
+        let mut first_copy = self.first_copy.lock();
+        if begun.is_over() {
+            *first_copy = FirstCopy::Out;
+            return false;
+        }
+        if matches!(*first_copy, FirstCopy::Here) {
+            log::info!("{}: the first copy goes out piece by piece, to {peers} peers", self.torrent.name());
+            *first_copy = FirstCopy::GoingOut(begun);
+            self.is_showing.store(true, Ordering::Release);
+        }
+        true
+    }
+
+    fn what_is_out(&self) -> SuperSeeding {
+        let geometry = self.torrent.geometry();
+        let mut showing = SuperSeeding::new(geometry, fastrand::u64(..));
+        for (id, bits) in self.picker.lock().peers() {
+            showing.joined(id);
+            showing.has(id, bits.iter().filter_map(|index| geometry.piece(index)));
+        }
+        showing
+    }
+
+    /// What to tell a connection of that is told of one piece after the other. `idle` if its peer got a piece and asks
+    /// for nothing more.
+    pub fn show(&self, id: ConnId, idle: bool) -> Show {
+        match &mut *self.first_copy.lock() {
+            FirstCopy::GoingOut(showing) => showing.show(id, idle),
+            FirstCopy::Here | FirstCopy::Out => Show::All,
+        }
+    }
+
+    /// Peer `id` has these pieces now.
+    pub(super) fn is_out(&self, id: ConnId, pieces: impl IntoIterator<Item = Piece>) {
+        if !self.is_showing.load(Ordering::Acquire) {
+            return;
+        }
+        {
+            let mut first_copy = self.first_copy.lock();
+            let FirstCopy::GoingOut(showing) = &mut *first_copy else { return };
+            showing.has(id, pieces);
+            if !showing.is_over() {
+                return;
+            }
+            *first_copy = FirstCopy::Out;
+            self.is_showing.store(false, Ordering::Release);
+        }
+        log::info!("{}: the first copy is out", self.torrent.name());
+        self.wake_all();
+    }
+
+    /// Peer `id` left: what only it had, or was to fetch, is to go out again.
+    pub(super) fn is_gone(&self, id: ConnId) {
+        if !self.is_showing.load(Ordering::Acquire) {
+            return;
+        }
+        if let FirstCopy::GoingOut(showing) = &mut *self.first_copy.lock() {
+            showing.left(id);
+        }
+        self.wake_all();
+    }
+}
