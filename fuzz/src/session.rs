@@ -215,7 +215,7 @@ impl Books {
         let other = |program: &mut Program| ConnId(10 + u64::from(program.below(3)));
         match step {
             16..19 => self.fetch(any_piece(program)),
-            19 => drop(self.session.lend(any_piece(program), other(program))),
+            19 => drop(self.session.lend(any_piece(program), other(program), self.now)),
             20 => self.help(other(program), any_block(program)),
             21 => {
                 let block = any_block(program);

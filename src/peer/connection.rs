@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 /// Neighbouring blocks are read from the file in one go up to so many bytes.
 const READ_AHEAD: u32 = 256 * 1024;
 /// A connection that found nothing to fetch looks again after so long at the latest.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A connection over which nothing passed for so long gives its buffers back: hundreds may be idle.
 const REST: Duration = Duration::from_secs(5);
@@ -239,7 +239,7 @@ impl Connection {
     }
 
     fn lend(&mut self, piece: Piece, helper: Helper) {
-        let blocks = self.session.lend(piece, helper.id());
+        let blocks = self.session.lend(piece, helper.id(), self.now);
         if !blocks.is_empty() {
             helper.accept(self.handle.id, blocks);
         }
@@ -304,11 +304,22 @@ impl Connection {
                 let from = Arc::clone(&self.handle.source);
                 self.write_to(owner, Mail::Helped { block, data, from });
             }
+            Event::Late { block, data } => self.on_late(block, data),
             Event::NotHelping { owner, blocks } => {
                 self.write_to(owner, Mail::NotHelped { helper: self.handle.id, blocks })
             }
             Event::HelpNotNeeded { helper, block } => self.write_to(helper, Mail::HelpNotNeeded(block)),
             Event::Introduced(Extended { client, port, .. }) => self.handle.introduce(client, port),
+        }
+    }
+
+    /// A block for whoever owns its piece by now, which may be this connection again.
+    fn on_late(&mut self, block: Block, data: Vec<u8>) {
+        let from = Arc::clone(&self.handle.source);
+        match self.swarm.late(block, &data, &self.handle) {
+            Some(owner) if owner == self.handle.id => self.session.helped(block, &data, &from),
+            Some(owner) => self.write_to(owner, Mail::Helped { block, data, from }),
+            None => {}
         }
     }
 

@@ -24,11 +24,12 @@ mod tests;
 
 use super::budget::Buffer;
 use super::conn_id::ConnId;
-use super::partial::Partial;
+use super::partial::{Partial, Source};
 use crate::bitfield::Bitfield;
-use crate::torrent::{Geometry, Piece};
+use crate::torrent::{Block, Geometry, Piece};
 use rarity::Rarity;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Until so many pieces are here, which is next is left to chance: a rare piece comes from few peers, and slowly, while
 /// somebody who has nothing to offer is served last.
@@ -51,6 +52,16 @@ pub enum Pick {
     Help(Piece, ConnId),
     /// Nothing for this connection now. `interesting`: the peer has something that we want and lack.
     Nothing { interesting: bool },
+}
+
+/// What becomes of a block that came after its connection had given up on it.
+pub enum Late {
+    /// The piece is in flight again, over this connection: it may have a use for it.
+    Of(ConnId),
+    /// It was the last block of the piece, which is being checked from now on.
+    Complete(Partial),
+    /// It is kept for whoever fetches the piece next, or nobody needs it.
+    Done,
 }
 
 /// All pieces of a torrent, and what each connected peer has.
@@ -309,6 +320,29 @@ impl Picker {
                 Some(tries) => *tries = tries.saturating_add(1),
                 None => drop(self.leftovers.insert(piece, partial)),
             }
+        }
+    }
+
+    /// A block came that its connection had given up on. `memory` is for its piece, if nothing else of it is here. Without
+    /// this a peer that needs longer for a block than anybody has patience would never get one to us.
+    pub fn late(&mut self, block: Block, data: &[u8], from: &Arc<Source>, memory: Option<Buffer>) -> Late {
+        let piece = block.piece();
+        match self.states[at(piece)] {
+            State::InFlight { .. } | State::Missing if self.alone.contains_key(&piece) => Late::Done,
+            State::InFlight { owner, .. } => Late::Of(owner),
+            State::Missing => {
+                let new = || memory.map(|memory| Partial::new(piece, memory, &self.geometry));
+                let Some(mut partial) = self.leftovers.remove(&piece).or_else(new) else { return Late::Done };
+                partial.put(block, data, from);
+                if !partial.is_complete() {
+                    self.leftovers.insert(piece, partial);
+                    return Late::Done;
+                }
+                self.rarity.remove(piece);
+                self.states[at(piece)] = State::Checking;
+                Late::Complete(partial)
+            }
+            State::Unwanted | State::Checking | State::Have => Late::Done,
         }
     }
 

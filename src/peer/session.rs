@@ -258,6 +258,9 @@ impl Session {
         let Some(block) = self.torrent.geometry().block_at(piece, begin, len) else { return Err(unasked) };
         let arrival = self.fetching.arrived(block, data, now).ok_or(unasked)?;
         self.flood.earn(BLOCK);
+        if arrival.late {
+            self.events.push_back(Event::Late { block, data: data.to_vec() });
+        }
         if let Some(owner) = arrival.owner {
             self.events.push_back(Event::Helped { owner, block, data: data.to_vec() });
         }
@@ -379,8 +382,8 @@ impl Session {
     }
 
     /// Gives up to half of what is still owed of `piece` to another connection, the blocks that would come last.
-    pub fn lend(&mut self, piece: Piece, helper: ConnId) -> Vec<Block> {
-        self.fetching.lend(piece, helper)
+    pub fn lend(&mut self, piece: Piece, helper: ConnId, now: Instant) -> Vec<Block> {
+        self.fetching.lend(piece, helper, now)
     }
 
     /// Fetches blocks of a piece that another connection owns.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// As in `src/peer/connection.rs`.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const MAILBOX: usize = 4096;
 
 /// What others ask of a connection: `src/peer/handle.rs` says more.
@@ -157,6 +157,7 @@ impl Peer {
     fn tick(&mut self, conn: &mut Connection, env: &mut Env) -> Result<(), Why> {
         let awaited = conn.session.asked().len();
         conn.session.tick(env.agenda.instant()).map_err(Why::Violation)?;
+        self.note_output(conn, env); // what it need not send any more is cancelled
         if conn.session.asked().len() < awaited {
             conn.requests.excuse_all_but(conn.session.asked()); // snubbed
         }
@@ -182,7 +183,7 @@ impl Peer {
                 conn.session.set_interested(lacks);
             }
             Mail::Lend { piece, helper } => {
-                let blocks = conn.session.lend(piece, helper);
+                let blocks = conn.session.lend(piece, helper, now);
                 let answer = match blocks.is_empty() {
                     true => Mail::NoWork { interesting: true },
                     false => Mail::Help { owner: conn.id, blocks },
@@ -306,11 +307,21 @@ impl Peer {
                 let from = Arc::clone(&conn.source);
                 self.write_to(owner, Mail::Helped { block, data, from }, env);
             }
+            Event::Late { block, data } => self.on_late(conn, block, data, env),
             Event::NotHelping { owner, blocks } => {
                 self.write_to(owner, Mail::NotHelped { helper: conn.id, blocks }, env);
             }
             Event::HelpNotNeeded { helper, block } => self.write_to(helper, Mail::HelpNotNeeded(block), env),
             Event::Introduced(_) => {}
+        }
+    }
+
+    fn on_late(&mut self, conn: &mut Connection, block: Block, data: Vec<u8>, env: &mut Env) {
+        let from = Arc::clone(&conn.source);
+        match self.late(block, &data, &from, env) {
+            Some(owner) if owner == conn.id => conn.session.helped(block, &data, &from),
+            Some(owner) => self.write_to(owner, Mail::Helped { block, data, from }, env),
+            None => {}
         }
     }
 

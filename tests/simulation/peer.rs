@@ -15,10 +15,10 @@ use shoal::peer::conn_id::ConnId;
 use shoal::peer::handshake::{Agreement, PeerId};
 use shoal::peer::ledger::Ledger;
 use shoal::peer::partial::{Partial, Source};
-use shoal::peer::picker::{Pick, Picker};
+use shoal::peer::picker::{Late, Pick, Picker};
 use shoal::peer::session::Session;
 use shoal::peer::waiting::{Traffic, WaitingRoom};
-use shoal::torrent::Piece;
+use shoal::torrent::{Block, Piece};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -330,6 +330,18 @@ impl Peer {
             self.picker.drop_leftovers();
         }
         self.feed_hungry(env);
+    }
+
+    /// As in `Swarm::late`.
+    pub fn late(&mut self, block: Block, data: &[u8], from: &Arc<Source>, env: &mut Env) -> Option<ConnId> {
+        let len = env.torrent.geometry().piece_length();
+        let memory = (!self.budget.is_half_spent()).then(|| self.budget.reserve(len)).flatten();
+        match self.picker.late(block, data, from, memory) {
+            Late::Of(owner) => return Some(owner),
+            Late::Complete(partial) => self.push(Job::Finish(partial), env),
+            Late::Done => {}
+        }
+        None
     }
 
     fn feed_hungry(&mut self, env: &mut Env) {

@@ -25,6 +25,8 @@ pub enum Event {
     GaveBack(Vec<Partial>),
     /// A block that we fetched to help another connection.
     Helped { owner: ConnId, block: Block, data: Vec<u8> },
+    /// A block came after we had given up on it: whoever fetches its piece by now may have a use for it.
+    Late { block: Block, data: Vec<u8> },
     /// These blocks, which we were to fetch for another connection, will not come over this one.
     NotHelping { owner: ConnId, blocks: Vec<Block> },
     /// A block that we lent came from elsewhere first: the helper need not fetch it.

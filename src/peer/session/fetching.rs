@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 const DEFAULT_QUEUE: u32 = 250;
 /// Blocks that may still come after we gave up on them: as many as two full windows.
 const FORGIVEN: usize = 1024;
+/// A block that was asked for so short a time ago is on its way as far as anybody knows: asking another peer for it, too, would
+/// mostly bring it twice.
+const SOON: Duration = Duration::from_millis(500);
 /// So many refusals with no block between them, and we stop asking until the peer gives a sign.
 const REFUSALS: u32 = 16;
 
@@ -73,6 +76,8 @@ pub struct Arrival {
     pub owner: Option<ConnId>,
     /// These connections were to fetch it too.
     pub helpers: Vec<ConnId>,
+    /// We had given up on it, and somebody else may fetch its piece by now.
+    pub late: bool,
 }
 
 pub struct Fetching {
@@ -91,7 +96,8 @@ pub struct Fetching {
     lent: Vec<(Block, ConnId)>,
     /// Blocks that we were to fetch for others and will not.
     unhelped: BTreeMap<ConnId, Vec<Block>>,
-    forgiven: VecDeque<Block>,
+    /// With each, whether it may still be of use.
+    forgiven: VecDeque<(Block, bool)>,
     /// When the last block came, or the first was asked for after a pause.
     progress_at: Instant,
     /// Since when its speed is on trial: it owed us blocks all the time; and how many had come before.
@@ -158,7 +164,7 @@ impl Fetching {
             self.not_helping(errand);
         }
         while let Some(asked) = self.asked.pop_front() {
-            self.forgive(asked.errand.block);
+            self.forgive(asked.errand.block, true);
             self.not_helping(asked.errand);
         }
         std::mem::take(&mut self.pieces).into_iter().map(|held| held.partial).collect()
@@ -232,11 +238,9 @@ impl Fetching {
     /// A block came. `None` if nobody ever asked for it.
     pub fn arrived(&mut self, block: Block, data: &[u8], now: Instant) -> Option<Arrival> {
         let Some(at) = self.asked.iter().position(|asked| asked.errand.block == block) else {
-            let late = self.take_forgiven(block);
-            return late.then(|| {
-                self.encouraged();
-                Arrival::default()
-            });
+            let late = self.take_forgiven(block)?;
+            self.encouraged();
+            return Some(Arrival { late, ..Arrival::default() });
         };
         let asked = self.asked.remove(at)?;
         self.progress_at = now;
@@ -249,8 +253,8 @@ impl Fetching {
         let source = Arc::clone(&self.source);
         Some(Arrival {
             complete: self.put(block, data, &source),
-            owner: None,
             helpers: self.no_longer_lent(block),
+            ..Arrival::default()
         })
     }
 
@@ -293,20 +297,24 @@ impl Fetching {
             .into_iter()
             .partition(|asked| asked.errand.block.piece() == piece && asked.errand.owner.is_none());
         self.asked = kept;
-        gone.iter().for_each(|asked| self.forgive(asked.errand.block));
+        gone.iter().for_each(|asked| self.forgive(asked.errand.block, true));
         let at = self.pieces.iter().position(|held| held.piece() == piece);
         at.map(|at| self.pieces.swap_remove(at).partial).into_iter().collect()
     }
 
-    /// Half of what is still owed of `piece` and not lent yet, from its end: what would come last. Once all is lent, the
+    /// Half of what is still owed of `piece` and not lent yet, from its end: what would come last; but not what was asked for
+    /// a moment ago, which comes by itself if all is well. Once all is lent, the
     /// same to one more, in case the first is slow, and no further: of many who fetch the same all but one do so in
     /// vain. What we have not asked for ourselves yet moves to the end of our own queue, so that it is fetched here
     /// only if help fails.
-    pub fn lend(&mut self, piece: Piece, helper: ConnId) -> Vec<Block> {
+    pub fn lend(&mut self, piece: Piece, helper: ConnId, now: Instant) -> Vec<Block> {
         let Some(held) = self.pieces.iter().find(|held| held.piece() == piece) else {
             return Vec::new();
         };
-        let missing = || held.partial.missing_blocks(self.torrent.geometry());
+        let expected: Vec<Block> =
+            self.asked.iter().filter(|asked| now < asked.at + SOON).map(|asked| asked.errand.block).collect();
+        let missing =
+            || held.partial.missing_blocks(self.torrent.geometry()).filter(|block| !expected.contains(block));
         let mut owed: Vec<Block> =
             missing().filter(|block| self.helpers_with(*block).next().is_none()).collect();
         if owed.is_empty() {
@@ -340,10 +348,10 @@ impl Fetching {
         let asked = self.asked.iter().position(|asked| ours(&asked.errand));
         if let Some(at) = asked {
             self.asked.remove(at);
-            self.forgive(block);
+            self.forgive(block, false);
         }
         let complete = self.put(block, data, from);
-        (asked.is_some(), Arrival { complete, owner: None, helpers })
+        (asked.is_some(), Arrival { complete, helpers, ..Arrival::default() })
     }
 
     /// Drops a block that we fetch for somebody else: whether its request is to be cancelled.
@@ -353,7 +361,7 @@ impl Fetching {
         let asked = self.asked.iter().position(|asked| theirs(&asked.errand));
         if let Some(at) = asked {
             self.asked.remove(at);
-            self.forgive(block);
+            self.forgive(block, false);
         }
         asked.is_some()
     }
@@ -366,16 +374,17 @@ impl Fetching {
         self.lent.extract_if(.., |(lent, _)| *lent == block).map(|(_, helper)| helper).collect()
     }
 
-    fn forgive(&mut self, block: Block) {
+    fn forgive(&mut self, block: Block, of_use: bool) {
         if self.forgiven.len() == FORGIVEN {
             self.forgiven.pop_front();
         }
-        self.forgiven.push_back(block);
+        self.forgiven.push_back((block, of_use));
     }
 
-    fn take_forgiven(&mut self, block: Block) -> bool {
-        let at = self.forgiven.iter().position(|forgiven| *forgiven == block);
-        at.and_then(|at| self.forgiven.remove(at)).is_some()
+    /// Whether a block that nobody waits for was asked for once; and if so, whether it may still be of use.
+    fn take_forgiven(&mut self, block: Block) -> Option<bool> {
+        let at = self.forgiven.iter().position(|(forgiven, _)| *forgiven == block)?;
+        self.forgiven.remove(at).map(|(_, of_use)| of_use)
     }
 
     /// When there is something to judge, if nothing happens before.

@@ -67,6 +67,11 @@ impl Leecher {
         self.session.fetch(partial, self.now);
     }
 
+    /// What it lends when what it asked for is no longer to be expected any moment.
+    fn lends(&mut self, piece: u32, helper: ConnId) -> Vec<Block> {
+        self.session.lend(self.piece(piece), helper, self.now + Duration::from_secs(1))
+    }
+
     fn data(&self, block: Block) -> Vec<u8> {
         let at = (block.piece().index() * PIECE_LEN + block.begin()) as usize;
         self.content[at..at + block.len() as usize].to_vec()
@@ -303,7 +308,7 @@ fn half_of_what_is_owed_is_lent_and_what_the_helper_brings_is_cancelled_here() {
     let mut leecher = Leecher::new(1, true);
     leecher.fetch(0);
     leecher.says();
-    let lent = leecher.session.lend(leecher.piece(0), HELPER);
+    let lent = leecher.lends(0, HELPER);
     assert_eq!(lent, [leecher.block(0, 2), leecher.block(0, 3)]);
     leecher.session.helped(lent[1], &leecher.data(lent[1]), &source(9));
     assert_eq!(leecher.says(), ["cancel 0:3"]);
@@ -330,7 +335,7 @@ fn what_is_not_asked_for_yet_is_asked_for_last_when_it_is_lent() {
     leecher.session.set_window(1);
     leecher.fetch(0);
     leecher.fetch(1);
-    leecher.session.lend(leecher.piece(0), HELPER);
+    leecher.lends(0, HELPER);
     let mut order = leecher.says();
     for (piece, nth) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3), (0, 2), (0, 3)] {
         leecher.gets(leecher.block(piece, nth)).unwrap();
@@ -374,7 +379,7 @@ fn help_that_fails_is_lent_again() {
     };
     let mut owner = Leecher::new(1, true);
     owner.fetch(0);
-    let lent = owner.session.lend(owner.piece(0), HELPER);
+    let lent = owner.lends(0, HELPER);
 
     let mut choked = Leecher::new(1, true);
     choked.hears(Message::Choke).unwrap();
@@ -389,7 +394,7 @@ fn help_that_fails_is_lent_again() {
     assert_eq!(not_helping(&mut helper), [(OTHER, vec![lent[1]])], "it ends");
 
     owner.session.not_helped(HELPER, &lent);
-    assert_eq!(owner.session.lend(owner.piece(0), ConnId(9)), lent);
+    assert_eq!(owner.lends(0, ConnId(9)), lent);
 }
 
 #[test]
@@ -398,22 +403,19 @@ fn once_all_is_lent_the_same_goes_to_one_more() {
     owner.fetch(0);
     let mut lent = Vec::new();
     for _ in 0..3 {
-        lent.extend(owner.session.lend(owner.piece(0), HELPER));
+        lent.extend(owner.lends(0, HELPER));
     }
     assert_eq!(lent.len(), 4);
-    assert!(owner.session.lend(owner.piece(0), HELPER).is_empty(), "one helper is not asked twice");
-    let again = owner.session.lend(owner.piece(0), OTHER);
+    assert!(owner.lends(0, HELPER).is_empty(), "one helper is not asked twice");
+    let again = owner.lends(0, OTHER);
     assert_eq!(again, [owner.block(0, 2), owner.block(0, 3)]);
     owner.gets(again[0]).unwrap();
     assert_eq!(not_needed(&owner.events()), [(HELPER, 2), (OTHER, 2)]);
     owner.session.fetching.assert_invariant();
-    let third = owner.session.lend(owner.piece(0), ConnId(9));
+    let third = owner.lends(0, ConnId(9));
     assert_eq!(third, [owner.block(0, 1)], "block 3 is with two already");
     let geometry = geometry(1, PIECE_LEN);
-    assert!(
-        Leecher::new(1, true).session.lend(geometry.piece(0).unwrap(), OTHER).is_empty(),
-        "not its piece"
-    );
+    assert!(Leecher::new(1, true).lends(0, OTHER).is_empty(), "not its piece");
 }
 
 /// Toward the end every idle connection asked for the same blocks, and most of what came was of no use.
@@ -423,7 +425,7 @@ fn a_block_is_lent_to_two_at_most() {
     owner.fetch(0);
     let mut lent: Vec<Block> = Vec::new();
     for helper in 10..100 {
-        lent.extend(owner.session.lend(owner.piece(0), ConnId(helper)));
+        lent.extend(owner.lends(0, ConnId(helper)));
     }
     for nth in 0..4 {
         assert_eq!(lent.iter().filter(|block| **block == owner.block(0, nth)).count(), 2);
@@ -794,7 +796,7 @@ impl Books {
                     leecher.fetch(piece);
                 }
             }
-            Step::Lend(piece, helper) => drop(leecher.session.lend(leecher.piece(piece), ConnId(helper))),
+            Step::Lend(piece, helper) => drop(leecher.lends(piece, ConnId(helper))),
             Step::Help(piece, owner) => {
                 let blocks = [leecher.block(piece, 1), leecher.block(piece, 3)];
                 leecher.session.help(ConnId(owner), &blocks, leecher.now);
@@ -962,10 +964,7 @@ fn who_trickles_loses_its_pieces_and_rests() {
     let owed = asked.iter().filter(|said| !said.starts_with("request 0:"));
     let cancelled: Vec<String> = owed.map(|said| said.replace("request", "cancel")).collect();
     assert_eq!(leecher.says(), cancelled, "it need not send them any more");
-    assert!(
-        leecher.session.lend(leecher.piece(1), ConnId(9)).is_empty(),
-        "whoever wants them picks them now"
-    );
+    assert!(leecher.lends(1, ConnId(9)).is_empty(), "whoever wants them picks them now");
 
     assert!(!leecher.session.wants_work());
     leecher.gets(leecher.block(1, 0)).unwrap();
@@ -1022,11 +1021,11 @@ fn a_lone_piece_is_kept_for_so_long_and_by_the_next_for_twice_that() {
 fn what_a_snubbed_peer_owes_is_nobodys_to_lend_but_anybodys_to_pick() {
     let mut leecher = Leecher::new(2, true);
     leecher.fetch(0);
-    assert_eq!(leecher.session.lend(leecher.piece(0), ConnId(7)).len(), 2, "half of it");
+    assert_eq!(leecher.lends(0, ConnId(7)).len(), 2, "half of it");
     leecher.now += PATIENCE;
     leecher.session.tick(leecher.now).unwrap();
     assert_eq!(leecher.given_back(), [(0, 4)]);
-    assert!(leecher.session.lend(leecher.piece(0), ConnId(8)).is_empty());
+    assert!(leecher.lends(0, ConnId(8)).is_empty());
     let block = leecher.block(0, 3);
     let data = leecher.data(block);
     leecher.session.helped(block, &data, &source(7)); // the helper did not know
@@ -1040,8 +1039,7 @@ fn in_the_end_everything_owed_is_lent() {
     let mut leecher = Leecher::new(1, true);
     leecher.fetch(0);
     for helper in [7, 8] {
-        let lent: Vec<usize> =
-            (0..4).map(|_| leecher.session.lend(leecher.piece(0), ConnId(helper)).len()).collect();
+        let lent: Vec<usize> = (0..4).map(|_| leecher.lends(0, ConnId(helper)).len()).collect();
         assert_eq!(lent, [2, 1, 1, 0], "to helper {helper}");
     }
 }

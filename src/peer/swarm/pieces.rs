@@ -5,8 +5,8 @@ use crate::bitfield::Bitfield;
 use crate::peer::conn_id::ConnId;
 use crate::peer::handle::Handle;
 use crate::peer::partial::Partial;
-use crate::peer::picker::Pick;
-use crate::torrent::Piece;
+use crate::peer::picker::{Late, Pick};
+use crate::torrent::{Block, Piece};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -119,6 +119,21 @@ impl Swarm {
             }
         }
         self.feed_hungry();
+    }
+
+    /// A block came that its connection had given up on. Gives the owner of its piece, which it is to be brought to, if there is one;
+    /// else it is kept for the next.
+    pub fn late(self: &Arc<Self>, block: Block, data: &[u8], from: &Handle) -> Option<ConnId> {
+        let budget = &self.commons.budget;
+        let spare = || budget.reserve(self.torrent.geometry().piece_length());
+        let memory = (!budget.is_half_spent()).then(spare).flatten();
+        let late = self.picker.lock().late(block, data, &from.source, memory);
+        match late {
+            Late::Of(owner) => return Some(owner),
+            Late::Complete(partial) => self.pool.push(Job::Finish(Arc::clone(self), partial, from.proof)),
+            Late::Done => {}
+        }
+        None
     }
 
     /// In which era a write begins. What it is for, [`Swarm::good`] wants to know.
