@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How long a request should wait at the other side: enough to cover its scheduling, short enough that a piece is
 /// not stuck at a peer that slows down.
 const QUEUE: Duration = Duration::from_millis(400);
-const LEAST: u32 = 4;
+const LEAST: u32 = 1;
 /// Before anything is measured: 128 KiB, five seconds of a slow link. What a slow peer is asked for too much, fast ones
 /// have to race it for in the end; what a fast one is asked for too little, it makes up for in two round trips.
 const FIRST: u32 = 8;
@@ -24,13 +24,21 @@ pub struct Window {
     limit: u32,
     first: u32,
     shortest: Duration,
+    /// How long a block takes of late; zero before the first.
+    usual: Duration,
 }
 
 impl Window {
     /// `queue` is how many requests the other side says it keeps (`reqq`, BEP 10).
     pub fn new(queue: u32) -> Self {
         let limit = queue.clamp(1, MOST);
-        Window { blocks: FIRST.min(limit), limit, first: FIRST, shortest: Duration::MAX }
+        Window {
+            blocks: FIRST.min(limit),
+            limit,
+            first: FIRST,
+            shortest: Duration::MAX,
+            usual: Duration::ZERO,
+        }
     }
 
     /// The other side said how many requests it keeps.
@@ -50,9 +58,15 @@ impl Window {
         self.blocks
     }
 
+    /// How long a block takes of late, from its asking to its coming; zero before the first.
+    pub fn usual(&self) -> Duration {
+        self.usual
+    }
+
     /// A block came, so long after it was asked for; `meanwhile` blocks came in that time, this one included.
     pub fn arrived(&mut self, after: Duration, meanwhile: u64) {
         self.shortest = self.shortest.min(after);
+        self.took(after);
         let seconds = after.as_secs_f64().max(1e-6);
         let goal = (meanwhile as f64 / seconds * (self.shortest + QUEUE).as_secs_f64()).ceil();
         if f64::from(self.blocks) < goal {
@@ -60,6 +74,11 @@ impl Window {
         } else if f64::from(self.blocks) > goal {
             self.blocks = self.blocks.saturating_sub(1).max(LEAST.min(self.limit));
         }
+    }
+
+    /// A block took so long, in the window's time or later.
+    pub fn took(&mut self, after: Duration) {
+        self.usual = if self.usual.is_zero() { after } else { (self.usual * 3 + after) / 4 };
     }
 
     /// The other side refused a request: it keeps fewer than we thought.

@@ -156,10 +156,14 @@ fn has_source(peer: &Peer, peers: &[Peer], env: &Env) -> bool {
     })
 }
 
-fn describe(peer: &Peer, peers: &[Peer]) -> String {
+/// How a peer stands that lacks something.
+pub fn describe(peer: &Peer, peers: &[Peer]) -> String {
     let mut text = format!(
-        "peer {} has {} of {} pieces, in flight {:?}, and got nothing since {:?}; connections:",
+        "peer {} ({:?}, memory {}, {:?}) has {} of {} pieces, in flight {:?}, and got nothing since {:?}; connections:",
         peer.no,
+        peer.plan().line,
+        peer.plan().memory,
+        peer.counts,
         peer.picker.have().count(),
         peer.picker.have().len(),
         peer.picker.in_flight().map(|(piece, owner)| (piece.index(), owner.0)).collect::<Vec<_>>(),
@@ -168,9 +172,10 @@ fn describe(peer: &Peer, peers: &[Peer]) -> String {
     for conn in peer.conns.values() {
         let far: NodeNo = conn.far;
         text += &format!(
-            "\n  {} to peer {far} ({:?}, alive: {}, has {}): interested {}, choked {}, asked {}, wants work {}, looking {}",
+            "\n  {} to peer {far} ({:?}, {:.0} B/s up, alive: {}, has {}): interested {}, choked {}, asked {}, wants work {}, looking {}",
             conn.id,
             peers[far].manners,
+            peers[far].plan().line.up,
             peers[far].alive,
             conn.session.peer_has().count(),
             conn.session.is_interested(),

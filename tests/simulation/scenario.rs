@@ -95,7 +95,7 @@ impl Scenario {
         let length = (spread(random, 20_000.0, 8e6) as usize).min(most);
         let sources = random.usize(1..=3).min(count - 1);
         let pieces = length.div_ceil(piece_length as usize) as u32;
-        let base = spread(random, 100_000.0, 4e6);
+        let base = spread(random, 20_000.0, 1e6);
         let hostile = if random.bool() { random.f64() * 0.3 } else { 0.0 };
         let mut plans: Vec<Plan> = (0..count).map(|no| plan(random, base, no < sources, hostile)).collect();
         share_out(random, &mut plans[..sources], pieces);
@@ -176,7 +176,7 @@ impl Scenario {
         let deaths = self.happenings.iter().filter(|(_, what)| !matches!(what, Happening::Start(_))).count();
         let hostile = self.plans.iter().filter(|plan| !plan.manners.is_honest()).count();
         let accidents = (deaths + hostile + 1) * self.plans.len();
-        gained + accidents as u64 * u64::from(self.piece_length)
+        gained / 4 + accidents as u64 * u64::from(self.piece_length)
     }
 }
 

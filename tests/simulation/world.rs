@@ -2,7 +2,7 @@
 //! complete, an invariant is broken, or the time is over.
 
 use super::clock::Agenda;
-use super::invariants::{Broken, Invariant, Sweeper};
+use super::invariants::{Broken, Invariant, Sweeper, describe};
 use super::network::{Cargo, End, LinkNo, Network, NodeNo, Partition, Side};
 use super::peer::{Peer, address, number};
 use super::scenario::{Happening, Plan, Scenario};
@@ -204,10 +204,7 @@ impl World {
     fn unfinished(&mut self) {
         let lacking = self.peers.iter().find(|peer| peer.alive && peer.is_lacking());
         if let Some(peer) = lacking {
-            let (have, of) = (peer.picker.have().count(), peer.picker.have().len());
-            self.env.fail(Invariant::Unfinished, || {
-                format!("peer {} has {have} of {of} pieces, {} connections", peer.no, peer.conns.len())
-            });
+            self.env.fail(Invariant::Unfinished, || describe(peer, &self.peers));
         }
     }
 

@@ -67,6 +67,14 @@ struct Asked {
     came: u64,
 }
 
+/// A block that was asked for and is no longer waited for.
+struct Forgiven {
+    block: Block,
+    asked_at: Instant,
+    /// Whether it may still be of use.
+    of_use: bool,
+}
+
 /// What the arrival of a block brought about.
 #[derive(Default)]
 pub struct Arrival {
@@ -96,8 +104,7 @@ pub struct Fetching {
     lent: Vec<(Block, ConnId)>,
     /// Blocks that we were to fetch for others and will not.
     unhelped: BTreeMap<ConnId, Vec<Block>>,
-    /// With each, whether it may still be of use.
-    forgiven: VecDeque<(Block, bool)>,
+    forgiven: VecDeque<Forgiven>,
     /// When the last block came, or the first was asked for after a pause.
     progress_at: Instant,
     /// Since when its speed is on trial: it owed us blocks all the time; and how many had come before.
@@ -164,7 +171,7 @@ impl Fetching {
             self.not_helping(errand);
         }
         while let Some(asked) = self.asked.pop_front() {
-            self.forgive(asked.errand.block, true);
+            self.forgive(&asked, true);
             self.not_helping(asked.errand);
         }
         std::mem::take(&mut self.pieces).into_iter().map(|held| held.partial).collect()
@@ -240,7 +247,8 @@ impl Fetching {
         let Some(at) = self.asked.iter().position(|asked| asked.errand.block == block) else {
             let late = self.take_forgiven(block)?;
             self.encouraged();
-            return Some(Arrival { late, ..Arrival::default() });
+            self.window.took(now.saturating_duration_since(late.asked_at));
+            return Some(Arrival { late: late.of_use, ..Arrival::default() });
         };
         let asked = self.asked.remove(at)?;
         self.progress_at = now;
@@ -297,7 +305,7 @@ impl Fetching {
             .into_iter()
             .partition(|asked| asked.errand.block.piece() == piece && asked.errand.owner.is_none());
         self.asked = kept;
-        gone.iter().for_each(|asked| self.forgive(asked.errand.block, true));
+        gone.iter().for_each(|asked| self.forgive(asked, true));
         let at = self.pieces.iter().position(|held| held.piece() == piece);
         at.map(|at| self.pieces.swap_remove(at).partial).into_iter().collect()
     }
@@ -311,8 +319,9 @@ impl Fetching {
         let Some(held) = self.pieces.iter().find(|held| held.piece() == piece) else {
             return Vec::new();
         };
+        let soon = SOON.max(self.window.usual() * 3 / 2);
         let expected: Vec<Block> =
-            self.asked.iter().filter(|asked| now < asked.at + SOON).map(|asked| asked.errand.block).collect();
+            self.asked.iter().filter(|asked| now < asked.at + soon).map(|asked| asked.errand.block).collect();
         let missing =
             || held.partial.missing_blocks(self.torrent.geometry()).filter(|block| !expected.contains(block));
         let mut owed: Vec<Block> =
@@ -347,8 +356,8 @@ impl Fetching {
         self.to_ask.retain(|errand| !ours(errand));
         let asked = self.asked.iter().position(|asked| ours(&asked.errand));
         if let Some(at) = asked {
-            self.asked.remove(at);
-            self.forgive(block, false);
+            let asked = self.asked.remove(at);
+            asked.iter().for_each(|asked| self.forgive(asked, false));
         }
         let complete = self.put(block, data, from);
         (asked.is_some(), Arrival { complete, helpers, ..Arrival::default() })
@@ -360,8 +369,8 @@ impl Fetching {
         self.to_ask.retain(|errand| !theirs(errand));
         let asked = self.asked.iter().position(|asked| theirs(&asked.errand));
         if let Some(at) = asked {
-            self.asked.remove(at);
-            self.forgive(block, false);
+            let asked = self.asked.remove(at);
+            asked.iter().for_each(|asked| self.forgive(asked, false));
         }
         asked.is_some()
     }
@@ -374,36 +383,43 @@ impl Fetching {
         self.lent.extract_if(.., |(lent, _)| *lent == block).map(|(_, helper)| helper).collect()
     }
 
-    fn forgive(&mut self, block: Block, of_use: bool) {
+    fn forgive(&mut self, asked: &Asked, of_use: bool) {
         if self.forgiven.len() == FORGIVEN {
             self.forgiven.pop_front();
         }
-        self.forgiven.push_back((block, of_use));
+        self.forgiven.push_back(Forgiven { block: asked.errand.block, asked_at: asked.at, of_use });
     }
 
-    /// Whether a block that nobody waits for was asked for once; and if so, whether it may still be of use.
-    fn take_forgiven(&mut self, block: Block) -> Option<bool> {
-        let at = self.forgiven.iter().position(|(forgiven, _)| *forgiven == block)?;
-        self.forgiven.remove(at).map(|(_, of_use)| of_use)
+    fn take_forgiven(&mut self, block: Block) -> Option<Forgiven> {
+        let at = self.forgiven.iter().position(|forgiven| forgiven.block == block)?;
+        self.forgiven.remove(at)
+    }
+
+    /// A peer whose blocks always take long is given longer than `patience`, within bounds: with a slow line of ours it
+    /// is not the peer's fault.
+    fn patience(&self, patience: Duration) -> Duration {
+        (self.window.usual() * 2).min(patience * TRIAL).max(patience)
     }
 
     /// When there is something to judge, if nothing happens before.
     pub fn due_at(&self, patience: Duration) -> Option<Instant> {
         let owes = !self.asked.is_empty();
         let timers = [
-            owes.then(|| self.progress_at + patience),
+            owes.then(|| self.progress_at + self.patience(patience)),
             owes.then(|| self.trial.0 + patience * TRIAL),
             self.resting_until,
         ];
         timers.into_iter().flatten().chain(self.pieces.iter().filter_map(|held| held.until(patience))).min()
     }
 
-    /// Snubs a peer that owes us blocks and has sent none for `patience`: its pieces go elsewhere.
+    /// Snubs a peer that owes us blocks and has sent none for `patience`, or much longer than its blocks usually take: its
+    /// pieces go elsewhere.
     pub fn snub_if_late(&mut self, patience: Duration, now: Instant) -> Vec<Partial> {
-        if self.asked.is_empty() || now < self.progress_at + patience {
+        if self.asked.is_empty() || now < self.progress_at + self.patience(patience) {
             return Vec::new();
         }
         self.snubbed = true;
+        self.window.refused();
         self.let_go()
     }
 
