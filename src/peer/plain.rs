@@ -101,7 +101,8 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     drop(announcers);
     peer.stop();
     let outcome = outcome(&swarms);
-    if outcome.is_ok() && !order.stay {
+    let whole = order.wish.files.as_ref().is_none_or(Selection::is_all);
+    if outcome.is_ok() && !order.stay && whole {
         peer.discard(&order.torrents);
     }
     outcome

@@ -321,7 +321,7 @@ impl Worker {
     fn announce(&self, agent: &Agent, url: &str, event: AnnounceEvent) -> Result<AnnounceReply, String> {
         let (mut merged, mut why) = (None, "the announcer stops".to_owned());
         for hash in self.config.torrent.wire_hashes() {
-            if self.is_stopping() && event != AnnounceEvent::Stopped {
+            if self.is_stopping() && !matches!(event, AnnounceEvent::Completed | AnnounceEvent::Stopped) {
                 break;
             }
             match self.ask(agent, url, &self.query(hash, event)) {
@@ -342,13 +342,11 @@ impl Worker {
         if !udp::is_udp(url) {
             return fetch(agent, &announce_url(url, announce));
         }
-        match announce.event {
-            AnnounceEvent::Stopped => {
-                let patience = udp::Patience { first: GOODBYE / 2, all: GOODBYE / 2 };
-                udp::announce(url, announce, patience, &|| false)
-            }
-            _ => udp::announce(url, announce, udp::Patience::USUAL, &|| self.is_stopping()),
+        if self.is_stopping() {
+            let patience = udp::Patience { first: GOODBYE / 2, all: GOODBYE / 2 };
+            return udp::announce(url, announce, patience, &|| false);
         }
+        udp::announce(url, announce, udp::Patience::USUAL, &|| self.is_stopping())
     }
 
     fn query(&self, info_hash: InfoHash, event: AnnounceEvent) -> Announce {
@@ -370,8 +368,16 @@ impl Worker {
 
     /// Tells every tracker that knows of us that we go, as far as time allows: first those that answer, for one that has
     /// died since may take all of it.
-    fn say_goodbye(&self) {
+    ///
+    /// A download that stops once it is complete is complete and stops at the same moment: both are told.
+    fn say_goodbye(&mut self) {
         let until = Instant::now() + GOODBYE;
+        while let Some(nudge) = self.inbox.take() {
+            self.completed |= nudge == Nudge::Completed;
+        }
+        let completed = self.completed && !self.config.host.is_partial_seed();
+        let events =
+            completed.then_some(AnnounceEvent::Completed).into_iter().chain([AnnounceEvent::Stopped]);
         let mut known: Vec<&Tracker> =
             self.tiers.iter().flatten().filter(|tracker| tracker.started).collect();
         known.sort_by_key(|tracker| !tracker.answers);
@@ -381,7 +387,10 @@ impl Worker {
                 return;
             }
             // Half of it, since a hybrid is announced twice. The other agent was shut down.
-            if let Err(why) = self.announce(&agent(left / 2), &tracker.url, AnnounceEvent::Stopped) {
+            let agent = agent(left / 2);
+            if let Err(why) =
+                events.clone().try_for_each(|event| self.announce(&agent, &tracker.url, event).map(drop))
+            {
                 log::debug!("{why}");
             }
         }

@@ -414,7 +414,6 @@ fn once_all_is_lent_the_same_goes_to_one_more() {
     owner.session.fetching.assert_invariant();
     let third = owner.lends(0, ConnId(9));
     assert_eq!(third, [owner.block(0, 1)], "block 3 is with two already");
-    let geometry = geometry(1, PIECE_LEN);
     assert!(Leecher::new(1, true).lends(0, OTHER).is_empty(), "not its piece");
 }
 

@@ -131,7 +131,7 @@ impl Places {
                 self.find_settled(torrent, index, known)?;
             }
             if !self.places.contains(&Place::Settled) {
-                self.leave(complete, known)?;
+                self.leave(complete)?;
             }
         }
         let moves =
@@ -147,12 +147,10 @@ impl Places {
         Ok(())
     }
 
-    /// None of the torrent's files is under `complete`. If some were once, what is left of their folder may go; anything else is
-    /// somebody's that only has the same name.
-    fn leave(&self, complete: PathBuf, known: &BTreeMap<usize, Stamp>) -> Result<(), StorageError> {
-        if !known.is_empty() {
-            self.tidy(Place::Settled);
-        }
+    /// None of the torrent's files is under `complete`. If they were once, and only their folders are left, these may go;
+    /// anything else is somebody's that only has the same name.
+    fn leave(&self, complete: PathBuf) -> Result<(), StorageError> {
+        self.tidy(Place::Settled);
         let is_there = fs::symlink_metadata(&complete).is_ok();
         if is_there { Err(StorageError::InTheWay(complete)) } else { Ok(()) }
     }
