@@ -1,8 +1,8 @@
 //! Who comes next when an upload slot is free: the priority queue of those who wait. Pure.
 //!
 //! The order is the point of the whole system: who sends to us now is served first, the fastest before the rest
-//! (tit for tat); then who sent us most in the past; then who came first. Those who send nothing take turns: whoever
-//! has had one waits until the others have had theirs, so that a seed, to whom nobody sends, serves all.
+//! (tit for tat); then who sent us most in the past; then who came first. Of those who never sent anything, whoever has had a
+//! turn waits until the others have had theirs, so that a seed, to whom nobody sends, serves all of them.
 
 use super::conn_id::ConnId;
 use crate::torrent::units::thousands;
@@ -42,10 +42,10 @@ impl Candidate {
         }
     }
 
-    fn rank(&self) -> (u64, Reverse<u32>, u64, Reverse<u64>, Reverse<ConnId>) {
+    fn rank(&self) -> (u64, u64, Reverse<u32>, Reverse<u64>, Reverse<ConnId>) {
         // Whoever sends to us has its place by that alone.
         let turns = if self.rate > 0 { 0 } else { self.turns };
-        (self.rate, Reverse(turns), self.credit, Reverse(self.arrival), Reverse(self.id))
+        (self.rate, self.credit, Reverse(turns), Reverse(self.arrival), Reverse(self.id))
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_who_send_nothing_the_one_with_fewest_turns_is_next_and_creditors_have_theirs_first() {
+    fn creditors_come_first_and_the_others_take_turns() {
         let candidate =
             |id, rate, turns, credit| Candidate { id: ConnId(id), rate, turns, credit, arrival: id };
         let mut queue = AdmissionQueue::new([
@@ -122,6 +122,6 @@ mod tests {
             candidate(5, 0, 1, 0),
         ]);
         let order: Vec<u64> = std::iter::from_fn(|| queue.admit()).map(|c| c.id.0).collect();
-        assert_eq!(order, [4, 3, 2, 1, 5]);
+        assert_eq!(order, [4, 1, 3, 2, 5]);
     }
 }

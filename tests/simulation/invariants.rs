@@ -193,6 +193,12 @@ fn check_waste(scenario: &Scenario, peers: &[Peer], env: &mut Env) {
     let received: u64 = honest().map(|peer| peer.counts.received).sum();
     let gained: u64 = honest().map(|peer| peer.counts.gained).sum();
     if received > gained + scenario.waste(gained) {
-        env.fail(Invariant::Waste, || format!("{received} bytes came for {gained} that were of use"));
+        env.fail(Invariant::Waste, || {
+            let late: u64 = honest().map(|peer| peer.counts.late).sum();
+            let broken: u64 = honest().map(|peer| peer.counts.broken).sum();
+            format!(
+                "{received} bytes came for {gained} that were of use; {late} blocks late, {broken} pieces broken"
+            )
+        });
     }
 }

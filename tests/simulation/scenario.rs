@@ -171,12 +171,15 @@ impl Scenario {
         self.plans.iter().enumerate().filter(|(_, plan)| lies(plan)).map(|(no, _)| no).collect()
     }
 
-    /// How many bytes may be of no use, for so many that were.
+    /// How many bytes may be of no use, for so many that were: half as many; at each end of a download a block from each
+    /// connection, which crossed its cancel; and what accidents cost.
     pub fn waste(&self, gained: u64) -> u64 {
         let deaths = self.happenings.iter().filter(|(_, what)| !matches!(what, Happening::Start(_))).count();
         let hostile = self.plans.iter().filter(|plan| !plan.manners.is_honest()).count();
         let accidents = (deaths + hostile + 1) * self.plans.len();
-        gained / 4 + accidents as u64 * u64::from(self.piece_length)
+        let connections: usize = self.plans.iter().map(|plan| plan.connections).sum();
+        let crossed = connections as u64 * u64::from(shoal::torrent::BLOCK_LEN);
+        gained / 2 + crossed + accidents as u64 * u64::from(self.piece_length)
     }
 }
 

@@ -309,6 +309,7 @@ impl Worker {
         };
         let reply = self.announce(&self.agent, &tracker.url, event);
         tracker.answers = reply.is_ok();
+        tracker.started |= self.is_stopping(); // it may have arrived: better a goodbye too many
         if reply.is_ok() {
             tracker.started = true;
             // One that has just heard that we started is told next that we completed, or it would not count us.
@@ -317,11 +318,13 @@ impl Worker {
         reply
     }
 
-    /// Announces every hash of the torrent. It is enough if the tracker takes one; the replies become one.
+    /// Announces every hash of the torrent. It is enough if the tracker takes one; the replies become one. If it is to stop in
+    /// the middle that is an error: nobody knows then which of them arrived, and the goodbye says it again.
     fn announce(&self, agent: &Agent, url: &str, event: AnnounceEvent) -> Result<AnnounceReply, String> {
         let (mut merged, mut why) = (None, "the announcer stops".to_owned());
+        let was_stopping = self.is_stopping();
         for hash in self.config.torrent.wire_hashes() {
-            if self.is_stopping() && !matches!(event, AnnounceEvent::Completed | AnnounceEvent::Stopped) {
+            if self.is_stopping() && !was_stopping {
                 break;
             }
             match self.ask(agent, url, &self.query(hash, event)) {
@@ -333,6 +336,9 @@ impl Worker {
                 }
                 Err(error) => why = format!("cannot announce to {url}: {error}"),
             }
+        }
+        if self.is_stopping() && !was_stopping {
+            return Err(why);
         }
         merged.ok_or(why)
     }
