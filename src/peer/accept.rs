@@ -4,8 +4,8 @@
 //! It sleeps until somebody connects, a connection ended, an address to try is due, or it is told to stop. On stop it
 //! tells all connections and joins them; none of them ever blocks, so that is soon.
 //!
-//! Who may come in: nobody who is banned by address, nobody who comes back too fast ([`pace`]), and as many as there is room for,
-//! where the useless make room for others ([`guests`]). Loopback has no pace: all peers of one machine share it, and one
+//! Who may come in: nobody who is banned by address, nobody who comes back too fast (`pace`), and as many as there is room for,
+//! where the useless make room for others (`guests`). Loopback has no pace: all peers of one machine share it, and one
 //! that connects in a loop would use up the turns of the others.
 
 mod guests;

@@ -6,10 +6,10 @@
 //! that is left to do is to find it again, at once: a piece that came broken is fetched from one peer alone.
 //!
 //! **For how long.** Wrong data is never an accident: for good. Broken rules may be a poor implementation: ten minutes, after
-//! [`OFFENCES`] of one name, or [`OFFENCES_OF_ADDRESS`] of one address, behind which a whole house may stand.
+//! `OFFENCES` of one name, or `OFFENCES_OF_ADDRESS` of one address, behind which a whole house may stand.
 //!
 //! **On disk.** `bans.json` in the state folder, replaced atomically by the `choke` thread, which is nudged for it, and
-//! once more at the stop. Bounded by [`MOST`].
+//! once more at the stop. Bounded by `MOST`.
 
 use super::handshake::PeerId;
 use super::partial::Source;

@@ -15,7 +15,7 @@
 //! had like any other. The download is complete when nothing wanted is lacking.
 //!
 //! The order: what others left half done; then, for a download that is new, any piece, so that there is soon something
-//! to trade; then the rarest ([`rarity`]), ties at random; or simply the first, if the user wants to watch while it loads. Nothing is
+//! to trade; then the rarest (`rarity`), ties at random; or simply the first, if the user wants to watch while it loads. Nothing is
 //! decided by the order of a hash table, so a seed replays a whole run.
 
 mod rarity;

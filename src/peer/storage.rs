@@ -5,7 +5,7 @@
 //! anything vouches for it ([`resume`](super::resume)), and renamed to `NAME` when complete: atomically, and never
 //! over something that is there already. Nothing is reached through a link below the download folder. `NAME.part` is
 //! locked while it grows, so that two processes never write into one; and each sync looks whether it is still there. Where the
-//! files are of which only some are wanted, [`places`] says.
+//! files are of which only some are wanted, `places` says.
 
 use super::resume::Stamp;
 use crate::bitfield::Bitfield;
