@@ -3,7 +3,7 @@
 //! nobody else should have to. It takes the picker's and the candidates' locks of a torrent, one at a time, for a look.
 
 use super::Rates;
-use super::place::Place;
+use super::place::{Place, Task};
 use crate::bitfield::Bitfield;
 use crate::peer::announce::Trackers;
 use crate::peer::rate::Meter;
@@ -21,15 +21,6 @@ const TICK: Duration = Duration::from_secs(1);
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// The rates shown are over so many seconds.
 const SPAN: usize = 5;
-
-/// What the thread is asked to do.
-pub(super) enum Task {
-    /// See how the torrents stand, before the second is over.
-    Look,
-    /// Fetch what was offered.
-    Fetch(Entry),
-    Stop,
-}
 
 /// The thread's own state.
 pub(super) struct Keeper {

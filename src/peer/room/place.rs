@@ -1,7 +1,6 @@
 //! What all who have to do with the room share: the peer, where downloads go, what is offered. The trackers' threads
 //! call it as their host, the workers as the torrents' observer. Its locks are leaves.
 
-use super::keeper::Task;
 use super::{Rates, RoomError};
 use crate::peer::announce::{AskError, Host, Publication, Trackers};
 use crate::peer::news::{News, Reporter};
@@ -14,6 +13,15 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What the thread is asked to do.
+pub(super) enum Task {
+    /// See how the torrents stand, before the second is over.
+    Look,
+    /// Fetch what was offered.
+    Fetch(Entry),
+    Stop,
+}
 
 /// What the trackers' threads, the workers, the room's thread and the shell share. Each lock is a leaf.
 pub(super) struct Place {

@@ -1,10 +1,12 @@
 //! Storage: links, names in the way, and files that change underneath.
 
+use super::opening::OPEN_FILES;
 use super::part::{LONGEST_NAME, PART};
 use super::*;
 use crate::torrent::Format;
 use crate::torrent::create::{Options, create};
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 

@@ -1,0 +1,215 @@
+//! What each message of the other side means: the arms of [`Session::on_message`]. Pure.
+
+use super::event::{Event, Violation};
+use super::fetching::Arrival;
+use super::flood::{BLOCK, BYTES, HAVE, IDLE, STIR};
+use super::serving::Refused;
+use super::{REQQ, Session};
+use crate::bitfield::Bitfield;
+use crate::peer::extended::{self, Extended};
+use crate::peer::wire::{HashRange, Message, Wanted};
+use crate::torrent::Block;
+use std::time::Instant;
+
+/// A request for fewer bytes costs us more than the block is worth: it is not free, unless the whole piece is shorter.
+const SMALL: u32 = 2048;
+
+impl Session {
+    pub(super) fn on_choke(&mut self, now: Instant) -> Result<(), Violation> {
+        self.spend(if self.fetching.is_choked() { IDLE } else { STIR }, now)?;
+        let given_back = self.fetching.choked();
+        self.give_back(given_back);
+        Ok(())
+    }
+
+    pub(super) fn on_unchoke(&mut self, now: Instant) -> Result<(), Violation> {
+        // Said again and again it would excuse a peer for ever that owes us blocks.
+        if !self.fetching.is_choked() {
+            return self.idle(now);
+        }
+        self.spend(STIR, now)?;
+        self.fetching.unchoked(now);
+        self.events.push_back(Event::Unchoked);
+        Ok(())
+    }
+
+    pub(super) fn on_interested(&mut self, interested: bool, now: Instant) -> Result<(), Violation> {
+        if self.peer_interested == interested {
+            return self.idle(now);
+        }
+        self.spend(STIR, now)?;
+        self.peer_interested = interested;
+        self.events.push_back(Event::Interested(interested));
+        Ok(())
+    }
+
+    pub(super) fn on_have(&mut self, index: u32, now: Instant) -> Result<(), Violation> {
+        let piece = self.piece(index)?;
+        if !self.peer_has.set(index) {
+            return self.idle(now);
+        }
+        self.flood.earn(HAVE);
+        self.fetching.encouraged();
+        self.events.push_back(Event::Has(piece));
+        Ok(())
+    }
+
+    pub(super) fn on_bitfield(&mut self, bytes: &[u8], now: Instant) -> Result<(), Violation> {
+        self.spend(STIR + (bytes.len() / BYTES) as u64, now)?;
+        let bits = Bitfield::from_bytes(bytes, self.told.len()).ok_or(Violation::BadBitfield)?;
+        self.on_all_at_once(bits);
+        Ok(())
+    }
+
+    pub(super) fn on_have_all(&mut self, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
+        self.fast("have all")?;
+        self.on_all_at_once(Bitfield::full(self.told.len()));
+        Ok(())
+    }
+
+    pub(super) fn on_have_none(&mut self, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
+        self.fast("have none")
+    }
+
+    /// What it has, in one message. As a rule it comes first and once; aria2 sends it again in place of many haves,
+    /// so it adds to what we know.
+    pub(super) fn on_all_at_once(&mut self, mut bits: Bitfield) {
+        if self.peer_has.is_full() {
+            return;
+        }
+        for index in self.peer_has.iter() {
+            bits.set(index);
+        }
+        if bits.count() > self.peer_has.count() {
+            self.fetching.encouraged();
+            self.peer_has = bits.clone();
+            self.events.push_back(Event::HasPieces(bits));
+        }
+    }
+
+    pub(super) fn on_request(&mut self, wanted: Wanted, now: Instant) -> Result<(), Violation> {
+        let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
+        if wanted.len < SMALL.min(self.torrent.geometry().piece_len(block.piece())) {
+            self.idle(now)?;
+        }
+        match self.serving.asked(block, self.told.has(wanted.index)) {
+            Ok(()) => Ok(()),
+            Err(Refused::Full) if !self.agreement.fast => Err(Violation::TooManyRequests),
+            Err(Refused::Full | Refused::NotNow) => {
+                self.reject(wanted);
+                self.idle(now)
+            }
+        }
+    }
+
+    pub(super) fn on_cancel(&mut self, wanted: Wanted, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
+        let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
+        if self.serving.cancelled(block) {
+            self.reject(wanted);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_piece(
+        &mut self,
+        index: u32,
+        begin: u32,
+        data: &[u8],
+        now: Instant,
+    ) -> Result<(), Violation> {
+        let len = data.len() as u32;
+        let unasked = Violation::Unasked(Wanted { index, begin, len });
+        let piece = self.piece(index)?;
+        let Some(block) = self.torrent.geometry().block_at(piece, begin, len) else { return Err(unasked) };
+        let arrival = self.fetching.arrived(block, data, now).ok_or(unasked)?;
+        self.flood.earn(BLOCK);
+        if arrival.late {
+            self.events.push_back(Event::Late { block, data: data.to_vec() });
+        }
+        if let Some(owner) = arrival.owner {
+            self.events.push_back(Event::Helped { owner, block, data: data.to_vec() });
+        }
+        self.on_arrival(block, arrival);
+        Ok(())
+    }
+
+    pub(super) fn on_arrival(&mut self, block: Block, arrival: Arrival) {
+        for helper in arrival.helpers {
+            self.events.push_back(Event::HelpNotNeeded { helper, block });
+        }
+        self.events.extend(arrival.complete.map(Event::Complete));
+    }
+
+    pub(super) fn on_reject(&mut self, wanted: Wanted, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
+        self.fast("reject")?;
+        let piece = self.piece(wanted.index)?;
+        if let Some(block) = self.torrent.geometry().block_at(piece, wanted.begin, wanted.len) {
+            let given_back = self.fetching.rejected(block);
+            self.give_back(given_back);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_hint(&mut self, index: u32, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
+        self.fast("suggest or allowed fast")?;
+        self.piece(index).map(drop)
+    }
+
+    pub(super) fn on_extended(&mut self, id: u8, payload: &[u8], now: Instant) -> Result<(), Violation> {
+        self.spend(IDLE + (payload.len() / BYTES) as u64, now)?;
+        if !self.agreement.extended {
+            return Err(Violation::NotAgreed("extended"));
+        }
+        match id {
+            extended::HANDSHAKE_ID => {
+                let hello = Extended::decode(payload).ok_or(Violation::BadExtended)?;
+                self.on_hello(hello);
+            }
+            extended::UPLOAD_ONLY_ID => {
+                let hello = self.introduced.get_or_insert_default();
+                hello.upload_only = payload.first().is_some_and(|flag| *flag != 0);
+            }
+            _ => {} // we named no other
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_hello(&mut self, hello: Extended) {
+        if let Some(queue) = hello.reqq {
+            self.fetching.set_queue(queue);
+        }
+        self.introduced = Some(hello.clone());
+        self.events.push_back(Event::Introduced(hello));
+        self.tell_upload_only();
+    }
+
+    /// Says once that we only serve from now on: by the message that the other side has named for that, or else by
+    /// another handshake. Before it is introduced we cannot know.
+    pub(super) fn tell_upload_only(&mut self) {
+        let Some(hello) = self.introduced.as_ref().filter(|_| self.upload_only && !self.told_upload_only)
+        else {
+            return;
+        };
+        match hello.upload_only_id {
+            Some(id) => Message::Extended { id, payload: &[1] }.encode(&mut self.out),
+            None => extended::say_hello(None, REQQ, true, &mut self.out),
+        }
+        self.told_upload_only = true;
+    }
+
+    /// Serves no hashes yet (BEP 52). Leaf hashes, asked for after a bad piece, are refused. Piece layers, which
+    /// only a peer without the `.torrent` lacks, get no answer: libtorrent repeats a refused request at once and
+    /// for ever, an unanswered one after three seconds.
+    pub(super) fn on_hash_request(&mut self, range: HashRange, now: Instant) -> Result<(), Violation> {
+        self.idle(now)?;
+        if range.base_layer == 0 {
+            Message::HashReject(range).encode(&mut self.out);
+        }
+        Ok(())
+    }
+}
