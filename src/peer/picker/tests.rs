@@ -537,3 +537,42 @@ proptest! {
         }
     }
 }
+
+/// A peer that needed longer for a block than we had patience was asked for it again and again, and never brought one.
+#[test]
+fn a_block_that_comes_late_is_not_lost() {
+    let mut picker = picker(1, 1);
+    let geometry = picker.geometry.clone();
+    let piece = geometry.piece(0).unwrap();
+    let blocks = [geometry.block(piece, 0), geometry.block(piece, 1)];
+    let data = [7; BLOCK as usize];
+    join(&mut picker, 1, Bitfield::full(1));
+    join(&mut picker, 2, Bitfield::full(1));
+
+    let partial = fetch(&mut picker, 1);
+    picker.gave_back(partial, ConnId(1)); // nothing had come, and nothing is kept
+    assert!(
+        matches!(picker.late(blocks[0], &data, &source(1), None), Late::Done),
+        "there is no memory for it"
+    );
+    assert!(matches!(picker.late(blocks[0], &data, &source(1), memory()), Late::Done));
+    picker.assert_invariant();
+    let partial = fetch(&mut picker, 2);
+    assert_eq!(partial.missing(), 1, "the next goes on from there");
+    let late = picker.late(blocks[1], &data, &source(1), None);
+    assert!(matches!(late, Late::Of(ConnId(2))), "it may have a use for it");
+
+    picker.gave_back(partial, ConnId(2));
+    match picker.late(blocks[1], &data, &source(2), None) {
+        Late::Complete(partial) => assert_eq!(partial.sources(), [source(1), source(2)]),
+        _ => panic!("it was the last"),
+    }
+    picker.assert_invariant();
+    assert!(matches!(picker.late(blocks[1], &data, &source(1), memory()), Late::Done), "it is being checked");
+    picker.broken(piece);
+    assert!(
+        matches!(picker.late(blocks[0], &data, &source(1), memory()), Late::Done),
+        "it is to come from one peer"
+    );
+    picker.assert_invariant();
+}

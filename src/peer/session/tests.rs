@@ -1107,3 +1107,72 @@ fn a_connection_is_useless_when_neither_side_wants_anything() {
     hears(&mut done, Message::HaveAll);
     assert!(done.is_useless(), "a seed");
 }
+
+fn late(events: Vec<Event>) -> Vec<Block> {
+    let late = events.into_iter().filter_map(|event| match event {
+        Event::Late { block, .. } => Some(block),
+        _ => None,
+    });
+    late.collect()
+}
+
+#[test]
+fn a_block_that_comes_after_its_peer_was_snubbed_is_passed_on() {
+    let mut leecher = Leecher::new(1, true);
+    leecher.fetch(0);
+    leecher.now += PATIENCE;
+    leecher.session.tick(leecher.now).unwrap();
+    assert_eq!(leecher.given_back(), [(0, 4)]);
+    leecher.gets(leecher.block(0, 1)).unwrap();
+    let events = leecher.events();
+    assert_eq!(late(events), [leecher.block(0, 1)]);
+    assert!(leecher.gets(leecher.block(0, 1)).is_err(), "once");
+}
+
+#[test]
+fn a_block_that_crossed_its_cancel_is_of_no_use() {
+    let mut leecher = Leecher::new(1, true);
+    leecher.fetch(0);
+    let block = leecher.block(0, 1);
+    leecher.session.helped(block, &leecher.data(block), &source(9));
+    leecher.events();
+    leecher.gets(block).unwrap();
+    assert!(late(leecher.events()).is_empty());
+}
+
+/// Half of what idle connections took over came twice.
+#[test]
+fn what_was_asked_for_a_moment_ago_is_not_lent_and_what_usually_takes_longer_not_so_soon() {
+    let mut leecher = Leecher::new(2, true);
+    leecher.fetch(0);
+    let (piece, at) = (leecher.piece(0), |leecher: &Leecher, ms| leecher.now + Duration::from_millis(ms));
+    let (soon, later) = (at(&leecher, 499), at(&leecher, 500));
+    assert!(leecher.session.lend(piece, HELPER, soon).is_empty());
+    assert_eq!(leecher.session.lend(piece, HELPER, later).len(), 2);
+
+    let mut slow = Leecher::new(2, true);
+    slow.fetch(0);
+    slow.now += Duration::from_secs(4);
+    (0..4).for_each(|nth| slow.gets(slow.block(0, nth)).unwrap());
+    slow.fetch(1);
+    let (piece, soon, later) = (slow.piece(1), at(&slow, 5_999), at(&slow, 6_000));
+    assert!(slow.session.lend(piece, HELPER, soon).is_empty(), "its blocks take four seconds");
+    assert_eq!(slow.session.lend(piece, HELPER, later).len(), 2);
+}
+
+/// With a slow line of ours and many peers every one of them was late, and its blocks were thrown away.
+#[test]
+fn a_peer_whose_blocks_always_take_long_is_given_longer() {
+    let mut leecher = Leecher::new(2, true);
+    leecher.fetch(0);
+    leecher.now += PATIENCE - Duration::from_secs(1);
+    (0..4).for_each(|nth| leecher.gets(leecher.block(0, nth)).unwrap());
+    leecher.events();
+    leecher.fetch(1);
+    leecher.now += PATIENCE;
+    leecher.session.tick(leecher.now).unwrap();
+    assert!(leecher.given_back().is_empty());
+    leecher.now += PATIENCE;
+    leecher.session.tick(leecher.now).unwrap();
+    assert_eq!(leecher.given_back(), [(1, 4)], "but not for ever");
+}
