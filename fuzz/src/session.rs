@@ -334,6 +334,10 @@ impl Books {
                 assert_eq!(data, content(block));
                 self.errand_over(owner, block);
             }
+            Event::Late { block, data } => {
+                assert_eq!(data, content(block));
+                self.session.helped(block, &data, &source(2)); // its piece may be ours again
+            }
             Event::NotHelping { owner, blocks } => {
                 blocks.into_iter().for_each(|block| self.errand_over(owner, block))
             }
