@@ -15,7 +15,6 @@ second's worth through at once, so a ratio may be that much below one.
 import argparse
 import filecmp
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 sys.path.insert(0, str(INTEROP))
 
 from processes import Failure, Process, end_all_when_told  # noqa: E402
+from sizes import bytes_of  # noqa: E402
 
 COMPLETE = r"complete$"
 POLL = 0.02  # seconds; the error of the clock
@@ -117,13 +117,6 @@ def measure(args, folder: Path) -> list[tuple[int, str, float, float]]:
             print(f"{leechers:8}  {client:12}{took:9.2f}{bound:9.2f}{took / bound:7.2f}", flush=True)
             rows.append((leechers, client, took, bound))
     return rows
-
-
-def bytes_of(text: str) -> int:
-    match = re.fullmatch(r"(\d+)\s*(|KiB|MiB|kB|MB)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"`{text}` is no size; write 64MiB or 5MB")
-    return int(match[1]) * {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "kB": 1000, "MB": 1_000_000}[match[2]]
 
 
 def main() -> int:

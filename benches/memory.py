@@ -26,6 +26,8 @@ INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 sys.path.insert(0, str(INTEROP))
 
 from processes import Failure, Process, end_all_when_told, wait_until  # noqa: E402
+from sizes import bytes_of  # noqa: E402
+from standin import bencode  # noqa: E402
 
 LIMIT = 900.0
 BLOCK = 1 << 14
@@ -138,14 +140,6 @@ def with_torrents(count: int, torrent_tool: str, folder: Path):
             process.stop()
 
 
-def bencode(value) -> bytes:
-    if isinstance(value, int):
-        return b"i%de" % value
-    if isinstance(value, bytes):
-        return b"%d:%s" % (len(value), value)
-    return b"d" + b"".join(bencode(key) + bencode(value[key]) for key in sorted(value)) + b"e"
-
-
 def with_sparse(size: int, torrent_tool: str, folder: Path):
     """The `.torrent` is made here: all pieces but the first are zeros, of which the hash is known."""
     length, head = 512 << 10, os.urandom(64 << 20)
@@ -197,13 +191,6 @@ def create(torrent_tool: str, data: Path, torrent: Path, options: list[str]) -> 
 def key_of(torrent_tool: str, torrent: Path) -> bytes:
     shown = subprocess.run([torrent_tool, "show", torrent], check=True, capture_output=True, text=True).stdout
     return bytes.fromhex(re.search(r"^Key\s*: ([0-9a-f]+)", shown, re.MULTILINE).group(1)[:40])
-
-
-def bytes_of(text: str) -> int:
-    match = re.fullmatch(r"(\d+)(|MB|GB)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"`{text}` is no size; write 50GB")
-    return int(match[1]) * {"": 1, "MB": 10**6, "GB": 10**9}[match[2]]
 
 
 def main() -> int:

@@ -19,7 +19,6 @@ Each figure is the median of the runs; the two clients take turns at going first
 import argparse
 import filecmp
 import os
-import re
 import resource
 import shutil
 import signal
@@ -35,6 +34,7 @@ INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
 sys.path.insert(0, str(INTEROP))
 
 from processes import POLITE, Failure, Process, end_all_when_told  # noqa: E402
+from sizes import bytes_of  # noqa: E402
 
 LISTENING = r"listening on (\d+\.\d+\.\d+\.\d+:\d+)"
 POLL = 0.002  # seconds; the error of the clock
@@ -192,13 +192,6 @@ def print_results(results: dict[str, dict[str, Figures]], size: int):
                 continue
             speed, cpu = theirs.wall / ours.wall, ours.cpu / theirs.cpu
             print(f"{form}: shoal is {speed:.2f} times as fast as {RIVALS[name]}, with {cpu:.2f} of its CPU time")
-
-
-def bytes_of(text: str) -> int:
-    match = re.fullmatch(r"(\d+)\s*(|KiB|MiB|GiB)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"`{text}` is no size; write 64MiB or 1GiB")
-    return int(match[1]) << {"": 0, "KiB": 10, "MiB": 20, "GiB": 30}[match[2]]
 
 
 def words_of(known: tuple[str, ...]):

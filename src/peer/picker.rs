@@ -177,9 +177,7 @@ impl Picker {
     fn count(&mut self, bits: &Bitfield, by: i8) {
         if !bits.is_full() {
             let geometry = self.geometry.clone();
-            bits.iter()
-                .filter_map(|index| geometry.piece(index))
-                .for_each(|piece| self.rarity.shift(piece, by));
+            geometry.pieces_in(bits).for_each(|piece| self.rarity.shift(piece, by));
         }
     }
 

@@ -96,13 +96,6 @@ impl Storage {
         storage
     }
 
-    /// A download of every file into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists and is something else,
-    /// or somebody else is at it.
-    pub fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
-        let all = Selection::all(&torrent);
-        Storage::download_files(Disk::default(), torrent, dir, &all, &BTreeMap::new())
-    }
-
     /// A download of these files, begun before or not, on a disk that somebody may look at. What is under `dir/NAME` is not
     /// downloaded again, if it is as it is `known` or what the torrent says; anything else there is in the way.
     pub fn download_files(
@@ -224,7 +217,7 @@ impl Storage {
             spans.all(|span| span.file.is_none_or(|file| span.offset + span.len as u64 <= lens[file]))
         };
         let mut within = Bitfield::new(pieces.len());
-        for piece in pieces.iter().filter_map(|index| geometry.piece(index)).filter(is_there) {
+        for piece in geometry.pieces_in(pieces).filter(is_there) {
             within.set(piece.index());
         }
         within

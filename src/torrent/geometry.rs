@@ -10,6 +10,7 @@
 //!
 //! A [`Piece`] or a [`Block`] was checked against one geometry; do not use it with another's.
 
+use crate::bitfield::Bitfield;
 use crate::hash::LEAF_LEN;
 
 /// Bytes of a block, the unit that we request (BEP 3).
@@ -163,6 +164,11 @@ impl Geometry {
     /// All pieces, ascending.
     pub fn pieces(&self) -> impl Iterator<Item = Piece> + use<'_> {
         (0..self.piece_count).map(Piece)
+    }
+
+    /// The pieces that are set in `bits`, in order.
+    pub fn pieces_in<'a>(&'a self, bits: &'a Bitfield) -> impl Iterator<Item = Piece> + use<'a> {
+        bits.iter().filter_map(|index| self.piece(index))
     }
 
     /// How many bytes of the piece are to be fetched. In v2 and hybrid torrents it ends where its file ends.

@@ -1,3 +1,5 @@
+//! Bans: kept, found again, bounded, and lifted.
+
 use super::*;
 
 fn source(number: u8) -> Source {

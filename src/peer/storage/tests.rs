@@ -12,6 +12,15 @@ use tempfile::TempDir;
 
 const PIECE_LEN: usize = 1 << 14;
 
+impl Storage {
+    /// A download of every file into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists and is something else,
+    /// or somebody else is at it.
+    fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
+        let all = Selection::all(&torrent);
+        Storage::download_files(Disk::default(), torrent, dir, &all, &BTreeMap::new())
+    }
+}
+
 /// Content somewhere, and a folder to download to.
 struct Stage {
     from: TempDir,

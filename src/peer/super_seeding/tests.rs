@@ -1,3 +1,5 @@
+//! What each peer is shown, and that every piece without a holder is to be given.
+
 use super::*;
 use crate::peer::testing::geometry;
 use proptest::prelude::*;

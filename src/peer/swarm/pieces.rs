@@ -66,8 +66,7 @@ impl Swarm {
 
     /// The peer told what it has: whether that is something we lack.
     pub fn peer_has_pieces(&self, id: ConnId, bits: Bitfield) -> bool {
-        let geometry = self.torrent.geometry();
-        self.is_out(id, bits.iter().filter_map(|index| geometry.piece(index)));
+        self.is_out(id, self.torrent.geometry().pieces_in(&bits));
         self.picker.lock().peer_has_pieces(id, bits) && !self.storage.is_shared()
     }
 

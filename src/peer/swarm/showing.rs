@@ -59,7 +59,7 @@ impl Swarm {
         let mut showing = SuperSeeding::new(geometry, fastrand::u64(..));
         for (id, bits) in self.picker.lock().peers() {
             showing.joined(id);
-            showing.has(id, bits.iter().filter_map(|index| geometry.piece(index)));
+            showing.has(id, geometry.pieces_in(bits));
         }
         showing
     }
