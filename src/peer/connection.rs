@@ -27,7 +27,7 @@ use crate::bitfield::Bitfield;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
 use crate::net;
 use crate::torrent::{Block, Piece};
-use input::{Input, LARGE_BUFFER};
+use input::{Filled, Input, LARGE_BUFFER};
 use opening::{Opened, open};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::io;
@@ -36,8 +36,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Neighbouring blocks are read from the file in one go up to so many bytes.
-const READ_AHEAD: u32 = 256 * 1024;
+/// Neighbouring blocks are read from the file in one go up to so many bytes, and handed to the socket before the next are read:
+/// few enough that they are still in the processor's cache by then.
+const READ_AHEAD: u32 = 64 * 1024;
+/// So many such runs are served in a turn at most, if the socket takes all that: the rest of the connection waits meanwhile.
+const RUNS: usize = 16;
 /// A connection that found nothing to fetch looks again after so long at the latest.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -99,6 +102,8 @@ struct Connection {
     /// Whether a worker is looking for something to fetch.
     looking: bool,
     look_again_at: Option<Instant>,
+    /// Whether the socket may have something for us.
+    readable: bool,
     /// Until when a rate limit has us neither read nor serve.
     read_at: Option<Instant>,
     serve_at: Option<Instant>,
@@ -163,6 +168,7 @@ impl Connection {
             showing,
             looking: false,
             look_again_at: None,
+            readable: true,
             read_at: None,
             serve_at: None,
             rest_at: None,
@@ -192,8 +198,7 @@ impl Connection {
         self.receive()?;
         self.tell_news()?;
         self.look_for_work();
-        self.serve();
-        self.flush()?;
+        self.serve()?;
         self.wait()
     }
 
@@ -248,21 +253,29 @@ impl Connection {
     // ---- what the other side says ---------------------------------------------------------------------------
 
     fn receive(&mut self) -> Result<(), End> {
-        if self.is_held(self.read_at) {
-            return Ok(());
+        if self.readable && !self.is_held(self.read_at) {
+            self.read_at = self.swarm.commons.down.ready(self.now).err().map(|wait| self.now + wait);
+            if self.read_at.is_none() {
+                self.read()?;
+            }
         }
-        self.read_at = None;
-        if let Err(wait) = self.swarm.commons.down.ready(self.now) {
-            self.read_at = Some(self.now + wait);
-            return Ok(());
-        }
+        self.session.ask(self.now);
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), End> {
         // No more than the rate allows soon: a debt of a full buffer would silence the other connections for long.
         let most = self.swarm.commons.down.portion(LARGE_BUFFER as u32) as usize;
-        let read = self.input.fill(&self.socket, most)?;
+        let Filled { read, landed } = self.input.fill(&self.socket, self.session.landing(), most)?;
         self.swarm.commons.down.spend(read);
         if read > 0 {
             self.rest_at = Some(self.now + REST);
             self.handle.heard(self.now);
+        }
+        for _ in 0..landed {
+            let bytes = self.session.landed(self.now) as usize;
+            count(&self.handle.numbers.received, &self.swarm.counts.downloaded, bytes);
+            self.on_events();
         }
         while let Some((message, len)) = self.input.next()? {
             self.session.on_message(message, self.now)?;
@@ -272,7 +285,6 @@ impl Connection {
             self.input.consume(len);
             self.on_events();
         }
-        self.session.ask(self.now);
         Ok(())
     }
 
@@ -380,37 +392,49 @@ impl Connection {
         }
     }
 
-    /// Reads the blocks the other side asked for, just in time: as many as there is room for.
-    fn serve(&mut self) {
-        while self.session.has_uploads() && self.outbox.room() > 0 && !self.is_held(self.serve_at) {
-            let commons = &self.swarm.commons;
-            self.serve_at = commons.up.ready(self.now).err().map(|wait| self.now + wait);
-            if self.serve_at.is_some() {
-                return;
+    /// Sends what there is to say, and the blocks that the other side asked for, as much as the socket takes: each run of
+    /// neighbours is read just in time, and goes out before the next is read.
+    fn serve(&mut self) -> Result<(), End> {
+        self.flush()?;
+        for _ in 0..RUNS {
+            let next = self.session.has_uploads() && !self.is_held(self.serve_at);
+            let is_full = !self.outbox.is_empty(); // the socket
+            if !next || is_full || !self.read_run() {
+                break;
             }
-            // What the session has to say was said before these blocks.
-            self.outbox.push(self.session.output(self.now));
-            self.session.output(self.now).clear();
-            self.session.next_uploads(commons.up.portion(READ_AHEAD), &mut self.run);
-            let storage = &self.swarm.storage;
-            match self.outbox.push_blocks(&self.run, |piece, begin, into| storage.read(piece, begin, into)) {
-                Ok(bytes) => {
-                    commons.up.spend(bytes);
-                    self.rest_at = Some(self.now + REST);
-                    count(&self.handle.numbers.sent, &self.swarm.counts.uploaded, bytes);
-                    self.session.uploaded(self.now);
-                }
-                Err(why) => {
-                    self.run.iter().for_each(|block| self.session.refuse(*block));
-                    self.swarm.disk_failed(&why);
-                    return;
-                }
+            self.flush()?;
+        }
+        self.flush() // what a failure had us say
+    }
+
+    /// Reads the next blocks to serve. False if it is not their time, or the disk failed.
+    fn read_run(&mut self) -> bool {
+        let commons = &self.swarm.commons;
+        self.serve_at = commons.up.ready(self.now).err().map(|wait| self.now + wait);
+        if self.serve_at.is_some() {
+            return false;
+        }
+        self.session.next_uploads(commons.up.portion(READ_AHEAD), &mut self.run);
+        let storage = &self.swarm.storage;
+        match self.outbox.push_blocks(&self.run, |piece, begin, into| storage.read(piece, begin, into)) {
+            Ok(bytes) => {
+                commons.up.spend(bytes);
+                self.rest_at = Some(self.now + REST);
+                count(&self.handle.numbers.sent, &self.swarm.counts.uploaded, bytes);
+                self.session.uploaded(self.now);
+                true
+            }
+            Err(why) => {
+                self.run.iter().for_each(|block| self.session.refuse(*block));
+                self.swarm.disk_failed(&why);
+                false
             }
         }
     }
 
+    /// Hands what is ready to the socket, as far as it takes it without waiting.
     fn flush(&mut self) -> Result<(), End> {
-        self.outbox.push(self.session.output(self.now));
+        self.outbox.push(self.session.output(self.now)); // before the blocks that are read next
         self.session.output(self.now).clear();
         self.outbox.flush(&self.socket)?;
         if self.outbox.is_clogged() { Err(End::Clogged) } else { Ok(()) }
@@ -437,7 +461,9 @@ impl Connection {
         let to_serve = self.session.has_uploads() && !self.is_held(self.serve_at);
         let writable = to_serve || !self.outbox.is_empty();
         let interest = Interest { readable: !self.is_held(self.read_at), writable };
-        self.inbox.wait(&self.socket, interest, Some(next.saturating_duration_since(self.now)))?;
+        let ready =
+            self.inbox.wait(&self.socket, interest, Some(next.saturating_duration_since(self.now)))?;
+        self.readable = ready.readable;
         self.now = Instant::now();
         self.session.tick(self.now)?;
         self.rest_if_idle();

@@ -2,8 +2,9 @@
 //!
 //! One arena holds the bytes: messages as they come, and blocks as they were read from the file, neighbours in one
 //! piece of memory. The order in which they go out is kept apart, so that a block read in one go with its
-//! neighbours gets its header in front without being moved. The arena is emptied only when all of it has gone out.
-//! Blocks are added up to [`ROOM`], messages come on top, and `CLOGGED` bounds them all.
+//! neighbours gets its header in front without being moved. The arena starts anew when all of it has gone out, in the
+//! same memory, which so stays in the processor's cache. Blocks are added up to [`ROOM`], messages come on top, and
+//! `CLOGGED` bounds them all.
 
 use super::wire::{PIECE_HEADER_LEN, piece_header};
 use crate::torrent::{Block, Piece};
@@ -11,8 +12,9 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 
-/// Blocks may wait up to so many bytes. The socket's own buffer is what keeps the line busy.
-pub const ROOM: usize = 512 * 1024;
+/// Blocks may wait up to so many bytes: a run of neighbours, and what a socket left of the one before. The socket's own
+/// buffer is what keeps the line busy.
+pub const ROOM: usize = 128 * 1024;
 /// More than this since the arena was last empty means that the other side asks faster than it reads.
 const CLOGGED: usize = 4 << 20;
 /// Slices handed to one write; the system takes up to 1024.
@@ -21,7 +23,9 @@ const SLICES: usize = 64;
 /// Bytes on their way to one socket.
 #[derive(Default)]
 pub struct Outbox {
+    /// Memory of which the first `filled` bytes are in use; what is behind them is left from earlier.
     arena: Vec<u8>,
+    filled: usize,
     /// What to send next, in order: ranges of `arena`.
     order: VecDeque<Range<usize>>,
 }
@@ -40,21 +44,31 @@ impl Outbox {
 
     /// Whether the other side does not read what it asks for, or not all of it.
     pub fn is_clogged(&self) -> bool {
-        self.arena.len() > CLOGGED
+        self.filled > CLOGGED
     }
 
     /// How many bytes of blocks may be added.
     pub fn room(&self) -> usize {
-        ROOM.saturating_sub(self.arena.len())
+        ROOM.saturating_sub(self.filled)
     }
 
     /// Adds messages.
     pub fn push(&mut self, messages: &[u8]) {
         if !messages.is_empty() {
-            let start = self.arena.len();
-            self.arena.extend_from_slice(messages);
-            self.append(start..self.arena.len());
+            let range = self.add(messages.len());
+            self.arena[range.clone()].copy_from_slice(messages);
+            self.append(range);
         }
+    }
+
+    /// The next `len` bytes of the arena. Zeroed is only memory that was never used.
+    fn add(&mut self, len: usize) -> Range<usize> {
+        let range = self.filled..self.filled + len;
+        self.filled = range.end;
+        if self.arena.len() < self.filled {
+            self.arena.resize(self.filled, 0);
+        }
+        range
     }
 
     /// Adds blocks that are neighbours in one piece, with their headers; `read` fills their bytes in one go. If it
@@ -64,22 +78,21 @@ impl Outbox {
         blocks: &[Block],
         read: impl FnOnce(Piece, u32, &mut [u8]) -> Result<(), E>,
     ) -> Result<usize, E> {
-        let (Some(first), start) = (blocks.first(), self.arena.len()) else { return Ok(0) };
-        let len: usize = blocks.iter().map(|block| block.len() as usize).sum();
-        self.arena.resize(start + len, 0);
-        if let Err(why) = read(first.piece(), first.begin(), &mut self.arena[start..]) {
-            self.arena.truncate(start);
+        let Some(first) = blocks.first() else { return Ok(0) };
+        let data = self.add(blocks.iter().map(|block| block.len() as usize).sum());
+        if let Err(why) = read(first.piece(), first.begin(), &mut self.arena[data.clone()]) {
+            self.filled = data.start;
             return Err(why);
         }
-        let mut at = start;
+        let mut at = data.start;
         for block in blocks {
-            let header = self.arena.len();
-            self.arena.extend_from_slice(&piece_header((*block).into()));
-            self.append(header..header + PIECE_HEADER_LEN);
+            let header = self.add(PIECE_HEADER_LEN);
+            self.arena[header.clone()].copy_from_slice(&piece_header((*block).into()));
+            self.append(header);
             self.append(at..at + block.len() as usize);
             at += block.len() as usize;
         }
-        Ok(len)
+        Ok(data.len())
     }
 
     fn append(&mut self, range: Range<usize>) {
@@ -115,7 +128,7 @@ impl Outbox {
             written -= range.len();
             self.order.pop_front();
         }
-        self.arena.clear();
+        self.filled = 0;
     }
 }
 
@@ -207,6 +220,6 @@ mod tests {
             !outbox.is_clogged()
         });
         assert_eq!(rounds.count(), CLOGGED / 1000);
-        assert!(outbox.arena.len() <= CLOGGED + 1000);
+        assert!(outbox.filled <= CLOGGED + 1000);
     }
 }

@@ -7,6 +7,7 @@ use super::budget::Buffer;
 use super::handshake::PeerId;
 use crate::torrent::{BLOCK_LEN, Block, Geometry, Piece};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where a block came from: whom to blame if it is wrong.
@@ -85,8 +86,21 @@ impl Partial {
         if !self.lacks(block) {
             return false;
         }
-        let begin = block.begin() as usize;
-        self.data[begin..begin + data.len()].copy_from_slice(data);
+        let begin = block.begin();
+        self.place(begin..begin + block.len()).copy_from_slice(data);
+        self.landed(block, from)
+    }
+
+    /// Where these bytes of the piece belong. Only blocks that are missing may be written to.
+    pub fn place(&mut self, bytes: Range<u32>) -> &mut [u8] {
+        &mut self.data[bytes.start as usize..bytes.end as usize]
+    }
+
+    /// A block of this piece lies in its place. False if it was there already.
+    pub fn landed(&mut self, block: Block, from: &Arc<Source>) -> bool {
+        if !self.lacks(block) {
+            return false;
+        }
         self.senders[nth(block)] = self.sender(from);
         self.missing -= 1;
         true

@@ -12,11 +12,13 @@ mod event;
 mod fetching;
 mod flood;
 mod hearing;
+mod landing;
 mod serving;
 #[cfg(test)]
 mod tests;
 
 pub use event::{Event, Violation};
+pub use landing::Landing;
 
 use super::conn_id::ConnId;
 use super::extended::{self, Extended};
@@ -140,6 +142,13 @@ impl Session {
             Message::Hashes { .. } | Message::HashReject(_) => self.idle(now)?, // we ask for none
         }
         Ok(())
+    }
+
+    /// Where the blocks will land that should come next, if they come in the order in which they were asked for. Whoever reads
+    /// the socket may have it write there, and says [`landed`](Self::landed) for each that came, before anything else happens
+    /// here; what came instead goes the usual way.
+    pub fn landing(&mut self) -> Landing<'_> {
+        self.fetching.landing()
     }
 
     /// Something that moves nothing on; see [`flood`].

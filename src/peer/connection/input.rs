@@ -1,15 +1,25 @@
 //! The receive buffer of a connection. Runs on the connection's thread, which owns it.
+//!
+//! Blocks that come as they were asked for do not pass through it: one read scatters the stream, each header into a slot,
+//! each block into the memory of its piece ([`Landing`]). Then the slots are looked at. From the first header on that is not the expected one,
+//! and for a block of which the end has not come yet, the bytes are moved here, where they go the way of all messages;
+//! a block that was begun here moves on to its place at the next read. So between two reads nothing is left half way, and whatever
+//! happens to the piece meanwhile, no byte is lost.
+//!
+//! How many blocks a read expects (`depth`) doubles as long as they come as expected and halves if not: a peer that
+//! sends other messages in between, as one that fetches from us does, is read through the buffer.
 
 use super::end::End;
-use crate::peer::session::Violation;
-use crate::peer::wire;
-use std::io::{self, Read};
-use std::net::TcpStream;
+use crate::peer::session::{Landing, Violation};
+use crate::peer::wire::{self, PIECE_HEADER_LEN};
+use std::io::{self, IoSliceMut, Read};
 
 /// The buffer starts so small, for a connection that stays idle ...
 const SMALL_BUFFER: usize = 4 * 1024;
 /// ... and grows up to this, which is what a fast one fills between two turns.
 pub const LARGE_BUFFER: usize = 256 * 1024;
+/// So many blocks expected at most: nearly a full buffer.
+const DEEPEST: usize = 15;
 
 /// Bytes that came and were not understood yet. Its bound is the longest message, or [`LARGE_BUFFER`].
 pub struct Input {
@@ -18,35 +28,147 @@ pub struct Input {
     end: usize,
     limit: usize,
     max_message_len: u32,
+    depth: usize,
+}
+
+/// What one read brought.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub struct Filled {
+    /// Bytes.
+    pub read: usize,
+    /// Blocks that lie in their places, the first of the landing.
+    pub landed: usize,
+}
+
+type Header = [u8; PIECE_HEADER_LEN];
+
+/// A block that is expected: what its header should be, what came instead of it, and the block's memory.
+struct Expected<'a> {
+    header: Header,
+    slot: Header,
+    place: &'a mut [u8],
+}
+
+impl Expected<'_> {
+    fn len(&self) -> usize {
+        PIECE_HEADER_LEN + self.place.len()
+    }
+
+    /// What came for it, as much as fits into `to`.
+    fn copy(&self, to: &mut [u8]) {
+        let (header, data) = to.split_at_mut(to.len().min(PIECE_HEADER_LEN));
+        header.copy_from_slice(&self.slot[..header.len()]);
+        data.copy_from_slice(&self.place[..data.len()]);
+    }
 }
 
 impl Input {
     pub fn new(max_message_len: u32) -> Self {
         let limit = LARGE_BUFFER.max(4 + max_message_len as usize);
-        Input { bytes: vec![0; SMALL_BUFFER], start: 0, end: 0, limit, max_message_len }
+        Input { bytes: vec![0; SMALL_BUFFER], start: 0, end: 0, limit, max_message_len, depth: 1 }
     }
 
-    /// Reads once from the socket, at most `most` bytes; 0 if there is nothing now.
-    pub fn fill(&mut self, mut socket: &TcpStream, most: usize) -> Result<usize, End> {
+    /// Reads once from the socket, at most `most` bytes; nothing if there is nothing now. Blocks may land at once.
+    pub fn fill(&mut self, mut socket: impl Read, landing: Landing<'_>, most: usize) -> Result<Filled, End> {
         self.bytes.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
-        if self.end == self.bytes.len() {
-            self.grow();
-        }
-        let room = &mut self.bytes[self.end..];
-        let most = most.min(room.len());
-        match socket.read(&mut room[..most]) {
-            Ok(0) => Err(End::Closed),
-            Ok(read) => {
-                self.end += read;
-                if self.end == self.bytes.len() {
-                    self.grow(); // there is more than we thought: next time in one go
-                }
-                Ok(read)
+        let mut expected = self.expect(landing, most);
+        let begun = self.move_begun(expected.first_mut());
+        let room = self.room(&expected, most);
+        let tail = self.end..self.end + room;
+        let read = {
+            let mut slices = Vec::with_capacity(2 * expected.len() + 1);
+            for Expected { slot, place, .. } in &mut expected {
+                slices.extend([IoSliceMut::new(slot), IoSliceMut::new(place)]);
             }
-            Err(why) if matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
-            Err(why) => Err(why.into()),
+            slices.push(IoSliceMut::new(&mut self.bytes[tail]));
+            let mut slices = &mut slices[..];
+            IoSliceMut::advance_slices(&mut slices, begun);
+            match socket.read_vectored(slices) {
+                Ok(0) => return Err(End::Closed),
+                Ok(read) => read,
+                Err(why) if matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+                Err(why) => return Err(why.into()),
+            }
+        };
+        let landed = self.sort(&expected, begun + read);
+        if self.end == self.bytes.len() {
+            self.grow(self.bytes.len() * 4); // there is more than we thought: next time in one go
         }
+        Ok(Filled { read, landed })
+    }
+
+    /// The blocks to expect in the next `most` bytes: none if what is here already is the start of something else.
+    fn expect<'a>(&self, landing: Landing<'a>, most: usize) -> Vec<Expected<'a>> {
+        let begun = &self.bytes[..self.end];
+        let mut left = begun.len() + most;
+        let expected = landing.blocks().map(|(header, place)| Expected { header, slot: header, place });
+        let expected = expected.take(self.depth).take_while(|expected| {
+            let fits = expected.len() <= left;
+            left = left.saturating_sub(expected.len());
+            fits
+        });
+        let expected: Vec<Expected<'a>> = expected.collect();
+        let header = begun.len().min(PIECE_HEADER_LEN);
+        match expected.first() {
+            Some(first) if begun[..header] == first.header[..header] => expected,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Moves a block that was begun here to its place. Gives how many bytes of the message that were.
+    fn move_begun(&mut self, first: Option<&mut Expected<'_>>) -> usize {
+        let Some(first) = first else { return 0 };
+        let begun = std::mem::take(&mut self.end);
+        if let Some(data) = begun.checked_sub(PIECE_HEADER_LEN) {
+            first.place[..data].copy_from_slice(&self.bytes[PIECE_HEADER_LEN..begun]);
+        }
+        begun
+    }
+
+    /// How many bytes may come after the expected ones, into the buffer. None where all goes as expected: the next blocks
+    /// are to land, too.
+    fn room(&mut self, expected: &[Expected<'_>], most: usize) -> usize {
+        if expected.is_empty() && self.end == self.bytes.len() {
+            self.grow(self.bytes.len() * 4);
+        }
+        if expected.len() == DEEPEST {
+            return 0;
+        }
+        let expected: usize = expected.iter().map(Expected::len).sum();
+        let bound = self.limit.saturating_sub(expected).min(most.saturating_sub(expected));
+        bound.min(self.bytes.len() - self.end)
+    }
+
+    /// Looks which of the expected blocks are whole, and moves the rest of the `bytes` that came into the buffer, before
+    /// those that came there after them. Gives how many landed.
+    fn sort(&mut self, expected: &[Expected<'_>], bytes: usize) -> usize {
+        let mut left = bytes;
+        let landed = expected.iter().take_while(|expected| {
+            let whole = left >= expected.len() && expected.slot == expected.header;
+            left -= if whole { expected.len() } else { 0 };
+            whole
+        });
+        let landed = landed.count();
+        let others = &expected[landed..];
+        let ahead = left.min(others.iter().map(Expected::len).sum());
+        self.grow(self.end + left);
+        self.bytes.copy_within(self.end..self.end + left - ahead, self.end + ahead);
+        let mut at = self.end;
+        for expected in others {
+            let part = expected.len().min(self.end + ahead - at);
+            expected.copy(&mut self.bytes[at..at + part]);
+            at += part;
+        }
+        self.end += left;
+        match others.first() {
+            None if landed > 0 => self.depth = (self.depth * 2).min(DEEPEST),
+            Some(missed) if ahead >= PIECE_HEADER_LEN && missed.slot != missed.header => {
+                self.depth = (self.depth / 2).max(1);
+            }
+            _ => {}
+        }
+        landed
     }
 
     /// Gives back the memory that a busy time took, if nothing waits in it.
@@ -57,8 +179,8 @@ impl Input {
         }
     }
 
-    fn grow(&mut self) {
-        let len = (self.bytes.len() * 4).min(self.limit);
+    fn grow(&mut self, len: usize) {
+        let len = len.min(self.limit).max(self.bytes.len());
         self.bytes.resize(len, 0);
     }
 
@@ -71,3 +193,6 @@ impl Input {
         self.start += len;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 //! for one, in which others take what it had; or it refuses. What an idle connection may take over is in
 //! [`lend`](Fetching::lend).
 
+use super::landing::{self, Landing};
 use crate::peer::conn_id::ConnId;
 use crate::peer::partial::{Partial, Source};
 use crate::peer::window::Window;
@@ -73,6 +74,15 @@ struct Forgiven {
     asked_at: Instant,
     /// Whether it may still be of use.
     of_use: bool,
+}
+
+/// Where the bytes of a block are that came.
+#[derive(Copy, Clone)]
+pub enum Came<'a> {
+    /// They wait to be copied.
+    Elsewhere(&'a [u8]),
+    /// They landed where they belong.
+    InPlace,
 }
 
 /// What the arrival of a block brought about.
@@ -242,8 +252,22 @@ impl Fetching {
         self.is_fit() && ahead * 2 < self.window.blocks() as usize + 1
     }
 
+    /// Where the blocks will land that should come next: those asked for longest ago, up to the first that is not ours.
+    pub fn landing(&mut self) -> Landing<'_> {
+        let ours = self.asked.iter().map(|asked| asked.errand).take_while(|errand| errand.owner.is_none());
+        let runs = landing::runs(ours.map(|errand| errand.block));
+        let partials = self.pieces.iter_mut().map(|held| &mut held.partial);
+        Landing::new(runs, partials)
+    }
+
+    /// The block asked for longest ago has landed in its place.
+    pub fn landed(&mut self, now: Instant) -> Option<(Block, Arrival)> {
+        let block = self.asked.front()?.errand.block;
+        Some((block, self.arrived(block, Came::InPlace, now)?))
+    }
+
     /// A block came. `None` if nobody ever asked for it.
-    pub fn arrived(&mut self, block: Block, data: &[u8], now: Instant) -> Option<Arrival> {
+    pub fn arrived(&mut self, block: Block, data: Came<'_>, now: Instant) -> Option<Arrival> {
         let Some(at) = self.asked.iter().position(|asked| asked.errand.block == block) else {
             let late = self.take_forgiven(block)?;
             self.encouraged();
@@ -266,10 +290,13 @@ impl Fetching {
         })
     }
 
-    fn put(&mut self, block: Block, data: &[u8], from: &Arc<Source>) -> Option<Partial> {
+    fn put(&mut self, block: Block, data: Came<'_>, from: &Arc<Source>) -> Option<Partial> {
         let at = self.pieces.iter().position(|held| held.piece() == block.piece())?;
         let partial = &mut self.pieces.get_mut(at)?.partial;
-        partial.put(block, data, from);
+        match data {
+            Came::Elsewhere(data) => partial.put(block, data, from),
+            Came::InPlace => partial.landed(block, from),
+        };
         let complete = partial.is_complete();
         complete.then(|| self.pieces.swap_remove(at).partial)
     }
@@ -359,7 +386,7 @@ impl Fetching {
             let asked = self.asked.remove(at);
             asked.iter().for_each(|asked| self.forgive(asked, false));
         }
-        let complete = self.put(block, data, from);
+        let complete = self.put(block, Came::Elsewhere(data), from);
         (asked.is_some(), Arrival { complete, helpers, ..Arrival::default() })
     }
 

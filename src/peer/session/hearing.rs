@@ -1,7 +1,7 @@
 //! What each message of the other side means: the arms of [`Session::on_message`]. Pure.
 
 use super::event::{Event, Violation};
-use super::fetching::Arrival;
+use super::fetching::{Arrival, Came};
 use super::flood::{BLOCK, BYTES, HAVE, IDLE, STIR};
 use super::serving::Refused;
 use super::{REQQ, Session};
@@ -124,7 +124,7 @@ impl Session {
         let unasked = Violation::Unasked(Wanted { index, begin, len });
         let piece = self.piece(index)?;
         let Some(block) = self.torrent.geometry().block_at(piece, begin, len) else { return Err(unasked) };
-        let arrival = self.fetching.arrived(block, data, now).ok_or(unasked)?;
+        let arrival = self.fetching.arrived(block, Came::Elsewhere(data), now).ok_or(unasked)?;
         self.flood.earn(BLOCK);
         if arrival.late {
             self.events.push_back(Event::Late { block, data: data.to_vec() });
@@ -134,6 +134,15 @@ impl Session {
         }
         self.on_arrival(block, arrival);
         Ok(())
+    }
+
+    /// The first block of [`landing`](Self::landing) came whole, header and all, and lies in its place. Gives its bytes.
+    pub fn landed(&mut self, now: Instant) -> u32 {
+        self.heard_at = now;
+        let Some((block, arrival)) = self.fetching.landed(now) else { return 0 };
+        self.flood.earn(BLOCK);
+        self.on_arrival(block, arrival);
+        block.len()
     }
 
     pub(super) fn on_arrival(&mut self, block: Block, arrival: Arrival) {

@@ -1,0 +1,67 @@
+//! Where blocks land that are on their way: memory of their pieces, which the socket is read into, so that they are not
+//! copied again. Pure.
+//!
+//! Most peers answer requests in the order in which they were made. So what the next bytes of the stream should be is known: the
+//! header of the first block asked for, the block, the header of the second, and so on. Only the headers tell whether they
+//! are, once they are here; until then the memory of a missing block may hold anything.
+
+use crate::peer::partial::Partial;
+use crate::peer::wire::{PIECE_HEADER_LEN, Wanted, piece_header};
+use crate::torrent::{BLOCK_LEN, Block, Piece};
+use std::ops::Range;
+
+/// So many blocks at most: what a fast connection brings between two looks.
+pub const MOST_LANDING: usize = 16;
+
+/// Neighbouring blocks of a piece, one asked for after the other.
+pub struct Run {
+    piece: Piece,
+    bytes: Range<u32>,
+}
+
+/// The memory of the blocks that should come next, in runs.
+pub struct Landing<'a> {
+    runs: Vec<(Run, &'a mut [u8])>,
+}
+
+/// The runs at the start of `blocks`, up to where a piece would come again.
+pub fn runs(blocks: impl Iterator<Item = Block>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for block in blocks.take(MOST_LANDING) {
+        let (piece, bytes) = (block.piece(), block.begin()..block.begin() + block.len());
+        let goes_on = |run: &&mut Run| run.piece == piece && run.bytes.end == bytes.start;
+        if let Some(run) = runs.last_mut().filter(goes_on) {
+            run.bytes.end = bytes.end;
+        } else if runs.iter().all(|run| run.piece != piece) {
+            runs.push(Run { piece, bytes });
+        } else {
+            break;
+        }
+    }
+    runs
+}
+
+impl<'a> Landing<'a> {
+    /// The memory of `runs` in the partials that they are about.
+    pub fn new(runs: Vec<Run>, partials: impl Iterator<Item = &'a mut Partial>) -> Self {
+        let mut places: Vec<Option<&'a mut [u8]>> = runs.iter().map(|_| None).collect();
+        for partial in partials {
+            if let Some(at) = runs.iter().position(|run| run.piece == partial.piece()) {
+                places[at] = Some(partial.place(runs[at].bytes.clone()));
+            }
+        }
+        let runs = runs.into_iter().zip(places).map_while(|(run, place)| Some((run, place?)));
+        Landing { runs: runs.collect() }
+    }
+
+    /// The blocks in order: what their message starts with, and their memory.
+    pub fn blocks(self) -> impl Iterator<Item = ([u8; PIECE_HEADER_LEN], &'a mut [u8])> {
+        self.runs.into_iter().flat_map(|(Run { piece, bytes }, place)| {
+            let begins = bytes.step_by(BLOCK_LEN as usize);
+            place.chunks_mut(BLOCK_LEN as usize).zip(begins).map(move |(place, begin)| {
+                let wanted = Wanted { index: piece.index(), begin, len: place.len() as u32 };
+                (piece_header(wanted), place)
+            })
+        })
+    }
+}
