@@ -247,24 +247,30 @@ impl Torrent {
     /// Whether `data` is that piece, as many bytes as `piece_len` says. If the torrent has no hashes of the
     /// kind that `proof` asks for, those that it has decide.
     pub fn verify(&self, piece: Piece, data: &[u8], proof: Proof) -> bool {
-        if data.len() != self.geometry.piece_len(piece) as usize {
-            return false;
-        }
-        match (&self.v1, &self.v2) {
-            (Some(v1), None) => self.verify_v1(v1, piece, data),
-            (Some(v1), Some(_)) if proof == Proof::V1 => self.verify_v1(v1, piece, data),
-            (_, Some(v2)) => {
-                let root = v2.roots.get(piece.index() as usize);
-                root.is_some_and(|root| hash::data_root(data, self.geometry.leaf_width(piece)) == *root)
-            }
-            (None, None) => false,
-        }
+        self.verify_all(&[(piece, data, proof)]) == [true]
     }
 
-    fn verify_v1(&self, v1: &V1, piece: Piece, data: &[u8]) -> bool {
-        let (hashes, _) = self.bytes[v1.pieces.clone()].as_chunks::<20>();
-        let zeros = self.geometry.padded_len(piece) as usize - data.len();
-        hashes.get(piece.index() as usize).is_some_and(|hash| hash::sha1_padded(data, zeros) == *hash)
+    /// The same for several pieces, whose hashes are computed side by side.
+    pub fn verify_all(&self, pieces: &[(Piece, &[u8], Proof)]) -> Vec<bool> {
+        let fits = |piece: Piece, data: &[u8]| data.len() == self.geometry.piece_len(piece) as usize;
+        let by_sha1 = |proof: Proof| self.v1.is_some() && (self.v2.is_none() || proof == Proof::V1);
+        let v1 = pieces.iter().filter(|(piece, data, proof)| fits(*piece, data) && by_sha1(*proof));
+        let zeros =
+            |piece: Piece| (self.geometry.padded_len(piece) - self.geometry.piece_len(piece)) as usize;
+        let padded: Vec<_> = v1.map(|(piece, data, _)| (*data, zeros(*piece))).collect();
+        let mut sha1s = hash::sha1_many_padded(&padded).into_iter();
+        let is_good = |(piece, data, proof): &(Piece, &[u8], Proof)| match fits(*piece, data) {
+            false => false,
+            true if by_sha1(*proof) => sha1s.next().is_some_and(|hash| self.piece_sha1(*piece) == Some(hash)),
+            true => self.piece_root(*piece) == Some(hash::data_root(data, self.geometry.leaf_width(*piece))),
+        };
+        pieces.iter().map(is_good).collect()
+    }
+
+    /// The SHA-1 of the piece and its padding, if there is a v1 part.
+    pub fn piece_sha1(&self, piece: Piece) -> Option<[u8; 20]> {
+        let (hashes, _) = self.bytes[self.v1.as_ref()?.pieces.clone()].as_chunks();
+        hashes.get(piece.index() as usize).copied()
     }
 
     /// The root of the piece's merkle tree, if there is a v2 part.

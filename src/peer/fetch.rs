@@ -9,12 +9,15 @@ use super::partial::Partial;
 use super::picker::Pick;
 use super::pool::Turn;
 use super::storage::StorageError;
-use super::swarm::{Job, Look, Swarm};
+use super::swarm::{Arrived, Job, Look, Swarm};
 use super::tally::Tally;
 use crate::mailbox::Undelivered;
 use crate::torrent::{Piece, Proof};
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Pieces on the disk are looked at side by side as far as they fit into so many bytes, by each worker.
+const CHECK_MEMORY: usize = 4 << 20;
 
 /// Runs one job, and counts the pieces in it.
 pub fn run(tally: &Tally, turn: Turn, job: Job) {
@@ -26,11 +29,9 @@ pub fn run(tally: &Tally, turn: Turn, job: Job) {
                 log::trace!("piece {} is to come from {handle}{}", piece.index(), how.unwrap_or_default());
             }
         }
-        Job::Finish(swarm, partial, proof) => {
-            let piece = partial.piece();
-            if finish(&swarm, partial, proof) {
-                tally.finished(turn);
-                log::trace!("piece {} of {} is proved and written", piece.index(), swarm.torrent.name());
+        Job::Finish(swarm) => {
+            if swarm.needs_verifier() {
+                finish(&swarm, || tally.finished(turn));
             }
         }
         Job::Check(swarm, pieces, look) => check(&swarm, pieces, &look),
@@ -67,24 +68,50 @@ fn ask_for_help(swarm: &Swarm, piece: Piece, owner: ConnId, helper: &Arc<Handle>
     }
 }
 
-/// Verifies, writes and marks a piece of which all blocks came. False if it is missing again.
-fn finish(swarm: &Arc<Swarm>, partial: Partial, proof: Proof) -> bool {
-    let piece = partial.piece();
-    if !swarm.torrent.verify(piece, partial.data(), proof) {
-        log::warn!("{}: piece {} came broken", swarm.torrent.name(), piece.index());
-        swarm.broken(partial);
-        return false;
+/// Sees pieces through of which all blocks came, until there are no more.
+fn finish(swarm: &Arc<Swarm>, finished: impl Fn()) {
+    loop {
+        let arrived = swarm.next_to_verify();
+        if arrived.is_empty() {
+            return;
+        }
+        if swarm.hand_to_writer(verify(swarm, arrived)) {
+            write(swarm, &finished);
+        }
     }
-    let era = swarm.era();
-    if let Err(why) = swarm.storage.write(piece, partial.data()) {
-        swarm.bad(piece);
-        swarm.disk_failed(&why);
-        return false;
+}
+
+/// Those of the pieces that are good. The others are missing again.
+fn verify(swarm: &Arc<Swarm>, arrived: Vec<Arrived>) -> Vec<Partial> {
+    let pieces = arrived.iter().map(|Arrived { partial, proof }| (partial.piece(), partial.data(), *proof));
+    let verdicts = swarm.torrent.verify_all(&pieces.collect::<Vec<_>>());
+    let mut good = Vec::new();
+    for (Arrived { partial, .. }, verdict) in arrived.into_iter().zip(verdicts) {
+        if verdict {
+            good.push(partial);
+        } else {
+            log::warn!("{}: piece {} came broken", swarm.torrent.name(), partial.piece().index());
+            swarm.broken(partial);
+        }
     }
-    swarm.acquit(piece, partial.data());
-    drop(partial); // its memory is free for the next piece before anybody hears the news
-    good(swarm, piece, era);
-    true
+    good
+}
+
+/// Writes and marks verified pieces until there are no more.
+fn write(swarm: &Arc<Swarm>, finished: impl Fn()) {
+    while let Some(partial) = swarm.next_to_write() {
+        let (piece, era) = (partial.piece(), swarm.era());
+        if let Err(why) = swarm.storage.write(piece, partial.data()) {
+            swarm.bad(piece);
+            swarm.disk_failed(&why);
+            continue;
+        }
+        swarm.acquit(piece, partial.data());
+        drop(partial); // its memory is free for the next piece before anybody hears the news
+        good(swarm, piece, era);
+        finished();
+        log::trace!("piece {} of {} is proved and written", piece.index(), swarm.torrent.name());
+    }
 }
 
 fn good(swarm: &Arc<Swarm>, piece: Piece, era: u32) {
@@ -95,31 +122,56 @@ fn good(swarm: &Arc<Swarm>, piece: Piece, era: u32) {
     }
 }
 
-/// Looks which pieces are on the disk.
+/// Looks which pieces are on the disk, several side by side.
 fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     let geometry = swarm.torrent.geometry();
-    let (mut data, mut found) = (Vec::new(), 0);
-    for piece in pieces.clone().filter_map(|index| geometry.piece(index)) {
-        data.resize(geometry.piece_len(piece) as usize, 0);
+    let side_by_side = (CHECK_MEMORY / geometry.piece_length() as usize).max(1);
+    let all: Vec<Piece> = pieces.clone().filter_map(|index| geometry.piece(index)).collect();
+    let (mut memory, mut found) = (Vec::new(), 0);
+    for pieces in all.chunks(side_by_side) {
         let era = swarm.era();
-        let there = swarm.storage.read(piece, 0, &mut data).is_ok(); // a file cut short lacks the piece, no more
-        let there = there && swarm.torrent.verify(piece, &data, Proof::V2);
-        match there.then(|| swarm.found(piece, &data)) {
-            Some(Ok(())) => {
-                found += 1;
-                good(swarm, piece, era);
+        let there = read_all(swarm, pieces, &mut memory);
+        let proofs = there.iter().map(|(piece, data)| (*piece, *data, Proof::V2));
+        let verdicts = swarm.torrent.verify_all(&proofs.collect::<Vec<_>>());
+        let mut good_ones =
+            there.iter().zip(verdicts).filter(|(_, good)| *good).map(|(there, _)| *there).peekable();
+        for piece in pieces {
+            match good_ones.next_if(|(good, _)| good == piece) {
+                Some((_, data)) => found += u32::from(keep(swarm, *piece, data, era)),
+                None => swarm.bad(*piece),
             }
-            Some(Err(why)) => {
-                swarm.bad(piece);
-                swarm.disk_failed(&why);
-            }
-            None => swarm.bad(piece),
         }
     }
     if let Some(found) = look.add(pieces, found) {
         let name = swarm.torrent.name();
         log::info!("{name}: {found} of the {} pieces looked for were on the disk", look.pieces);
     }
+}
+
+/// Those of the pieces of which all bytes are on the disk; a file cut short lacks some, no more.
+fn read_all<'a>(swarm: &Swarm, pieces: &[Piece], memory: &'a mut Vec<u8>) -> Vec<(Piece, &'a [u8])> {
+    let len = |piece: &Piece| swarm.torrent.geometry().piece_len(*piece) as usize;
+    memory.resize(pieces.iter().map(len).sum::<usize>().max(memory.len()), 0);
+    let mut rest = &mut memory[..];
+    let read = pieces.iter().filter_map(|piece| {
+        let (data, after) = std::mem::take(&mut rest).split_at_mut(len(piece));
+        rest = after;
+        swarm.storage.read(*piece, 0, data).is_ok().then_some((*piece, &*data))
+    });
+    read.collect()
+}
+
+/// A piece was found on the disk. False if it cannot be kept.
+fn keep(swarm: &Arc<Swarm>, piece: Piece, data: &[u8], era: u32) -> bool {
+    let found = swarm.found(piece, data);
+    match &found {
+        Ok(()) => good(swarm, piece, era),
+        Err(why) => {
+            swarm.bad(piece);
+            swarm.disk_failed(why);
+        }
+    }
+    found.is_ok()
 }
 
 fn pause_on_error(swarm: &Swarm, outcome: Result<(), StorageError>) {

@@ -6,6 +6,7 @@
 //! | 2 | `finished` | the list of pieces finished since the start | once a piece; read by a connection with news to tell |
 //! | 3 | `members` | the connections | when one begins or ends, and to wake all |
 //! | 4 | `hungry`, `blame`, `candidates`, `state`, `saved_at`, `vouched`, `doubtful`, `trouble` | who waits for work; bad pieces; addresses; running or paused; the last save; what it vouches for, what is not believed any more, and why | once a piece at most |
+//! | 4 | `arrived`, `to_write` | pieces of which all blocks are in; those of them that are verified | twice a piece, by connections and workers |
 //! | 4 | `first_copy` | which pieces of the first copy are out | by a lone seed's connections, at each turn until it is |
 //!
 //! Whoever holds one may only take a later one; in fact no two are ever held together, but for `picker` and then
@@ -21,11 +22,14 @@
 //! **News need no queue.** Finished pieces stand in `finished` in order, and each connection keeps a cursor into it. A
 //! worker adds its piece and wakes the connections; each says `Have` for all that it has not told, in one write.
 
+mod finishing;
 mod meeting;
 mod pieces;
 mod saving;
 mod showing;
 
+pub use finishing::Arrived;
+use finishing::{ToVerify, ToWrite};
 pub use pieces::Look;
 use showing::FirstCopy;
 
@@ -34,14 +38,13 @@ use super::candidates::Candidates;
 use super::commons::Commons;
 use super::conn_id::ConnId;
 use super::handle::Handle;
-use super::partial::Partial;
 use super::picker::Picker;
 use super::pool::Pool;
 use super::resume::ResumeFile;
 use super::storage::Storage;
 use super::wish::Wish;
 use crate::bitfield::Bitfield;
-use crate::torrent::{Piece, Proof, Torrent};
+use crate::torrent::{Piece, Torrent};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -53,8 +56,8 @@ use std::time::Instant;
 pub enum Job {
     /// Find the next piece for this connection.
     Fetch(Arc<Swarm>, Arc<Handle>),
-    /// All blocks are in: verify by these hashes, write, mark.
-    Finish(Arc<Swarm>, Partial, Proof),
+    /// Pieces came of which all blocks are in: verify, write, mark.
+    Finish(Arc<Swarm>),
     /// These pieces may be on the disk: look. They are part of what is looked for.
     Check(Arc<Swarm>, Range<u32>, Arc<Look>),
     /// Make durable what came since the last time, and vouch for it.
@@ -139,6 +142,8 @@ pub struct Swarm {
     /// Grows by one a piece, so its bound is the number of pieces.
     finished: RwLock<Vec<Piece>>,
     finished_len: AtomicUsize,
+    arrived: Mutex<ToVerify>,
+    to_write: Mutex<ToWrite>,
     members: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
     blame: Mutex<Blame>,
     candidates: Mutex<Candidates>,
@@ -231,6 +236,8 @@ impl Swarm {
             picker: Mutex::new(picker),
             finished: RwLock::default(),
             finished_len: AtomicUsize::new(0),
+            arrived: Mutex::default(),
+            to_write: Mutex::default(),
             members: Mutex::default(),
             blame: Mutex::default(),
             candidates: Mutex::default(),

@@ -100,13 +100,6 @@ impl Swarm {
         pick
     }
 
-    /// All blocks of the piece came over connection `owner`: to the workers with it.
-    pub fn arrived(self: &Arc<Self>, partial: Partial, owner: &Handle) {
-        if self.picker.lock().checking(partial.piece(), owner.id) {
-            self.pool.push(Job::Finish(Arc::clone(self), partial, owner.proof));
-        }
-    }
-
     /// A connection will not finish these.
     pub fn gave_back(self: &Arc<Self>, partials: Vec<Partial>, owner: ConnId) {
         let memory_is_short = self.commons.budget.is_half_spent() || !self.is_running();
@@ -129,7 +122,7 @@ impl Swarm {
         let late = self.picker.lock().late(block, data, &from.source, memory);
         match late {
             Late::Of(owner) => return Some(owner),
-            Late::Complete(partial) => self.pool.push(Job::Finish(Arc::clone(self), partial, from.proof)),
+            Late::Complete(partial) => self.finish(partial, from.proof),
             Late::Done => {}
         }
         None
