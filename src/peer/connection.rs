@@ -37,10 +37,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Neighbouring blocks are read from the file in one go up to so many bytes, and handed to the socket before the next are read:
-/// few enough that they are still in the processor's cache by then.
-const READ_AHEAD: u32 = 64 * 1024;
+/// many enough for few calls, few enough that they are still in the processor's cache when they are sent.
+const READ_AHEAD: u32 = 256 * 1024;
 /// So many such runs are served in a turn at most, if the socket takes all that: the rest of the connection waits meanwhile.
-const RUNS: usize = 16;
+const RUNS: usize = 4;
 /// A connection that found nothing to fetch looks again after so long at the latest.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 

@@ -3,7 +3,7 @@
 //! One arena holds the bytes: messages as they come, and blocks as they were read from the file, neighbours in one
 //! piece of memory. The order in which they go out is kept apart, so that a block read in one go with its
 //! neighbours gets its header in front without being moved. The arena starts anew when all of it has gone out, in the
-//! same memory, which so stays in the processor's cache. Blocks are added up to [`ROOM`], messages come on top, and
+//! same memory, which so stays in the processor's cache. Its owner adds blocks only when nothing is left; messages come on top, and
 //! `CLOGGED` bounds them all.
 
 use super::wire::{PIECE_HEADER_LEN, piece_header};
@@ -12,9 +12,6 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 
-/// Blocks may wait up to so many bytes: a run of neighbours, and what a socket left of the one before. The socket's own
-/// buffer is what keeps the line busy.
-pub const ROOM: usize = 128 * 1024;
 /// More than this since the arena was last empty means that the other side asks faster than it reads.
 const CLOGGED: usize = 4 << 20;
 /// Slices handed to one write; the system takes up to 1024.
@@ -45,11 +42,6 @@ impl Outbox {
     /// Whether the other side does not read what it asks for, or not all of it.
     pub fn is_clogged(&self) -> bool {
         self.filled > CLOGGED
-    }
-
-    /// How many bytes of blocks may be added.
-    pub fn room(&self) -> usize {
-        ROOM.saturating_sub(self.filled)
     }
 
     /// Adds messages.
@@ -197,7 +189,6 @@ mod tests {
         expected.extend(&choke);
         assert_eq!(socket.taken, expected);
         assert!(matches!(decode(&socket.taken, 1 << 16), Ok(Some((Message::Choke, 5)))));
-        assert_eq!(outbox.room(), ROOM);
     }
 
     /// What had gone out stayed in memory until all had, so a peer that always left a little unread had us keep more
