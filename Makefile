@@ -5,10 +5,10 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench fluid memory clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers fluid memory clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a tracker and three peers on this machine, in under a minute
 	$(CARGO) build --release --bins --example demo
@@ -44,9 +44,13 @@ lint: ## format, clippy and documentation, warnings denied
 fuzz: ## every fuzz target, two at a time; SECONDS=600 says how long each
 	fuzz/run $(or $(SECONDS),60)
 
-bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--size 256MiB --runs 5"
+bench: $(VENV)/ready ## one table: shoal, libtorrent and what bench-peers installed; OPTIONS="--size 256MiB --scenarios 1-1"
 	$(CARGO) build --release --bins
-	$(VENV)/bin/python benches/transfer.py --bin $(TARGET)/release $(OPTIONS)
+	$(VENV)/bin/python benches/bench.py --bin $(TARGET)/release --peers $(TARGET)/peers $(OPTIONS)
+
+bench-peers: $(VENV)/ready ## installs the others that bench compares with: aria2, rqbit
+	$(VENV)/bin/python tests/interop/aria2.py
+	$(VENV)/bin/python benches/rqbit.py $(TARGET)/peers
 
 hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
 	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture
