@@ -13,7 +13,6 @@ named so.
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from dataclasses import asdict
