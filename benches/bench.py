@@ -178,8 +178,8 @@ def main() -> int:
     notes += [note] if note else []
     end_all_when_told(folder)
     head = header(args, found, notes)
-    say(head)
     try:
+        say(head)
         bench = Bench(args, found, folder)
         bench.run()
     finally:
