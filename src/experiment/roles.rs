@@ -1,6 +1,6 @@
 //! What a seeder and a leecher do, step by step, on `main`. First the leechers fetch the A files from the seeder, all at the
 //! same time, then the seeder fetches the B files from all of them. All wait for each other before each file, so that each
-//! is measured under the same load. The leechers leave after the seeder, which leaves last of those who need something.
+//! is measured under the same load. The seeder leaves when it has everything, which is the end for the leechers too.
 
 use super::client::{Client, Kind, Settings};
 use super::meeting::{Meeting, Member};

@@ -167,7 +167,7 @@ mod tests {
         let torn = format!("{whole}{}", second.line());
         for end in whole.len()..torn.len() {
             fs::write(&rows.path, &torn[..end]).unwrap();
-            assert_eq!(rows.read().unwrap(), [first.clone()], "{end}");
+            assert_eq!(rows.read().unwrap(), std::slice::from_ref(&first), "{end}");
             rows.append(&second).unwrap();
             assert_eq!(fs::read_to_string(&rows.path).unwrap(), torn, "{end}");
         }
