@@ -62,7 +62,7 @@ memory: $(VENV)/ready ## the memory of 500 connections, 100 torrents, and a spar
 	$(VENV)/bin/python benches/memory.py --bin $(TARGET)/release $(OPTIONS)
 
 RESULTS ?= results
-SHORT ?= --repetitions 10kB=30,100kB=15,1MB=8,10MB=4
+SHORT ?= --repetitions 10kB=20,100kB=10,1MB=5,10MB=3
 experiment: ## throughput and overhead by file size, in a minute; libtorrent's too where `make interop` has installed it
 	$(CARGO) build --release --bin experiment
 	$(TARGET)/release/experiment --results $(RESULTS) $(SHORT)

@@ -21,12 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the tracker is asked about the others.
 const POLL: Duration = Duration::from_millis(50);
 /// After so long the user is told what is waited for.
-const SILENCE: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(5);
 /// A tracker that is away for so long is given up.
 const AWAY: Duration = Duration::from_secs(30);
 
 /// Our place at the tracker.
 pub struct Meeting {
+    name: String,
     session: SessionClient,
     board: Arc<Board>,
 }
@@ -49,15 +50,15 @@ struct Board {
 }
 
 impl Meeting {
-    /// Joins the tracker, as a role whose client serves on `port`.
-    pub fn join(tracker: &str, role: Role, port: u16) -> Result<Self, Failure> {
+    /// Joins the tracker, as a role whose client serves on `port`. The name is for those who read what it waits for.
+    pub fn join(tracker: &str, role: Role, name: &str, port: u16) -> Result<Self, Failure> {
         let board = Arc::new(Board { peer_id: PeerId::random(), role, port, published: Mutex::default() });
         let no_tracker =
             |why: &dyn std::fmt::Display| Failure::Tracker(format!("no tracker at {tracker}: {why}"));
         let session = SessionClient::start(tracker, Arc::clone(&board) as Arc<dyn Host>);
         let session = session.map_err(|why| no_tracker(&why))?;
         session.wait_connected(PATIENCE).map_err(|why| no_tracker(&why))?;
-        Ok(Meeting { session, board })
+        Ok(Meeting { name: name.to_owned(), session, board })
     }
 
     /// Makes known that we hold all of a torrent, or are ready to fetch it.
@@ -130,7 +131,7 @@ impl Meeting {
             }
             if !told && start.elapsed() > SILENCE {
                 told = true;
-                log::info!("waiting for {what}");
+                log::info!("{}: waiting for {what}", self.name);
             }
             stop.pause(POLL)?;
         }

@@ -53,7 +53,7 @@ pub fn play(part: &Part, stop: &Stop) -> Result<(), Failure> {
     for torrent in &own {
         client.serve(torrent, &dir, stop)?;
     }
-    let meeting = Meeting::join(&part.tracker, part.role, client.port())?;
+    let meeting = Meeting::join(&part.tracker, part.role, &part.name, client.port())?;
     for torrent in &own {
         meeting.publish(torrent, true)?;
     }
