@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers fluid memory experiment experiment-docs clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers fluid memory experiment experiment-docs hashing clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ experiment: ## throughput and overhead by file size, in a minute; libtorrent's t
 experiment-docs: $(VENV)/ready
 	$(CARGO) build --release --bin experiment
 	PYTHON=$(VENV)/bin/python benches/experiment_docs.sh $(TARGET)/release/experiment docs/experiment
+
+hashing: ## gigabytes a second of SHA-1 and SHA-256 by each code path of this processor
+	$(CARGO) test --release --lib hash::tests::speed -- --ignored --nocapture
 
 clean: ## what was built and installed here
 	$(CARGO) clean
