@@ -5,9 +5,9 @@ use std::arch::x86_64::*;
 use super::kernel::{Columns, Inputs, Kernel};
 use super::rounds::{self, Vector};
 
-pub(super) const SHA1: Kernel<5> = Kernel { name: "avx2", lanes: 8, cycles: 600, is_there, compress: sha1 };
+pub(super) const SHA1: Kernel<5> = Kernel { name: "avx2", lanes: 8, cycles: 448, is_there, compress: sha1 };
 pub(super) const SHA256: Kernel<8> =
-    Kernel { name: "avx2", lanes: 8, cycles: 1200, is_there, compress: sha256 };
+    Kernel { name: "avx2", lanes: 8, cycles: 1000, is_there, compress: sha256 };
 
 fn is_there() -> bool {
     is_x86_feature_detected!("avx2")
@@ -17,30 +17,26 @@ fn is_there() -> bool {
 /// As [`Kernel::compress`] says; the processor has AVX2.
 #[target_feature(enable = "avx2")]
 unsafe fn sha1(columns: &mut Columns<5>, inputs: &Inputs, blocks: usize) {
-    let mut state = columns.0.each_ref().map(|lanes| load(lanes));
+    let mut state = load(columns);
     for block in 0..blocks {
         // SAFETY: every input has `blocks` blocks, which the caller promises.
         let words = unsafe { words(inputs, block) };
         rounds::sha1(&mut state, words);
     }
-    for (lanes, vector) in columns.0.iter_mut().zip(state) {
-        store(lanes, vector);
-    }
+    store(columns, state);
 }
 
 /// # Safety
 /// As [`Kernel::compress`] says; the processor has AVX2.
 #[target_feature(enable = "avx2")]
 unsafe fn sha256(columns: &mut Columns<8>, inputs: &Inputs, blocks: usize) {
-    let mut state = columns.0.each_ref().map(|lanes| load(lanes));
+    let mut state = load(columns);
     for block in 0..blocks {
         // SAFETY: every input has `blocks` blocks, which the caller promises.
         let words = unsafe { words(inputs, block) };
         rounds::sha256(&mut state, words);
     }
-    for (lanes, vector) in columns.0.iter_mut().zip(state) {
-        store(lanes, vector);
-    }
+    store(columns, state);
 }
 
 #[derive(Clone, Copy)]
@@ -49,16 +45,24 @@ struct Words(__m256i);
 /// The first 8 of the lanes; the others are not ours.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(lanes: &[u32; 16]) -> Words {
-    // SAFETY: the 32 bytes are the array's first; the instruction asks for no alignment.
-    Words(unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) })
+#[allow(clippy::needless_range_loop)]
+fn load<const W: usize>(columns: &Columns<W>) -> [Words; W] {
+    let mut state = [Words(_mm256_setzero_si256()); W];
+    for word in 0..W {
+        // SAFETY: the 32 bytes are the row's first; the instruction asks for no alignment.
+        state[word].0 = unsafe { _mm256_loadu_si256(columns.0[word].as_ptr().cast()) };
+    }
+    state
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(lanes: &mut [u32; 16], vector: Words) {
-    // SAFETY: the 32 bytes are the array's first; the instruction asks for no alignment.
-    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), vector.0) }
+#[allow(clippy::needless_range_loop)]
+fn store<const W: usize>(columns: &mut Columns<W>, state: [Words; W]) {
+    for word in 0..W {
+        // SAFETY: the 32 bytes are the row's first; the instruction asks for no alignment.
+        unsafe { _mm256_storeu_si256(columns.0[word].as_mut_ptr().cast(), state[word].0) };
+    }
 }
 
 /// Word `n` of the block of each lane, for every `n`: the blocks are rows, and what is wanted are columns.
@@ -67,6 +71,7 @@ fn store(lanes: &mut [u32; 16], vector: Words) {
 /// Each of the first 8 inputs is readable to the end of that block.
 #[inline]
 #[target_feature(enable = "avx2")]
+#[allow(clippy::needless_range_loop)]
 unsafe fn words(inputs: &Inputs, block: usize) -> [Words; 16] {
     let mut words = [Words(_mm256_setzero_si256()); 16];
     for half in 0..2 {
@@ -81,13 +86,15 @@ unsafe fn words(inputs: &Inputs, block: usize) -> [Words; 16] {
 /// Each of the first 8 inputs is readable for 32 bytes from `offset`.
 #[inline]
 #[target_feature(enable = "avx2")]
+#[allow(clippy::needless_range_loop)]
 unsafe fn eight_words(inputs: &Inputs, offset: usize) -> [Words; 8] {
     let swap =
         _mm256_broadcastsi128_si256(_mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
     let mut rows = [_mm256_setzero_si256(); 8];
-    for (row, input) in rows.iter_mut().zip(inputs) {
+    for row in 0..8 {
         // SAFETY: the caller promises these 32 bytes; the instruction asks for no alignment.
-        *row = _mm256_shuffle_epi8(unsafe { _mm256_loadu_si256(input.add(offset).cast()) }, swap);
+        let bytes = unsafe { _mm256_loadu_si256(inputs[row].add(offset).cast()) };
+        rows[row] = _mm256_shuffle_epi8(bytes, swap);
     }
     // In each half of 128 bits: 4 rows by 4 words, turned.
     let mut turned = [_mm256_setzero_si256(); 8];

@@ -6,9 +6,9 @@ use super::kernel::{Columns, Inputs, Kernel};
 use super::rounds::{self, Vector};
 
 pub(super) const SHA1: Kernel<5> =
-    Kernel { name: "avx512", lanes: 16, cycles: 420, is_there, compress: sha1 };
+    Kernel { name: "avx512", lanes: 16, cycles: 620, is_there, compress: sha1 };
 pub(super) const SHA256: Kernel<8> =
-    Kernel { name: "avx512", lanes: 16, cycles: 850, is_there, compress: sha256 };
+    Kernel { name: "avx512", lanes: 16, cycles: 1090, is_there, compress: sha256 };
 
 fn is_there() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
@@ -18,30 +18,26 @@ fn is_there() -> bool {
 /// As [`Kernel::compress`] says; the processor has AVX-512 F and BW.
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn sha1(columns: &mut Columns<5>, inputs: &Inputs, blocks: usize) {
-    let mut state = columns.0.each_ref().map(|lanes| load(lanes));
+    let mut state = load(columns);
     for block in 0..blocks {
         // SAFETY: every input has `blocks` blocks, which the caller promises.
         let words = unsafe { words(inputs, block) };
         rounds::sha1(&mut state, words);
     }
-    for (lanes, vector) in columns.0.iter_mut().zip(state) {
-        store(lanes, vector);
-    }
+    store(columns, state);
 }
 
 /// # Safety
 /// As [`Kernel::compress`] says; the processor has AVX-512 F and BW.
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn sha256(columns: &mut Columns<8>, inputs: &Inputs, blocks: usize) {
-    let mut state = columns.0.each_ref().map(|lanes| load(lanes));
+    let mut state = load(columns);
     for block in 0..blocks {
         // SAFETY: every input has `blocks` blocks, which the caller promises.
         let words = unsafe { words(inputs, block) };
         rounds::sha256(&mut state, words);
     }
-    for (lanes, vector) in columns.0.iter_mut().zip(state) {
-        store(lanes, vector);
-    }
+    store(columns, state);
 }
 
 #[derive(Clone, Copy)]
@@ -49,16 +45,24 @@ struct Words(__m512i);
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load(lanes: &[u32; 16]) -> Words {
-    // SAFETY: the 64 bytes are those of the array; the instruction asks for no alignment.
-    Words(unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) })
+#[allow(clippy::needless_range_loop)]
+fn load<const W: usize>(columns: &Columns<W>) -> [Words; W] {
+    let mut state = [Words(_mm512_setzero_si512()); W];
+    for word in 0..W {
+        // SAFETY: the 64 bytes are those of the row; the instruction asks for no alignment.
+        state[word].0 = unsafe { _mm512_loadu_si512(columns.0[word].as_ptr().cast()) };
+    }
+    state
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store(lanes: &mut [u32; 16], vector: Words) {
-    // SAFETY: the 64 bytes are those of the array; the instruction asks for no alignment.
-    unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), vector.0) }
+#[allow(clippy::needless_range_loop)]
+fn store<const W: usize>(columns: &mut Columns<W>, state: [Words; W]) {
+    for word in 0..W {
+        // SAFETY: the 64 bytes are those of the row; the instruction asks for no alignment.
+        unsafe { _mm512_storeu_si512(columns.0[word].as_mut_ptr().cast(), state[word].0) };
+    }
 }
 
 /// Word `n` of the block of each lane, for every `n`: the blocks are rows, and what is wanted are columns.
@@ -67,12 +71,14 @@ fn store(lanes: &mut [u32; 16], vector: Words) {
 /// Each input is readable to the end of that block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
+#[allow(clippy::needless_range_loop)]
 unsafe fn words(inputs: &Inputs, block: usize) -> [Words; 16] {
     let swap = _mm512_broadcast_i32x4(_mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
     let mut rows = [_mm512_setzero_si512(); 16];
-    for (row, input) in rows.iter_mut().zip(inputs) {
+    for row in 0..16 {
         // SAFETY: the caller promises these 64 bytes; the instruction asks for no alignment.
-        *row = _mm512_shuffle_epi8(unsafe { _mm512_loadu_si512(input.add(64 * block).cast()) }, swap);
+        let bytes = unsafe { _mm512_loadu_si512(inputs[row].add(64 * block).cast()) };
+        rows[row] = _mm512_shuffle_epi8(bytes, swap);
     }
     // In each quarter of 128 bits: 4 rows by 4 words, turned.
     let mut turned = [_mm512_setzero_si512(); 16];

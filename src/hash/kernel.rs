@@ -26,7 +26,7 @@ pub(super) struct Columns<const W: usize>(pub [[u32; MAX_LANES]; W]);
 
 impl<const W: usize> Columns<W> {
     pub fn lane(&self, lane: usize) -> [u32; W] {
-        self.0.map(|row| row[lane])
+        std::array::from_fn(|word| self.0[word][lane])
     }
 
     pub fn set_lane(&mut self, lane: usize, state: [u32; W]) {
@@ -107,7 +107,9 @@ impl<const W: usize> Hash<W> {
 
 pub(super) static SHA1: LazyLock<Hash<5>> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
-    let kernels = [avx512::SHA1, avx2::SHA1, sha_ni::SHA1, portable::SHA1];
+    let [one, two, four] = sha_ni::SHA1;
+    #[cfg(target_arch = "x86_64")]
+    let kernels = [avx512::SHA1, avx2::SHA1, one, two, four, portable::SHA1];
     #[cfg(not(target_arch = "x86_64"))]
     let kernels = [portable::SHA1];
     Hash::new(rounds::SHA1_INITIAL, &kernels)
@@ -115,7 +117,9 @@ pub(super) static SHA1: LazyLock<Hash<5>> = LazyLock::new(|| {
 
 pub(super) static SHA256: LazyLock<Hash<8>> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
-    let kernels = [avx512::SHA256, avx2::SHA256, sha_ni::SHA256, portable::SHA256];
+    let [one, two, four] = sha_ni::SHA256;
+    #[cfg(target_arch = "x86_64")]
+    let kernels = [avx512::SHA256, avx2::SHA256, one, two, four, portable::SHA256];
     #[cfg(not(target_arch = "x86_64"))]
     let kernels = [portable::SHA256];
     Hash::new(rounds::SHA256_INITIAL, &kernels)

@@ -3,9 +3,9 @@
 use super::kernel::{Columns, Inputs, Kernel};
 
 pub(super) const SHA1: Kernel<5> =
-    Kernel { name: "portable", lanes: 1, cycles: 300, is_there: || true, compress: sha1 };
+    Kernel { name: "portable", lanes: 1, cycles: 400, is_there: || true, compress: sha1 };
 pub(super) const SHA256: Kernel<8> =
-    Kernel { name: "portable", lanes: 1, cycles: 650, is_there: || true, compress: sha256 };
+    Kernel { name: "portable", lanes: 1, cycles: 700, is_there: || true, compress: sha256 };
 
 /// # Safety
 /// As [`Kernel::compress`] says.

@@ -22,6 +22,7 @@ use super::partial::Source;
 use super::session::{Event, Session};
 use super::super_seeding::Show;
 use super::swarm::{Job, Swarm};
+use super::traffic::Counted;
 use super::wire;
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
@@ -266,7 +267,8 @@ impl Connection {
     fn read(&mut self) -> Result<(), End> {
         // No more than the rate allows soon: a debt of a full buffer would silence the other connections for long.
         let most = self.swarm.commons.down.portion(LARGE_BUFFER as u32) as usize;
-        let Filled { read, landed } = self.input.fill(&self.socket, self.session.landing(), most)?;
+        let socket = Counted { socket: &self.socket, traffic: &self.swarm.commons.traffic };
+        let Filled { read, landed } = self.input.fill(socket, self.session.landing(), most)?;
         self.swarm.commons.down.spend(read);
         if read > 0 {
             self.rest_at = Some(self.now + REST);
@@ -436,7 +438,7 @@ impl Connection {
     fn flush(&mut self) -> Result<(), End> {
         self.outbox.push(self.session.output(self.now)); // before the blocks that are read next
         self.session.output(self.now).clear();
-        self.outbox.flush(&self.socket)?;
+        self.outbox.flush(Counted { socket: &self.socket, traffic: &self.swarm.commons.traffic })?;
         if self.outbox.is_clogged() { Err(End::Clogged) } else { Ok(()) }
     }
 

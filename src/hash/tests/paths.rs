@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::super::kernel::{self, Hash};
 use super::super::*;
 
-const NAMES: [&str; 4] = ["avx512", "avx2", "sha-ni", "portable"];
+const NAMES: [&str; 6] = ["avx512", "avx2", "sha-ni", "sha-ni x2", "sha-ni x4", "portable"];
 
 /// Calls `test` with each code path, and with the choice. Says on standard output which this processor has not.
 fn on_all<const W: usize>(hash: &'static Hash<W>, test: impl Fn(&str, &Hash<W>)) {
