@@ -24,8 +24,12 @@ LOOPBACK = ["--listen", "127.0.0.1:0"]
 NAMES = ("shoal", "libtorrent", "tuned", "aria2", "rqbit")
 
 # What hides the SHA instructions from a program's hashing (`--no-sha`): the bit of them in OpenSSL's copy of CPUID, which
-# libtorrent's wheel and rqbit use, and a list of instructions without them for nettle, which aria2 uses.
-HIDDEN_SHA = {"OPENSSL_ia32cap": ":~0x20000000", "NETTLE_FAT_OVERRIDE": "vendor:amd"}
+# libtorrent's wheel and rqbit use, a list of instructions without them for nettle, which aria2 uses, and shoal's own word for it.
+HIDDEN_SHA = {
+    "OPENSSL_ia32cap": ":~0x20000000",
+    "NETTLE_FAT_OVERRIDE": "vendor:amd",
+    "SHOAL_HASH_WITHOUT": "sha-ni",
+}
 
 
 @dataclass

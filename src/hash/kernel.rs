@@ -5,7 +5,7 @@
 //! there is to fill its lanes with. So AVX-512 has to have most of its 16 lanes filled to be better than the SHA
 //! instructions, which do two messages at a time; and where there are none of these, a few are enough.
 //!
-//! The processor is asked once what it has. Memory: none; no thread, no lock.
+//! The processor is asked once what it has, and the environment what to leave out. Memory: none; no thread, no lock.
 
 use std::sync::LazyLock;
 
@@ -18,6 +18,10 @@ pub(super) const MAX_LANES: usize = 16;
 
 /// Bytes of a block, in SHA-1 and in SHA-256.
 pub(super) const BLOCK: usize = 64;
+
+/// Names of kernels, or how they start, with commas between: they are left out, to see what a processor without them would do, or because
+/// a machine promises instructions that it does not have.
+const WITHOUT: &str = "SHOAL_HASH_WITHOUT";
 
 /// The states of all lanes: word `w` of lane `n` is `.0[w][n]`, so that a row is a vector.
 #[derive(Clone)]
@@ -88,7 +92,14 @@ pub(super) struct Hash<const W: usize> {
 
 impl<const W: usize> Hash<W> {
     fn new(initial: [u32; W], kernels: &[Kernel<W>]) -> Self {
-        Hash { initial, kernels: kernels.iter().filter(|kernel| (kernel.is_there)()).copied().collect() }
+        let without = std::env::var(WITHOUT).unwrap_or_default();
+        let unwanted =
+            |name: &str| without.split(',').any(|start| !start.is_empty() && name.starts_with(start));
+        let is_usable = |kernel: &&Kernel<W>| {
+            (kernel.is_there)() && (kernel.name == portable::NAME || !unwanted(kernel.name))
+        };
+        let kernels = kernels.iter().filter(is_usable).copied().collect();
+        Hash { initial, kernels }
     }
 
     /// The same hash by one kernel alone, if it is there: for tests, and to measure it.

@@ -2,10 +2,12 @@
 
 use super::kernel::{Columns, Inputs, Kernel};
 
+pub(super) const NAME: &str = "portable";
+
 pub(super) const SHA1: Kernel<5> =
-    Kernel { name: "portable", lanes: 1, cycles: 400, is_there: || true, compress: sha1 };
+    Kernel { name: NAME, lanes: 1, cycles: 400, is_there: || true, compress: sha1 };
 pub(super) const SHA256: Kernel<8> =
-    Kernel { name: "portable", lanes: 1, cycles: 700, is_there: || true, compress: sha256 };
+    Kernel { name: NAME, lanes: 1, cycles: 700, is_there: || true, compress: sha256 };
 
 /// # Safety
 /// As [`Kernel::compress`] says.
