@@ -8,6 +8,7 @@
 mod end;
 mod input;
 mod opening;
+mod speaking;
 
 pub use end::End;
 pub use opening::Origin;
@@ -20,8 +21,7 @@ use super::handshake::HandshakeError;
 use super::outbox::Outbox;
 use super::partial::Source;
 use super::session::{Event, Session};
-use super::super_seeding::Show;
-use super::swarm::{Job, Swarm};
+use super::swarm::Swarm;
 use super::traffic::Counted;
 use super::wire;
 use crate::bitfield::Bitfield;
@@ -37,11 +37,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Neighbouring blocks are read from the file in one go up to so many bytes, and handed to the socket before the next are read:
-/// many enough for few calls, few enough that they are still in the processor's cache when they are sent.
-const READ_AHEAD: u32 = 256 * 1024;
-/// So many such runs are served in a turn at most, if the socket takes all that: the rest of the connection waits meanwhile.
-const RUNS: usize = 4;
 /// A connection that found nothing to fetch looks again after so long at the latest.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -352,94 +347,6 @@ impl Connection {
         if let Some(other) = self.swarm.member(other) {
             let _ = other.mailbox.post(letter);
         }
-    }
-
-    // ---- what we have to say --------------------------------------------------------------------------------
-
-    /// Says `Have` for what was finished since the last turn, and parts when neither side has a use for the other.
-    fn tell_news(&mut self) -> Result<(), End> {
-        let news = self.swarm.finished_since(&mut self.told);
-        self.session.announce(&news);
-        self.show_pieces();
-        if self.swarm.is_complete() {
-            self.session.set_interested(false);
-            if self.showing.is_none() {
-                self.session.set_upload_only();
-            }
-        }
-        if self.session.is_useless() { Err(End::Useless) } else { Ok(()) }
-    }
-
-    /// Tells of the next pieces of the first copy, while it goes out piece by piece.
-    fn show_pieces(&mut self) {
-        let Some(got) = self.showing else { return };
-        self.showing = Some(Got::Nothing);
-        let idle = matches!(got, Got::Piece) && !self.session.has_uploads() && self.outbox.is_empty();
-        match self.swarm.show(self.handle.id, idle) {
-            Show::Pieces(pieces) => self.session.announce(&pieces),
-            Show::All => {
-                self.showing = None;
-                let all: Vec<Piece> = self.swarm.torrent.geometry().pieces().collect();
-                self.session.announce(&all);
-            }
-        }
-    }
-
-    /// Has a worker find the next piece once the request window is half empty.
-    fn look_for_work(&mut self) {
-        if !self.looking && !self.is_held(self.look_again_at) && self.session.wants_work() {
-            self.looking = true;
-            self.look_again_at = None;
-            self.swarm.pool.push(Job::Fetch(Arc::clone(&self.swarm), Arc::clone(&self.handle)));
-        }
-    }
-
-    /// Sends what there is to say, and the blocks that the other side asked for, as much as the socket takes: each run of
-    /// neighbours is read just in time, and goes out before the next is read.
-    fn serve(&mut self) -> Result<(), End> {
-        self.flush()?;
-        for _ in 0..RUNS {
-            let next = self.session.has_uploads() && !self.is_held(self.serve_at);
-            let is_full = !self.outbox.is_empty(); // the socket
-            if !next || is_full || !self.read_run() {
-                break;
-            }
-            self.flush()?;
-        }
-        self.flush() // what a failure had us say
-    }
-
-    /// Reads the next blocks to serve. False if it is not their time, or the disk failed.
-    fn read_run(&mut self) -> bool {
-        let commons = &self.swarm.commons;
-        self.serve_at = commons.up.ready(self.now).err().map(|wait| self.now + wait);
-        if self.serve_at.is_some() {
-            return false;
-        }
-        self.session.next_uploads(commons.up.portion(READ_AHEAD), &mut self.run);
-        let storage = &self.swarm.storage;
-        match self.outbox.push_blocks(&self.run, |piece, begin, into| storage.read(piece, begin, into)) {
-            Ok(bytes) => {
-                commons.up.spend(bytes);
-                self.rest_at = Some(self.now + REST);
-                count(&self.handle.numbers.sent, &self.swarm.counts.uploaded, bytes);
-                self.session.uploaded(self.now);
-                true
-            }
-            Err(why) => {
-                self.run.iter().for_each(|block| self.session.refuse(*block));
-                self.swarm.disk_failed(&why);
-                false
-            }
-        }
-    }
-
-    /// Hands what is ready to the socket, as far as it takes it without waiting.
-    fn flush(&mut self) -> Result<(), End> {
-        self.outbox.push(self.session.output(self.now)); // before the blocks that are read next
-        self.session.output(self.now).clear();
-        self.outbox.flush(Counted { socket: &self.socket, traffic: &self.swarm.commons.traffic })?;
-        if self.outbox.is_clogged() { Err(End::Clogged) } else { Ok(()) }
     }
 
     // ---- waiting --------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@
 //! for one, in which others take what it had; or it refuses. What an idle connection may take over is in
 //! [`lend`](Fetching::lend).
 
+mod judging;
+
 use super::landing::{self, Landing};
 use crate::peer::conn_id::ConnId;
 use crate::peer::partial::{Partial, Source};
@@ -29,9 +31,6 @@ const REFUSALS: u32 = 16;
 
 /// A peer's speed is judged over so many patiences: with the usual one, two minutes.
 const TRIAL: u32 = 4;
-/// A peer that brings fewer blocks than this in a patience, all through a trial, keeps pieces from others for nothing: with
-/// the usual patience it is slower than 3 kB/s, while it owes us blocks all the time.
-const FEW: u32 = 6;
 /// The trial of a piece that is to come from one peer alone doubles with each peer that gave it up, so that where all are slow
 /// the least slow one gets it; but no more often than this, to half a day.
 const MOST_DOUBLINGS: u16 = 8;
@@ -420,67 +419,6 @@ impl Fetching {
     fn take_forgiven(&mut self, block: Block) -> Option<Forgiven> {
         let at = self.forgiven.iter().position(|forgiven| forgiven.block == block)?;
         self.forgiven.remove(at)
-    }
-
-    /// A peer whose blocks always take long is given longer than `patience`, within bounds: with a slow line of ours it
-    /// is not the peer's fault.
-    fn patience(&self, patience: Duration) -> Duration {
-        (self.window.usual() * 2).min(patience * TRIAL).max(patience)
-    }
-
-    /// When there is something to judge, if nothing happens before.
-    pub fn due_at(&self, patience: Duration) -> Option<Instant> {
-        let owes = !self.asked.is_empty();
-        let timers = [
-            owes.then(|| self.progress_at + self.patience(patience)),
-            owes.then(|| self.trial.0 + patience * TRIAL),
-            self.resting_until,
-        ];
-        timers.into_iter().flatten().chain(self.pieces.iter().filter_map(|held| held.until(patience))).min()
-    }
-
-    /// Snubs a peer that owes us blocks and has sent none for `patience`, or much longer than its blocks usually take: its
-    /// pieces go elsewhere.
-    pub fn snub_if_late(&mut self, patience: Duration, now: Instant) -> Vec<Partial> {
-        if self.asked.is_empty() || now < self.progress_at + self.patience(patience) {
-            return Vec::new();
-        }
-        self.snubbed = true;
-        self.window.refused();
-        self.let_go()
-    }
-
-    /// Takes its pieces from a peer that trickles, and the piece from one that keeps too long what nobody may help with. It
-    /// rests then. Gives those pieces, and the blocks that it need not send any more.
-    pub fn relieve_if_slow(&mut self, patience: Duration, now: Instant) -> (Vec<Partial>, Vec<Block>) {
-        self.resting_until.take_if(|until| *until <= now);
-        let trickles = self.trickles(patience, now);
-        let overdue = |held: &&Held| held.until(patience).is_some_and(|until| until <= now);
-        let overdue: Vec<Piece> = self.pieces.iter().filter(overdue).map(Held::piece).collect();
-        if !trickles && overdue.is_empty() {
-            return (Vec::new(), Vec::new());
-        }
-        self.resting_until = Some(now + patience);
-        let before: Vec<Block> = self.asked.iter().map(|asked| asked.errand.block).collect();
-        let given_back = match trickles {
-            true => self.let_go(),
-            false => overdue.into_iter().flat_map(|piece| self.let_go_of(piece)).collect(),
-        };
-        let still_asked = |block: &Block| self.asked.iter().any(|asked| asked.errand.block == *block);
-        (given_back, before.into_iter().filter(|block| !still_asked(block)).collect())
-    }
-
-    /// Whether too little came in the trial that ends now; the next one begins.
-    fn trickles(&mut self, patience: Duration, now: Instant) -> bool {
-        let (since, came_before) = self.trial;
-        if self.asked.is_empty() || now < since + patience * TRIAL {
-            return false;
-        }
-        let expected =
-            now.saturating_duration_since(since).as_secs_f64() / patience.as_secs_f64() * f64::from(FEW);
-        let came = self.came - came_before;
-        self.trial = (now, self.came);
-        (came as f64) < expected
     }
 
     /// Panics if the invariant is broken; for tests, simulations and fuzzing.
