@@ -5,10 +5,10 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench fluid memory clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-tracker bench-tracker-peers fluid memory clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a tracker and three peers on this machine, in under a minute
 	$(CARGO) build --release --bins --example demo
@@ -47,6 +47,14 @@ fuzz: ## every fuzz target, two at a time; SECONDS=600 says how long each
 bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--size 256MiB --runs 5"
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/transfer.py --bin $(TARGET)/release $(OPTIONS)
+
+bench-tracker: ## announces, sessions and one big swarm: shoal, aquatic_udp and opentracker; OPTIONS="--runs 5 --only udp"
+	$(CARGO) build --release --bin tracker --example tracker_load
+	$(PYTHON) benches/tracker.py --bin $(TARGET)/release --peers $(TARGET)/peers $(OPTIONS)
+
+bench-tracker-peers: ## installs what bench-tracker compares with: aquatic_udp and its load test (cargo), opentracker and wrk (apt)
+	CARGO_PROFILE_RELEASE_LTO=off $(CARGO) install --root $(TARGET)/peers aquatic_udp aquatic_udp_load_test
+	apt-get install --yes opentracker wrk
 
 hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
 	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture
