@@ -91,6 +91,10 @@ impl Subnet {
         }
     }
 
+    pub fn has(self, ip: IpAddr) -> bool {
+        same_subnet(self.first, ip)
+    }
+
     /// Any of its addresses.
     pub fn any(self, rng: &mut fastrand::Rng) -> IpAddr {
         match self.first {

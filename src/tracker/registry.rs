@@ -14,10 +14,11 @@ mod coverage;
 mod crowd;
 mod draw;
 mod member;
+mod names;
 mod news;
 mod swarm;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use crate::torrent::{InfoHash, Torrent};
 
 use member::{Caller, Contact, Have, Member, Peer, Tick, Who};
+use names::Names;
 pub use news::Cursor;
 use news::News;
 pub use swarm::Facts;
@@ -137,8 +139,8 @@ pub struct Registry {
     limits: RegistryLimits,
     swarms: HashMap<InfoHash, Swarm>,
     aliases: HashMap<InfoHash, InfoHash>,
-    /// The catalogue by name in lower case, and key.
-    names: BTreeMap<(String, String), InfoHash>,
+    /// The catalogue.
+    names: Names,
     sessions: HashMap<SessionId, Session>,
     next_session: SessionId,
     changes: News,
@@ -159,7 +161,7 @@ impl Registry {
             limits,
             swarms: HashMap::new(),
             aliases: HashMap::new(),
-            names: BTreeMap::new(),
+            names: Names::default(),
             sessions: HashMap::new(),
             next_session: 1,
             changes: News::default(),
@@ -222,7 +224,7 @@ impl Registry {
         }
         let facts = Facts::of(torrent);
         self.metainfo_bytes += facts.metainfo_len;
-        self.names.insert((facts.name.to_lowercase(), facts.key.clone()), hash);
+        self.names.insert(&facts.name, &facts.key, hash);
         let mut swarm = self.take_out(hash);
         for alias in torrent.wire_hashes().filter(|alias| *alias != hash) {
             self.aliases.insert(alias, hash);

@@ -2,7 +2,7 @@
 //!
 //! | lock | what it guards | held for |
 //! |---|---|---|
-//! | `registry` | swarms, sessions, catalogue | one question or one change, in memory |
+//! | `registry` | swarms, sessions, catalogue | one question or one change, in memory, whose cost does not grow with the swarms |
 //! | `doors` | how to wake each connection's thread, connections per address | one look |
 //! | the store's | metainfo files, only without a folder | one copy |
 //!

@@ -225,17 +225,11 @@ impl Registry {
 /// `limits` are for: `None` if there is none at all.
 fn admit(swarm: &mut Swarm, who: Who, member: Member, told: &Told, limits: Option<&RegistryLimits>) {
     let Who::Announcer(ip, _) = who else { return };
-    let known = swarm.get(&who);
-    let (is_known, was_seed) = (known.is_some(), known.is_some_and(|member| member.have.is_all()));
-    if told.event == AnnounceEvent::Completed && !was_seed {
+    let renewed = swarm.renew(who, member);
+    if told.event == AnnounceEvent::Completed && !matches!(renewed, Ok(true)) {
         swarm.downloaded = swarm.downloaded.saturating_add(1);
     }
-    if is_known {
-        if !swarm.refresh(&who, &member) {
-            swarm.join(who, member);
-        }
-        return;
-    }
+    let Err(member) = renewed else { return };
     if let Some(former) = told.key.and_then(|key| swarm.announcer(told.peer_id, key, ip)) {
         swarm.part(&former); // it has moved
     }

@@ -101,6 +101,11 @@ impl Crowd {
         Some((Peer { who, member: &seat.member }.observed(), seat.nth as usize))
     }
 
+    /// All members, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = Peer<'_>> {
+        self.row.iter().map(|(who, seat)| Peer { who, member: &seat.member })
+    }
+
     /// All members, from a random one on.
     pub fn all<'a>(&'a self, rng: &mut fastrand::Rng) -> impl Iterator<Item = Peer<'a>> + use<'a> {
         let start = if self.row.is_empty() { 0 } else { rng.usize(..self.row.len()) };
@@ -109,9 +114,22 @@ impl Crowd {
         behind.chain(before).map(|(who, seat)| Peer { who, member: &seat.member })
     }
 
-    /// The members that call from `subnet`, from a random address and a random one of those there on. Whoever follows a
-    /// wide gap between addresses comes first more often.
+    /// The members that call from `subnet`, from a random one on. Whoever follows a wide gap between addresses comes
+    /// first more often.
+    ///
+    /// Where most members are of one subnet, as in a room, the row itself is walked: neighbours in memory come ten times as fast.
     pub fn near<'a>(
+        &'a self,
+        subnet: Subnet,
+        rng: &mut fastrand::Rng,
+    ) -> impl Iterator<Item = Peer<'a>> + use<'a> {
+        let is_most = self.is_most(subnet);
+        let in_row = is_most.then(|| self.all(rng).filter(move |peer| subnet.has(peer.observed())));
+        let by_address = (!is_most).then(|| self.by_address(subnet, rng));
+        in_row.into_iter().flatten().chain(by_address.into_iter().flatten())
+    }
+
+    fn by_address<'a>(
         &'a self,
         subnet: Subnet,
         rng: &mut fastrand::Rng,
@@ -123,6 +141,12 @@ impl Crowd {
             let (before, behind) = here.split_at(turn % here.len().max(1));
             behind.iter().chain(before).filter_map(|place| self.nth(*place as usize))
         })
+    }
+
+    /// Whether most members are surely of `subnet`: those at some of its addresses alone are.
+    fn is_most(&self, subnet: Subnet) -> bool {
+        let some = self.at(subnet.first..=subnet.last).take(16);
+        some.map(|(_, here)| here.len()).sum::<usize>() * 2 > self.len()
     }
 
     fn at(&self, addresses: RangeInclusive<IpAddr>) -> impl Iterator<Item = (&IpAddr, &Vec<u32>)> {

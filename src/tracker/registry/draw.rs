@@ -43,6 +43,18 @@ impl<'a, F: Fn(Peer, SocketAddr) -> bool> Draw<'a, F> {
         }
     }
 
+    /// Takes all that are wanted of a swarm that is no larger than the wish for it, in one walk.
+    pub fn everybody(&mut self, seeds: Option<&'a Crowd>, leeches: Option<&'a Crowd>) {
+        let mut far = Vec::new();
+        for peer in [leeches, seeds].into_iter().flatten().flat_map(Crowd::iter) {
+            if let Some(address) = self.looked_at(peer) {
+                let side = if self.asker.is_near(address.ip()) { &mut self.picked } else { &mut far };
+                side.push((peer, address));
+            }
+        }
+        self.picked.append(&mut far);
+    }
+
     /// Takes from the members of the asker's subnets.
     pub fn near(&mut self, seeds: Option<&'a Crowd>, leeches: Option<&'a Crowd>, rng: &mut fastrand::Rng) {
         for subnet in self.asker.subnets() {
@@ -68,16 +80,21 @@ impl<'a, F: Fn(Peer, SocketAddr) -> bool> Draw<'a, F> {
         }
         for peer in peers {
             self.looks -= 1;
-            if let Some(address) = peer.address_for(self.asker)
-                && (self.wanted)(peer, address)
-                && self.seen.as_mut().is_none_or(|seen| seen.insert(address))
-            {
+            if let Some(address) = self.looked_at(peer) {
                 self.picked.push((peer, address));
             }
             if self.picked.len() >= self.want || self.looks == 0 {
                 return;
             }
         }
+    }
+
+    /// Where the asker reaches the peer, if it is wanted and was not picked before.
+    fn looked_at(&mut self, peer: Peer<'a>) -> Option<SocketAddr> {
+        let address = peer.address_for(self.asker)?;
+        let is_wanted =
+            (self.wanted)(peer, address) && self.seen.as_mut().is_none_or(|seen| seen.insert(address));
+        is_wanted.then_some(address)
     }
 
     pub fn picked(self) -> Vec<(Peer<'a>, SocketAddr)> {

@@ -250,20 +250,31 @@ impl Swarm {
         Some(member)
     }
 
-    /// A member that announced again: notes what it says now. False if it is none, or its sort or key has changed, so that it has to
-    /// [`Swarm::join`] anew.
-    pub fn refresh(&mut self, who: &Who, news: &Member) -> bool {
-        let crowd = if news.have.is_all() { &mut self.seeds } else { &mut self.leeches };
-        let Some(member) = crowd.get_mut(who) else { return false };
-        match (&mut member.caller, &news.caller) {
+    /// Notes what a member says now, and gives whether it was a seed before. Whoever is no member is given back.
+    pub fn renew(&mut self, who: Who, member: Member) -> Result<bool, Member> {
+        if self.refresh(&who, &member) {
+            return Ok(member.have.is_all());
+        }
+        let Some(was_seed) = self.get(&who).map(|before| before.have.is_all()) else { return Err(member) };
+        self.join(who, member); // it has become a seed, or another client is at that address now
+        Ok(was_seed)
+    }
+
+    /// The same for an announcer of which nothing has changed but how much it lacks, the common case by far.
+    fn refresh(&mut self, who: &Who, member: &Member) -> bool {
+        let crowd = if member.have.is_all() { &mut self.seeds } else { &mut self.leeches };
+        let Some(known) = crowd.get_mut(who) else { return false };
+        match (&mut known.caller, &member.caller) {
             (
                 Caller::Announcer { peer_id, key, heard },
-                Caller::Announcer { peer_id: new_id, key: new_key, heard: now },
-            ) if (&*peer_id, &*key) == (new_id, new_key) => *heard = *now,
+                Caller::Announcer { peer_id: id, key: k, heard: now },
+            ) if (&*peer_id, &*key) == (id, k) => {
+                *heard = *now;
+            }
             _ => return false,
         }
-        if let Have::Left(left) = news.have {
-            member.have = Have::Left(left);
+        if let Have::Left(left) = member.have {
+            known.have = Have::Left(left);
         }
         true
     }
@@ -350,6 +361,10 @@ impl Swarm {
     ) -> Vec<(Peer<'a>, SocketAddr)> {
         let (seeds, leeches) = ((!leeches_only).then_some(&self.seeds), Some(&self.leeches));
         let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
+        if self.len() <= want {
+            draw.everybody(seeds, leeches);
+            return draw.picked();
+        }
         draw.near(seeds, leeches, rng);
         draw.take(self.neighbours(asker));
         draw.far(seeds, leeches, rng);

@@ -79,4 +79,10 @@ fn a_draw_begins_anywhere_and_gives_everybody_once() {
         first_near.insert(near[0]);
     }
     assert_eq!((first.len(), first_near.len()), (36, 12), "somebody is never the first");
+    // The same where nearly all are of the subnet.
+    (0..9).for_each(|host| crowd.insert(Who::Announcer([10, 0, 1, 20 + host].into(), 1), member(1)));
+    (5..30).for_each(|port| crowd.insert(Who::Announcer([10, 0, 1, 0].into(), port), member(1)));
+    assert!(crowd.is_most(subnet));
+    let near: HashSet<Who> = crowd.near(subnet, &mut rng).map(|peer| *peer.who).collect();
+    assert_eq!((near.len(), near.iter().all(|who| Subnet::of(ip(who)) == subnet)), (46, true));
 }
