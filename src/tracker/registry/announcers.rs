@@ -237,7 +237,7 @@ fn admit(swarm: &mut Swarm, who: Who, member: Member, told: &Told, limits: Optio
         swarm.len() < limits.swarm_size && swarm.at_address(ip) < limits.swarm_size_per_address
     });
     if has_room && swarm.session_of(told.peer_id, ip).is_none() {
-        swarm.join(who, member);
+        swarm.enter(who, member);
     }
 }
 

@@ -5,7 +5,10 @@
 //! nothing here walks over all: the members stand in one row without gaps, where a random place and those behind it
 //! make a random choice; and their addresses stand in order, where those of a subnet are neighbours.
 //!
-//! Invariant: the place of every member is once in `by_address`, under the address that it calls from, at its `nth`.
+//! Most crowds are small. Up to [`SMALL`] members they have no `by_address`; to walk over them costs less than to keep it.
+//!
+//! Invariant: if there is `by_address`, the place of every member is in it once, under the address that it calls from, at
+//! its `nth`; and there is if there are more members than [`SMALL`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,12 +20,17 @@ use crate::tracker::address::Subnet;
 
 use super::member::{Member, Peer, Who};
 
+/// How many members are walked over rather than listed by their addresses.
+const SMALL: usize = 16;
+
 /// Members in a row.
 #[derive(Debug, Default)]
 pub struct Crowd {
     row: IndexMap<Who, Seat>,
-    by_address: BTreeMap<IpAddr, Vec<u32>>,
+    by_address: Option<Box<ByAddress>>,
 }
+
+type ByAddress = BTreeMap<IpAddr, Vec<u32>>;
 
 #[derive(Debug)]
 struct Seat {
@@ -61,38 +69,63 @@ impl Crowd {
 
     /// How many call from this address.
     pub fn at_address(&self, ip: IpAddr) -> usize {
-        self.by_address.get(&ip).map_or(0, Vec::len)
+        match &self.by_address {
+            Some(by_address) => by_address.get(&ip).map_or(0, Vec::len),
+            None => self.iter().filter(|peer| peer.observed() == ip).count(),
+        }
     }
 
     /// Adds a member that is not there.
     pub fn insert(&mut self, who: Who, member: Member) {
         debug_assert!(!self.row.contains_key(&who), "a member stands in one place");
-        let place = self.row.len() as u32; // swarms are bounded far below that
-        let here = self.by_address.entry(Peer { who: &who, member: &member }.observed()).or_default();
-        let nth = here.len() as u32;
-        here.push(place);
-        self.row.insert(who, Seat { member, nth });
+        let place = self.row.len();
+        self.row.insert(who, Seat { member, nth: 0 });
+        if self.by_address.is_some() {
+            self.list(place);
+        } else if place >= SMALL {
+            self.by_address = Some(Box::default());
+            (0..=place).for_each(|place| self.list(place));
+        }
+    }
+
+    /// Puts the place of a member into `by_address`.
+    fn list(&mut self, place: usize) {
+        let (Some((ip, _)), Some(by_address)) = (self.address_of(place), &mut self.by_address) else {
+            return;
+        };
+        let here = by_address.entry(ip).or_default();
+        self.row[place].nth = here.len() as u32; // swarms are bounded far below that
+        here.push(place as u32);
     }
 
     /// Takes a member out. Whoever stood last in its lists takes its places in them.
     pub fn remove(&mut self, who: &Who) -> Option<Member> {
         let place = self.row.get_index_of(who)?;
-        let (ip, nth) = self.address_of(place)?;
-        if let Some(here) = self.by_address.get_mut(&ip) {
-            here.swap_remove(nth);
-            match here.get(nth) {
-                Some(moved) => self.row[*moved as usize].nth = nth as u32,
-                None if here.is_empty() => drop(self.by_address.remove(&ip)),
-                None => {}
-            }
-        }
+        self.unlist(place);
         let (_, seat) = self.row.swap_remove_index(place)?;
-        if let Some((ip, nth)) = self.address_of(place)
-            && let Some(here) = self.by_address.get_mut(&ip)
+        if let (Some((ip, nth)), Some(by_address)) = (self.address_of(place), &mut self.by_address)
+            && let Some(here) = by_address.get_mut(&ip)
         {
             here[nth] = place as u32;
         }
+        if self.row.len() < SMALL / 2 {
+            self.by_address = None;
+        }
         Some(seat.member)
+    }
+
+    /// Takes the place of a member out of `by_address`.
+    fn unlist(&mut self, place: usize) {
+        let (Some((ip, nth)), Some(by_address)) = (self.address_of(place), &mut self.by_address) else {
+            return;
+        };
+        let Some(here) = by_address.get_mut(&ip) else { return };
+        here.swap_remove(nth);
+        match here.get(nth) {
+            Some(moved) => self.row[*moved as usize].nth = nth as u32,
+            None if here.is_empty() => drop(by_address.remove(&ip)),
+            None => {}
+        }
     }
 
     /// The address that the member at `place` calls from, and where its place stands there.
@@ -143,14 +176,15 @@ impl Crowd {
         })
     }
 
-    /// Whether most members are surely of `subnet`: those at some of its addresses alone are.
+    /// Whether the row is to be walked for those of `subnet`: there are few members, or most are of it, since those at some
+    /// of its addresses alone are.
     fn is_most(&self, subnet: Subnet) -> bool {
         let some = self.at(subnet.first..=subnet.last).take(16);
-        some.map(|(_, here)| here.len()).sum::<usize>() * 2 > self.len()
+        self.by_address.is_none() || some.map(|(_, here)| here.len()).sum::<usize>() * 2 > self.len()
     }
 
     fn at(&self, addresses: RangeInclusive<IpAddr>) -> impl Iterator<Item = (&IpAddr, &Vec<u32>)> {
-        self.by_address.range(addresses)
+        self.by_address.iter().flat_map(move |by_address| by_address.range(addresses.clone()))
     }
 }
 

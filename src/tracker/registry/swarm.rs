@@ -217,6 +217,11 @@ impl Swarm {
     /// Adds a member, in place of the one that was known under `who`.
     pub fn join(&mut self, who: Who, member: Member) {
         self.part(&who);
+        self.enter(who, member);
+    }
+
+    /// Adds a member that is none yet.
+    pub fn enter(&mut self, who: Who, member: Member) {
         if let (Who::Announcer(ip, _), Caller::Announcer { peer_id, key: Some(key), .. }) =
             (who, &member.caller)
         {
