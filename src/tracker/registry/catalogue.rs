@@ -6,6 +6,9 @@ use crate::tracker::protocol::{Entry, Found, MAX_LISTED, Refusal};
 use super::swarm::{Facts, Swarm};
 use super::{Registry, unknown};
 
+/// Whether a torrent is meant, in one way to read what was said.
+type Reading<'a> = &'a dyn Fn(&Facts) -> bool;
+
 /// The fewest digits of a key that may stand for it.
 const MIN_PREFIX: usize = 6;
 
@@ -39,7 +42,7 @@ impl Registry {
         }
         let prefix = text.to_ascii_lowercase();
         let is_prefix = prefix.len() >= MIN_PREFIX && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let readings: [(&str, &dyn Fn(&Facts) -> bool); 3] = [
+        let readings: [(&str, Reading); 3] = [
             (text, &|facts| facts.name == text),
             ("", &|facts| is_prefix && facts.key.starts_with(&prefix)),
             (text, &|facts| facts.stem() == text),

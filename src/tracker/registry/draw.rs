@@ -43,7 +43,7 @@ impl<'a, F: Fn(Peer, SocketAddr) -> bool> Draw<'a, F> {
         }
     }
 
-    /// Takes all that are wanted of a swarm that is no larger than the wish for it, in one walk.
+    /// Takes all that are wanted of crowds that are no larger than the wish, in one walk.
     pub fn everybody(&mut self, seeds: Option<&'a Crowd>, leeches: Option<&'a Crowd>) {
         let mut far = Vec::new();
         for peer in [leeches, seeds].into_iter().flatten().flat_map(Crowd::iter) {

@@ -366,7 +366,7 @@ impl Swarm {
     ) -> Vec<(Peer<'a>, SocketAddr)> {
         let (seeds, leeches) = ((!leeches_only).then_some(&self.seeds), Some(&self.leeches));
         let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
-        if self.len() <= want {
+        if seeds.map_or(0, Crowd::len) + self.leeches.len() <= want {
             draw.everybody(seeds, leeches);
             return draw.picked();
         }
