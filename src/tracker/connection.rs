@@ -3,7 +3,6 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::mailbox::{Inbox, Interest, Ready};
@@ -31,19 +30,19 @@ pub enum End {
 }
 
 /// A socket, and what its thread can be woken by. Mail is never sent: what there is to know is state.
-pub struct Connection {
+pub struct Connection<'a> {
     socket: TcpStream,
-    inbox: Inbox<()>,
+    inbox: &'a mut Inbox<()>,
     remote: SocketAddr,
-    shared: Arc<Shared>,
+    shared: &'a Shared,
 }
 
-impl Connection {
+impl<'a> Connection<'a> {
     pub fn new(
         socket: TcpStream,
         remote: SocketAddr,
-        inbox: Inbox<()>,
-        shared: Arc<Shared>,
+        inbox: &'a mut Inbox<()>,
+        shared: &'a Shared,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
@@ -63,16 +62,6 @@ impl Connection {
         }
     }
 
-    /// The first byte, left in the socket. `None`: it is not there yet.
-    pub fn peek(&mut self) -> Result<Option<u8>, End> {
-        let mut byte = [0];
-        match self.socket.peek(&mut byte) {
-            Ok(0) => Err(End::Closed),
-            Ok(_) => Ok(Some(byte[0])),
-            Err(error) => not_now(error).map(|_| None),
-        }
-    }
-
     /// Writes as much as the socket takes. 0: nothing now. Never waits.
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, End> {
         match self.socket.write(bytes) {
@@ -89,16 +78,6 @@ impl Connection {
         let timeout = until.saturating_duration_since(Instant::now());
         let ready = self.inbox.wait(&self.socket, interest, Some(timeout))?;
         if self.shared.is_stopping() { Err(End::Stopping) } else { Ok(ready) }
-    }
-
-    /// Waits for the first byte.
-    pub fn first_byte(&mut self, until: Instant) -> Result<u8, End> {
-        loop {
-            if let Some(byte) = self.peek()? {
-                return Ok(byte);
-            }
-            self.wait_in_time(Interest::READ, until)?;
-        }
     }
 
     /// Waits for bytes, and adds what there is of them, up to 16 KiB, to `buffer`.
@@ -127,6 +106,14 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Ends a connection whose other side wants it ended and awaits nothing but the answer that it was sent. What came
+    /// meanwhile and was not read would destroy the answer.
+    pub fn part(&mut self) {
+        if !matches!(self.read(&mut [0]), Ok(0)) {
+            self.farewell(&[]);
+        }
     }
 
     /// Says a last word and makes sure, within limits, that it arrives.

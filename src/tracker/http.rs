@@ -18,11 +18,10 @@ use request::{HttpError, Request};
 /// Requests on one connection; the client makes a new one then.
 const MAX_REQUESTS: usize = 1000;
 
-/// Serves requests until either side has enough.
-pub fn serve(shared: &Shared, connection: &mut Connection) {
-    let mut buffer = Vec::new();
+/// Serves requests until either side has enough. `buffer` has the first bytes.
+pub fn serve(shared: &Shared, connection: &mut Connection, mut buffer: Vec<u8>) {
     for nth in 1..=MAX_REQUESTS {
-        let request = match read_request(shared, connection, &mut buffer, nth == 1) {
+        let request = match read_request(shared, connection, &mut buffer) {
             Ok(Ok(request)) => request,
             Ok(Err(error)) => {
                 shared.metrics.http_requests.add();
@@ -47,6 +46,9 @@ pub fn serve(shared: &Shared, connection: &mut Connection) {
         if connection.write_all(&bytes, shared.limits.stall, until).is_err() {
             return;
         }
+        if !request.keep_alive && buffer.is_empty() {
+            return connection.part();
+        }
         if !keep {
             return connection.farewell(&[]);
         }
@@ -58,11 +60,9 @@ fn read_request(
     shared: &Shared,
     connection: &mut Connection,
     buffer: &mut Vec<u8>,
-    is_first: bool,
 ) -> Result<Result<Request, HttpError>, End> {
-    let idle = if is_first { shared.limits.greeting } else { shared.limits.http_idle };
     if buffer.is_empty() {
-        connection.fill(buffer, Instant::now() + idle)?;
+        connection.fill(buffer, Instant::now() + shared.limits.http_idle)?;
     }
     let until = Instant::now() + shared.limits.greeting;
     loop {

@@ -6,24 +6,31 @@
 //! from announces alone and lasts as long as it has members.
 //!
 //! Invariants: every session's `torrents` are the swarms that it is a member of; `names` has every catalogued swarm;
-//! `memory` and `announcers` are sums over all swarms.
+//! `sums` are over all swarms.
 
 mod announcers;
 mod catalogue;
+mod coverage;
+mod crowd;
+mod draw;
+mod member;
+mod names;
 mod news;
 mod swarm;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::torrent::{InfoHash, Torrent};
 
+use member::{Caller, Contact, Have, Member, Peer, Tick, Who};
+use names::Names;
 pub use news::Cursor;
 use news::News;
 pub use swarm::Facts;
-use swarm::{Contact, Have, Member, Swarm, Who};
+use swarm::{Sums, Swarm};
 
 use super::address::Place;
 use super::protocol::{
@@ -59,7 +66,7 @@ impl Default for RegistryLimits {
         RegistryLimits {
             torrents: 100_000,
             metainfo_bytes: 512 << 20,
-            swarm_size: 10_000,
+            swarm_size: 200_000,
             swarm_size_per_address: 1000,
             announcers: 1_000_000,
             torrents_per_session: 50_000,
@@ -132,8 +139,8 @@ pub struct Registry {
     limits: RegistryLimits,
     swarms: HashMap<InfoHash, Swarm>,
     aliases: HashMap<InfoHash, InfoHash>,
-    /// The catalogue by name in lower case, and key.
-    names: BTreeMap<(String, String), InfoHash>,
+    /// The catalogue.
+    names: Names,
     sessions: HashMap<SessionId, Session>,
     next_session: SessionId,
     changes: News,
@@ -141,30 +148,39 @@ pub struct Registry {
     has_news: bool,
     /// Bytes of the metainfo files in the catalogue.
     metainfo_bytes: usize,
-    /// Bytes of the sets of pieces of all members.
-    memory: usize,
-    announcers: usize,
+    sums: Sums,
+    /// When time began to be counted.
+    start: Instant,
     rng: fastrand::Rng,
 }
 
 impl Registry {
     /// An empty registry. `seed` decides which peers are picked where there are too many.
-    pub fn new(limits: RegistryLimits, seed: u64) -> Registry {
+    pub fn new(limits: RegistryLimits, seed: u64, start: Instant) -> Registry {
         Registry {
             limits,
             swarms: HashMap::new(),
             aliases: HashMap::new(),
-            names: BTreeMap::new(),
+            names: Names::default(),
             sessions: HashMap::new(),
             next_session: 1,
             changes: News::default(),
             offers: News::default(),
             has_news: false,
             metainfo_bytes: 0,
-            memory: 0,
-            announcers: 0,
+            sums: Sums::default(),
+            start,
             rng: fastrand::Rng::with_seed(seed),
         }
+    }
+
+    fn tick(&self, now: Instant) -> Tick {
+        Tick(now.saturating_duration_since(self.start).as_millis() as u32) // comes round, as it is meant to
+    }
+
+    /// Swarms that are in no catalogue.
+    fn loose_swarms(&self) -> usize {
+        self.swarms.len() - self.names.len()
     }
 
     /// Whether there has been news since this was last asked.
@@ -208,26 +224,33 @@ impl Registry {
         }
         let facts = Facts::of(torrent);
         self.metainfo_bytes += facts.metainfo_len;
-        self.names.insert((facts.name.to_lowercase(), facts.key.clone()), hash);
-        let mut swarm = self.swarms.remove(&hash).unwrap_or_default();
+        self.names.insert(&facts.name, &facts.key, hash);
+        let mut swarm = self.take_out(hash);
         for alias in torrent.wire_hashes().filter(|alias| *alias != hash) {
             self.aliases.insert(alias, hash);
-            let mut other = self.swarms.remove(&alias).unwrap_or_default();
+            let mut other = self.take_out(alias);
             swarm.downloaded = swarm.downloaded.saturating_add(other.downloaded);
-            let known: Vec<Who> = other.members().keys().copied().collect();
-            for who in known {
-                let twice = swarm.members().contains_key(&who);
-                match other.part(who) {
-                    Some(_) if twice => self.announcers -= 1,
-                    Some(member) => swarm.join(who, member),
-                    None => {}
+            while let Some(who) = other.nth(0).map(|peer| *peer.who) {
+                let member = other.part(&who);
+                if let Some(member) = member.filter(|_| swarm.get(&who).is_none()) {
+                    swarm.join(who, member);
                 }
             }
         }
         swarm.catalogue(facts);
-        self.changes.add(hash, &mut swarm.changed_at);
+        self.sums += swarm.sums();
+        if let Some(listing) = &mut swarm.listing {
+            self.changes.add(hash, &mut listing.changed_at);
+        }
         self.has_news = true;
         self.swarms.insert(hash, swarm);
+    }
+
+    /// Takes a swarm out of the table and the sums; an empty one if it is not known.
+    fn take_out(&mut self, hash: InfoHash) -> Swarm {
+        let swarm = self.swarms.remove(&hash).unwrap_or_default();
+        self.sums -= swarm.sums();
+        swarm
     }
 
     /// Takes in a session. Its news begin now; a mirror also hears of all offers that stand.
@@ -265,48 +288,44 @@ impl Registry {
         if is_new && session.torrents.len() >= self.limits.torrents_per_session {
             return Err(Refusal::new("this session shares as many torrents as the tracker allows"));
         }
-        if is_new && swarm.members().len() >= self.limits.swarm_size {
+        if is_new && swarm.len() >= self.limits.swarm_size {
             return Err(Refusal::new("the swarm of this torrent is full"));
         }
-        if !bits.is_full() && self.memory + bits.as_bytes().len() > self.limits.set_bytes {
+        if !bits.is_full() && self.sums.memory + bits.as_bytes().len() > self.limits.set_bytes {
             return Err(Refusal::new("the tracker follows as many unfinished downloads as it can"));
         }
         let contact = session.contact.clone();
-        let former: Vec<Who> = swarm
-            .members()
-            .iter()
-            .filter(|(who, member)| **who != Who::Session(id) && is_same_peer(&member.contact, &contact))
-            .map(|(who, _)| *who)
-            .collect();
+        // The same peer from before it lost its connection, or as an announcer, would count twice.
+        let (peer_id, ip) = (contact.peer_id, contact.place.observed());
+        let former = swarm.session_of(peer_id, ip).filter(|former| *former != id);
+        let announcer = Who::Announcer(ip, contact.port);
         self.change(hash, Departure::Lost, |swarm| {
-            // The same peer from before it lost its connection, or as an announcer: it would count twice.
-            former.iter().for_each(|who| drop(swarm.part(*who)));
-            let member =
-                Member { contact: contact.clone(), have: Have::from_bits(bits), heard: None, key: None };
+            former.map(|former| swarm.part(&Who::Session(former)));
+            if swarm.find(&announcer).is_some_and(|peer| peer.peer_id() == peer_id) {
+                swarm.part(&announcer);
+            }
+            let member = Member { caller: Caller::Session(contact), have: Have::from_bits(bits) };
             swarm.join(Who::Session(id), member);
         });
-        for who in former {
-            match who {
-                Who::Announcer(_) => self.announcers -= 1,
-                Who::Session(old) => {
-                    self.sessions.get_mut(&old).map(|session| session.torrents.remove(&hash));
-                }
-            }
+        if let Some(session) = former.and_then(|former| self.sessions.get_mut(&former)) {
+            session.torrents.remove(&hash);
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.torrents.insert(hash);
         }
         if offer {
-            self.offer(hash, contact.peer_id);
+            self.offer(hash, peer_id);
         }
         Ok(())
     }
 
     /// An offer stands until its maker withdraws it. To say it again is no news.
     fn offer(&mut self, hash: InfoHash, by: PeerId) {
-        let Some(swarm) = self.swarms.get_mut(&hash) else { return };
-        if swarm.offer.replace(by) != Some(by) {
-            self.offers.add(hash, &mut swarm.offered_at);
+        let Some(listing) = self.swarms.get_mut(&hash).and_then(|swarm| swarm.listing.as_mut()) else {
+            return;
+        };
+        if listing.offer.replace(by) != Some(by) {
+            self.offers.add(hash, &mut listing.offered_at);
             self.has_news = true;
         }
     }
@@ -320,7 +339,7 @@ impl Registry {
         if ranges.iter().any(|&(first, end)| first >= end || end > n_parts) {
             return Err(bad_ranges(n_parts));
         }
-        self.change(hash, Departure::Lost, |swarm| swarm.finished(Who::Session(id), ranges))
+        self.change(hash, Departure::Lost, |swarm| swarm.finished(id, ranges))
             .unwrap_or(false)
             .then_some(())
             .ok_or_else(|| Refusal::new("this session has not published the torrent"))
@@ -336,13 +355,13 @@ impl Registry {
             return Err(Refusal::new("this session has not published the torrent"));
         }
         let by = session.contact.peer_id;
-        if let Some(swarm) = self.swarms.get_mut(&hash)
-            && swarm.offer == Some(by)
+        if let Some(listing) = self.swarms.get_mut(&hash).and_then(|swarm| swarm.listing.as_mut())
+            && listing.offer == Some(by)
         {
-            swarm.offer = None;
-            self.offers.remove(&mut swarm.offered_at);
+            listing.offer = None;
+            self.offers.remove(&mut listing.offered_at);
         }
-        self.change(hash, Departure::Withdrew, |swarm| swarm.part(Who::Session(id)));
+        self.change(hash, Departure::Withdrew, |swarm| swarm.part(&Who::Session(id)));
         Ok(())
     }
 
@@ -350,7 +369,7 @@ impl Registry {
     pub fn leave(&mut self, id: SessionId, how: Departure) {
         let Some(session) = self.sessions.remove(&id) else { return };
         for hash in session.torrents {
-            self.change(hash, how, |swarm| swarm.part(Who::Session(id)));
+            self.change(hash, how, |swarm| swarm.part(&Who::Session(id)));
         }
     }
 
@@ -363,21 +382,22 @@ impl Registry {
         change: impl FnOnce(&mut Swarm) -> T,
     ) -> Option<T> {
         let swarm = self.swarms.get_mut(&hash)?;
-        let was_available = swarm.is_available();
-        let memory = swarm.memory();
+        let (was_available, before) = (swarm.is_available(), swarm.sums());
         let result = change(swarm);
-        self.memory = self.memory + swarm.memory() - memory;
-        let Some(n_parts) = swarm.facts().map(|facts| facts.n_parts) else {
-            if swarm.members().is_empty() {
+        self.sums -= before;
+        self.sums += swarm.sums();
+        let is_available = swarm.is_available();
+        let Some(listing) = &mut swarm.listing else {
+            if swarm.is_empty() {
                 self.swarms.remove(&hash);
             }
             return Some(result);
         };
-        if was_available != swarm.is_available() {
-            swarm.gone = was_available.then(|| how.reason(swarm.lacks(), n_parts));
-            self.changes.add(hash, &mut swarm.changed_at);
-            if !was_available && swarm.offer.is_some() {
-                self.offers.add(hash, &mut swarm.offered_at);
+        if was_available != is_available {
+            listing.gone = was_available.then(|| how.reason(listing.lacks(), listing.facts.n_parts));
+            self.changes.add(hash, &mut listing.changed_at);
+            if is_available && listing.offer.is_some() {
+                self.offers.add(hash, &mut listing.offered_at);
             }
             self.has_news = true;
         }
@@ -396,7 +416,7 @@ impl Registry {
     fn changed(&self, hash: InfoHash) -> Option<Event> {
         let swarm = self.swarms.get(&hash)?;
         let entry = swarm.entry()?;
-        Some(match &swarm.gone {
+        Some(match &swarm.listing.as_ref()?.gone {
             None => Event::Added { entry },
             Some(reason) => Event::Removed { key: entry.key, name: entry.name, reason: reason.clone() },
         })
@@ -405,7 +425,7 @@ impl Registry {
     /// An offer is heard of only while it can be followed.
     fn offered(&self, hash: InfoHash) -> Option<Event> {
         let swarm = self.swarms.get(&hash).filter(|swarm| swarm.is_available())?;
-        Some(Event::Offered { entry: swarm.entry()?, by: swarm.offer? })
+        Some(Event::Offered { entry: swarm.entry()?, by: swarm.listing.as_ref()?.offer? })
     }
 
     fn facts(&self, hash: InfoHash) -> Result<&Facts, Refusal> {
@@ -428,14 +448,10 @@ impl Registry {
         };
         let want = want.unwrap_or(DEFAULT_WANT).min(MAX_LISTED);
         let me = &asker.contact;
-        let picked =
-            swarm.pick(&me.place, want, &mut self.rng, |_, member| !is_same_peer(&member.contact, me));
+        let picked = swarm.pick(&me.place, want, &mut self.rng, false, |peer, _| !is_peer(peer, me));
         Ok(picked
             .into_iter()
-            .map(|(member, address)| {
-                let (have, n_parts) = swarm.progress(member);
-                member.contact.info(address, have, n_parts)
-            })
+            .map(|(peer, address)| peer.info(address, swarm.progress(peer.member)))
             .collect())
     }
 
@@ -465,41 +481,28 @@ impl Registry {
             return Err(gone());
         };
         let me = &asker.contact;
-        let holds = |member: &Member| match &member.have {
-            Have::All => true,
-            Have::Left(_) => false,
-            Have::Some(bits) => (pieces.0..pieces.1).any(|piece| bits.has(piece)),
-        };
-        let picked = swarm.pick(&me.place, DEFAULT_WANT, &mut self.rng, |_, member| {
-            !is_same_peer(&member.contact, me) && holds(member)
-        });
+        let picked =
+            swarm.holders(&me.place, DEFAULT_WANT, &mut self.rng, pieces, |peer, _| !is_peer(peer, me));
         Ok(picked
             .into_iter()
-            .map(|(member, address)| {
-                let (have, n_parts) = swarm.progress(member);
-                Holder {
-                    peer: member.contact.info(address, have, n_parts),
-                    ranges: member.have.within(pieces),
-                }
+            .map(|(peer, address)| Holder {
+                peer: peer.info(address, swarm.progress(peer.member)),
+                ranges: peer.member.have.within(pieces),
             })
             .collect())
     }
 
     /// Totals over everything.
     pub fn census(&self) -> Census {
-        let mut census = Census {
+        Census {
             sessions: self.sessions.len(),
             torrents: self.names.len(),
+            available: self.sums.available,
             swarms: self.swarms.len(),
-            announcers: self.announcers,
-            ..Census::default()
-        };
-        for swarm in self.swarms.values() {
-            census.available += usize::from(swarm.facts().is_some() && swarm.is_available());
-            census.seeds += swarm.seeds();
-            census.peers += swarm.members().len() - swarm.seeds();
+            seeds: self.sums.seeds,
+            peers: self.sums.leeches,
+            announcers: self.sums.announcers,
         }
-        census
     }
 }
 
@@ -507,6 +510,11 @@ impl Registry {
 /// stranger from taking somebody's place.
 fn is_same_peer(a: &Contact, b: &Contact) -> bool {
     a.peer_id == b.peer_id && a.place.observed() == b.place.observed()
+}
+
+/// Whether a member is that peer, in the same sense.
+fn is_peer(member: Peer, contact: &Contact) -> bool {
+    member.peer_id() == contact.peer_id && member.observed() == contact.place.observed()
 }
 
 fn unknown(text: &str) -> Refusal {

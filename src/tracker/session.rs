@@ -34,15 +34,17 @@ const SHORT_OF_MEMORY: &str = "the tracker is short of memory for long lines, tr
 /// How many events are taken from the registry at once.
 const NEWS_AT_ONCE: usize = 64;
 
-/// Serves a session until it ends, one way or another.
-pub fn serve(shared: &Shared, connection: &mut Connection, door: ConnectionId) {
+/// Serves a session, which has `begun` with these bytes, until it ends, one way or another.
+pub fn serve(shared: &Shared, connection: &mut Connection, door: ConnectionId, begun: &[u8]) {
     let now = Instant::now();
+    let mut lines = Lines::default();
+    lines.push(begun);
     let mut session = Session {
         shared,
         connection,
         door,
         member: None,
-        lines: Lines::default(),
+        lines,
         out: Vec::new(),
         sent: 0,
         big: shared.budget.share(),
@@ -77,9 +79,9 @@ impl From<End> for Over {
     }
 }
 
-struct Session<'a> {
+struct Session<'a, 'c> {
     shared: &'a Shared,
-    connection: &'a mut Connection,
+    connection: &'a mut Connection<'c>,
     door: ConnectionId,
     /// Once it said hello.
     member: Option<(SessionId, Read)>,
@@ -99,7 +101,7 @@ struct Session<'a> {
     news_left: bool,
 }
 
-impl Session<'_> {
+impl Session<'_, '_> {
     fn turn(&mut self) -> Result<(), Over> {
         if self.shared.is_stopping() {
             return Err(Over::Dropped);

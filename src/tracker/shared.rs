@@ -2,13 +2,14 @@
 //!
 //! | lock | what it guards | held for |
 //! |---|---|---|
-//! | `registry` | swarms, sessions, catalogue | one question or one change, in memory |
+//! | `registry` | swarms, sessions, catalogue | one question or one change, in memory, whose cost does not grow with the swarms |
 //! | `doors` | how to wake each connection's thread, connections per address | one look |
 //! | the store's | metainfo files, only without a folder | one copy |
 //!
 //! No thread holds two of them, and none is held over a socket, the disk or a channel.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,15 +41,23 @@ pub struct Shared {
     pub budget: Arc<Budget>,
     pub started: Instant,
     registry: Mutex<Registry>,
-    doors: Mutex<HashMap<ConnectionId, Door>>,
+    doors: Mutex<Doors>,
     /// The thread `events`, to be woken when there is news.
     herald: Waker,
     stopping: AtomicBool,
 }
 
+/// The connections that there are.
+#[derive(Default)]
+struct Doors {
+    by_id: HashMap<ConnectionId, Door>,
+    at_address: HashMap<IpAddr, usize>,
+}
+
 /// Where to knock for a connection's thread.
 struct Door {
-    mailbox: Waker,
+    /// `None` until a thread serves it.
+    mailbox: Option<Waker>,
     remote: IpAddr,
     wants_news: bool,
 }
@@ -61,7 +70,7 @@ impl Shared {
             budget: Budget::new(limits.line_bytes),
             started: Instant::now(),
             registry: Mutex::new(registry),
-            doors: Mutex::new(HashMap::new()),
+            doors: Mutex::default(),
             herald,
             stopping: AtomicBool::new(false),
             limits,
@@ -111,24 +120,39 @@ impl Shared {
     }
 
     /// Lets a connection in, if there is room for it.
-    pub fn enter(&self, id: ConnectionId, remote: IpAddr, mailbox: Waker) -> bool {
+    pub fn enter(&self, id: ConnectionId, remote: IpAddr) -> bool {
         let mut doors = self.doors.lock();
-        let same_address = doors.values().filter(|door| door.remote == remote).count();
+        let same_address = doors.at_address.get(&remote).copied().unwrap_or(0);
         let fits =
-            doors.len() < self.limits.connections && same_address < self.limits.connections_per_address;
+            doors.by_id.len() < self.limits.connections && same_address < self.limits.connections_per_address;
         if fits {
-            doors.insert(id, Door { mailbox, remote, wants_news: false });
+            doors.by_id.insert(id, Door { mailbox: None, remote, wants_news: false });
+            doors.at_address.insert(remote, same_address + 1);
         }
         fits
     }
 
+    /// A thread serves the connection now, and can be woken in this way.
+    pub fn open(&self, id: ConnectionId, mailbox: Waker) {
+        if let Some(door) = self.doors.lock().by_id.get_mut(&id) {
+            door.mailbox = Some(mailbox);
+        }
+    }
+
     pub fn exit(&self, id: ConnectionId) {
-        self.doors.lock().remove(&id);
+        let mut doors = self.doors.lock();
+        let Some(door) = doors.by_id.remove(&id) else { return };
+        if let Entry::Occupied(mut count) = doors.at_address.entry(door.remote) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// From now on this connection is woken when there is news.
     pub fn subscribe(&self, id: ConnectionId) {
-        if let Some(door) = self.doors.lock().get_mut(&id) {
+        if let Some(door) = self.doors.lock().by_id.get_mut(&id) {
             door.wants_news = true;
         }
     }
@@ -139,12 +163,14 @@ impl Shared {
     }
 
     pub fn connections(&self) -> usize {
-        self.doors.lock().len()
+        self.doors.lock().by_id.len()
     }
 
     fn wake_if(&self, wanted: impl Fn(&Door) -> bool) {
-        let doors: Vec<Waker> =
-            self.doors.lock().values().filter(|door| wanted(door)).map(|door| door.mailbox.clone()).collect();
+        let doors: Vec<Waker> = {
+            let doors = self.doors.lock();
+            doors.by_id.values().filter(|door| wanted(door)).filter_map(|door| door.mailbox.clone()).collect()
+        };
         doors.iter().for_each(Waker::wake);
     }
 }

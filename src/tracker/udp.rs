@@ -1,5 +1,7 @@
-//! The UDP tracker (BEP 15) on the port of the same number: the thread `udp`, the only one that touches its socket. Takes
-//! the registry's lock for one question at a time; feeds the same swarms as HTTP and the sessions do.
+//! The UDP tracker (BEP 15) on the port of the same number: the threads `udp-N`, one a core, each the only one that touches
+//! its socket. The sockets share the port, and the system spreads the clients over them by their addresses, so the
+//! threads need nothing of each other. Takes the registry's lock for one question at a time; feeds the same swarms as HTTP
+//! and the sessions do.
 //!
 //! Anybody can write any sender on a packet, so what asks for more than 16 bytes must come with a connection id, which
 //! only reaches a client that is where it says (`connection_ids.rs`). Everything else gets no answer at all: the
@@ -15,13 +17,14 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Instant;
 
 use crate::mailbox::{Inbox, Interest};
+use crate::net;
 use crate::torrent::InfoHash;
 
 use super::BREATHER;
-use super::protocol::announce::{Announce, Scraped};
+use super::protocol::announce::Scraped;
 use super::protocol::udp::{Counts, Family, MAX_REPLY, Reply, Request, UdpAnnounce};
 use super::shared::Shared;
-use connection_ids::ConnectionIds;
+pub use connection_ids::ConnectionIds;
 
 /// The longest packet that is read, in bytes: a scrape of 74 swarms has 1496, an announce with a long URL less.
 const MAX_PACKET: usize = 2048;
@@ -29,20 +32,22 @@ const MAX_PACKET: usize = 2048;
 /// How many packets the system should keep for us while the registry is busy, in bytes; it may give less.
 const BACKLOG: usize = 4 << 20;
 
+/// The most threads. Far fewer fill any link with answers.
+const MAX_THREADS: usize = 16;
+
 /// How often to look for a port that is free for both TCP and UDP.
 const ATTEMPTS: usize = 20;
 
-/// Listens on `address` for TCP and UDP. With port 0 the system chooses one that is free for both.
-pub fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {
+/// Listens on `address` for TCP, and for UDP with a socket for each core. With port 0 the system chooses one that is
+/// free for both.
+pub fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, Vec<UdpSocket>)> {
     let mut attempts = 1;
     loop {
         let listener = TcpListener::bind(address)?;
-        match UdpSocket::bind(listener.local_addr()?) {
-            Ok(socket) => {
+        match bind_sockets(listener.local_addr()?) {
+            Ok(sockets) => {
                 listener.set_nonblocking(true)?;
-                socket.set_nonblocking(true)?;
-                let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, BACKLOG);
-                return Ok((listener, socket));
+                return Ok((listener, sockets));
             }
             Err(_) if address.port() == 0 && attempts < ATTEMPTS => attempts += 1,
             Err(error) => return Err(io::Error::new(error.kind(), format!("for UDP: {error}"))),
@@ -50,16 +55,27 @@ pub fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {
     }
 }
 
-/// The thread `udp`.
-pub fn serve(shared: &Shared, socket: &UdpSocket, mut inbox: Inbox<()>) {
-    let ids = ConnectionIds::new(Instant::now());
+fn bind_sockets(address: SocketAddr) -> io::Result<Vec<UdpSocket>> {
+    // Whoever shares the address gets some of the packets, so nobody may who is not of this tracker.
+    drop(UdpSocket::bind(address)?);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = if net::SPREADS_PACKETS { cores.min(MAX_THREADS) } else { 1 };
+    let sockets: Vec<UdpSocket> = (0..count).map(|_| net::bind_udp(address)).collect::<io::Result<_>>()?;
+    for socket in &sockets {
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(socket, BACKLOG);
+    }
+    Ok(sockets)
+}
+
+/// A thread `udp-N`.
+pub fn serve(shared: &Shared, ids: &ConnectionIds, socket: &UdpSocket, mut inbox: Inbox<()>) {
     let mut packet = [0; MAX_PACKET];
     let mut answer = Vec::with_capacity(MAX_REPLY);
     while !shared.is_stopping() {
         let slept = match socket.recv_from(&mut packet) {
             Ok((len, from)) => {
                 answer.clear();
-                respond(shared, &ids, &packet[..len], from.ip(), &mut answer);
+                respond(shared, ids, &packet[..len], from.ip(), &mut answer);
                 if !answer.is_empty() {
                     let _ = socket.send_to(&answer, from); // the client asks again
                 }
@@ -87,7 +103,7 @@ fn respond(shared: &Shared, ids: &ConnectionIds, packet: &[u8], from: IpAddr, ou
         let reply = match request {
             Request::Connect => Reply::Connected(ids.issue(from, now)),
             Request::Announce { connection, announce, .. } if ids.accepts(connection, from, now) => {
-                announced(shared, announce, from, now)
+                announced(shared, &announce, from, now)
             }
             Request::Scrape { connection, hashes } if ids.accepts(connection, from, now) => {
                 scraped(shared, hashes)
@@ -102,10 +118,9 @@ fn respond(shared: &Shared, ids: &ConnectionIds, packet: &[u8], from: IpAddr, ou
     }
 }
 
-fn announced(shared: &Shared, announce: UdpAnnounce, from: IpAddr, now: Instant) -> Reply {
+fn announced(shared: &Shared, announce: &UdpAnnounce, from: IpAddr, now: Instant) -> Reply {
     shared.metrics.announces.add();
-    let announce = Announce::from(announce);
-    match shared.registry(|registry| registry.announce_in_family(&announce, from, now)) {
+    match shared.registry(|registry| registry.announce_in_family(announce, from, now)) {
         Ok(reply) => Reply::Announced(reply),
         Err(refusal) => {
             shared.metrics.announce_errors.add();

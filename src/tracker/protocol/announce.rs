@@ -2,7 +2,9 @@
 //! other. Pure. The server reads queries and writes replies, the peer's announcer does the reverse.
 
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 
 use crate::bencode::{self, Dict};
 use crate::torrent::InfoHash;
@@ -37,6 +39,27 @@ pub struct Announce {
     pub compact: bool,
     /// In the list of dictionaries, leave out the peer ids.
     pub no_peer_id: bool,
+}
+
+/// A client's key as the tracker remembers it, a number of 32 bits as it is over UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key(NonZeroU32);
+
+impl Key {
+    /// Hexadecimal digits are the number that the same client sends over UDP; of other texts it is a hash.
+    pub fn from_text(text: &str) -> Option<Key> {
+        let number = u32::from_str_radix(text, 16).unwrap_or_else(|_| {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            hasher.finish() as u32 | 1
+        });
+        Key::from_number(number)
+    }
+
+    /// 0 is how a client says over UDP that it has none.
+    pub fn from_number(number: u32) -> Option<Key> {
+        NonZeroU32::new(number).map(Key)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,21 +1,72 @@
 //! Clients that announce: how they come into their swarms, what they are told, and how they are forgotten. Pure.
 //!
 //! An announcer is known by its address and port. A peer that has a session in the swarm is not added again when
-//! it announces as well.
+//! it announces as well. One announce costs a few look-ups and what it is told, however large the swarm is.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::torrent::InfoHash;
 use crate::tracker::address::Place;
 use crate::tracker::protocol::announce::{
-    Announce, AnnounceEvent, AnnounceReply, AnnouncedPeer, MAX_WANT, Scraped,
+    Announce, AnnounceEvent, AnnounceReply, AnnouncedPeer, Key, MAX_WANT, Scraped,
 };
-use crate::tracker::protocol::{DEFAULT_WANT, Refusal};
+use crate::tracker::protocol::udp::UdpAnnounce;
+use crate::tracker::protocol::{DEFAULT_WANT, PeerId, Refusal};
 
-use super::swarm::{Contact, Have, Member, Swarm, Who};
-use super::{Departure, Registry};
+use super::member::{Caller, Have, Member, Who};
+use super::swarm::Swarm;
+use super::{Departure, Registry, RegistryLimits};
+
+/// How many members a [`Sweep`] looks at before it lets others have the registry.
+const SWEEP_AT_ONCE: usize = 2048;
+
+/// What the registry takes from an announce, whichever way it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    info_hash: InfoHash,
+    peer_id: PeerId,
+    port: u16,
+    left: u64,
+    event: AnnounceEvent,
+    want: usize,
+    key: Option<Key>,
+}
+
+impl From<&Announce> for Told {
+    fn from(announce: &Announce) -> Told {
+        Told {
+            info_hash: announce.info_hash,
+            peer_id: announce.peer_id,
+            port: announce.port,
+            left: announce.left,
+            event: announce.event,
+            want: announce.want.unwrap_or(DEFAULT_WANT).min(MAX_WANT),
+            key: announce.key.as_deref().and_then(Key::from_text),
+        }
+    }
+}
+
+impl From<&UdpAnnounce> for Told {
+    fn from(announce: &UdpAnnounce) -> Told {
+        Told {
+            info_hash: announce.info_hash,
+            peer_id: announce.peer_id,
+            port: announce.port,
+            left: announce.left,
+            event: announce.event,
+            want: announce.want.map_or(DEFAULT_WANT, |want| want as usize).min(MAX_WANT),
+            key: Key::from_number(announce.key),
+        }
+    }
+}
+
+/// A walk over all swarms in search of announcers that are silent, a little at a time.
+pub struct Sweep {
+    swarms: Vec<InfoHash>,
+    /// How many members of the last of `swarms` are left to look at.
+    left: usize,
+}
 
 impl Registry {
     /// Answers an announce that came from `from` (BEP 3).
@@ -24,11 +75,11 @@ impl Registry {
     /// When there are too many swarms.
     pub fn announce(
         &mut self,
-        announce: &Announce,
+        told: impl Into<Told>,
         from: IpAddr,
         now: Instant,
     ) -> Result<AnnounceReply, Refusal> {
-        self.announce_among(announce, from, now, |_| true)
+        self.announce_among(&told.into(), from, now, |_| true)
     }
 
     /// The same with peers of the asker's own family of addresses alone: a packet has no room for the other (BEP 15).
@@ -37,92 +88,68 @@ impl Registry {
     /// When there are too many swarms.
     pub fn announce_in_family(
         &mut self,
-        announce: &Announce,
+        told: impl Into<Told>,
         from: IpAddr,
         now: Instant,
     ) -> Result<AnnounceReply, Refusal> {
         let is_v4 = from.to_canonical().is_ipv4();
-        self.announce_among(announce, from, now, |ip| ip.is_ipv4() == is_v4)
+        self.announce_among(&told.into(), from, now, |ip| ip.is_ipv4() == is_v4)
     }
 
     fn announce_among(
         &mut self,
-        announce: &Announce,
+        told: &Told,
         from: IpAddr,
         now: Instant,
         fits: impl Fn(IpAddr) -> bool,
     ) -> Result<AnnounceReply, Refusal> {
-        let hash = self.primary(announce.info_hash);
+        let hash = self.primary(told.info_hash);
         let asker = Place::new(from, &[]);
-        let who = Who::Announcer(SocketAddr::new(asker.observed(), announce.port));
-        if announce.event == AnnounceEvent::Stopped {
-            let parted = self.change(hash, Departure::Left, |swarm| swarm.part(who)).flatten();
-            self.announcers -= usize::from(parted.is_some());
-            return Ok(self.announce_reply(hash, &asker, Vec::new()));
+        let who = Who::Announcer(asker.observed(), told.port);
+        if told.event == AnnounceEvent::Stopped {
+            self.change(hash, Departure::Left, |swarm| swarm.part(&who));
+            let numbers = self.scraped(hash, hash);
+            return Ok(self.announce_reply(numbers, &asker, Vec::new()));
         }
-        let loose = self.swarms.len() - self.names.len();
-        if !self.swarms.contains_key(&hash) && loose >= self.limits.torrents {
+        let is_known = self.swarms.contains_key(&hash);
+        if !is_known && self.loose_swarms() >= self.limits.torrents {
             return Err(Refusal::new("the tracker follows as many swarms as it can, try later"));
         }
-        self.admit(hash, who, announce, &asker, now);
-        let is_seed = announce.left == 0;
-        let picked = self.swarms.get(&hash).map_or_else(Vec::new, |swarm| {
-            let want = announce.want.unwrap_or(DEFAULT_WANT).min(MAX_WANT);
-            swarm.pick(&asker, want, &mut self.rng, |other, member| {
-                other != who
-                    && member.contact.peer_id != announce.peer_id
-                    && !(is_seed && member.have.is_all())
-                    && member.contact.address_for(&asker).is_some_and(|address| fits(address.ip()))
-            })
+        if !is_known {
+            self.swarms.insert(hash, Swarm::default());
+        }
+        let caller = Caller::Announcer { peer_id: told.peer_id, key: told.key, heard: self.tick(now) };
+        let member = Member { caller, have: Have::from_left(told.left) };
+        let has_room = self.sums.announcers < self.limits.announcers;
+        let (limits, mut rng) = (self.limits.clone(), self.rng.fork());
+        let answer = self.change(hash, Departure::Lost, |swarm| {
+            admit(swarm, who, member, told, has_room.then_some(&limits));
+            let picked = swarm.pick(&asker, told.want, &mut rng, told.left == 0, |peer, address| {
+                *peer.who != who && peer.peer_id() != told.peer_id && fits(address.ip())
+            });
+            let peers = picked
+                .into_iter()
+                .map(|(peer, address)| AnnouncedPeer { peer_id: Some(peer.peer_id()), address })
+                .collect();
+            (scraped(swarm, hash), peers)
         });
-        let peers = picked
-            .into_iter()
-            .map(|(member, address)| AnnouncedPeer { peer_id: Some(member.contact.peer_id), address })
-            .collect();
-        Ok(self.announce_reply(hash, &asker, peers))
+        let (numbers, peers) = answer.unzip();
+        Ok(self.announce_reply(numbers, &asker, peers.unwrap_or_default()))
     }
 
-    /// Notes an announcer as a member of the swarm, unless it is one already through its session or there is no room.
-    fn admit(&mut self, hash: InfoHash, who: Who, announce: &Announce, asker: &Place, now: Instant) {
-        let swarm = self.swarms.entry(hash).or_default();
-        let is_known = swarm.members().contains_key(&who);
-        let others = if is_known { Others::default() } else { Others::count(swarm, announce, asker) };
-        let is_full = swarm.members().len() >= self.limits.swarm_size
-            || others.at_address >= self.limits.swarm_size_per_address
-            || self.announcers >= self.limits.announcers;
-        let enters = is_known || !(others.has_session || is_full);
-        let contact = Arc::new(Contact {
-            peer_id: announce.peer_id,
-            place: asker.clone(),
-            port: announce.port,
-            client: String::new(),
-        });
-        let have = if announce.left == 0 { Have::All } else { Have::Left(announce.left) };
-        let member = Member { contact, have, heard: Some(now), key: announce.key.clone() };
-        let moved = self.change(hash, Departure::Lost, |swarm| {
-            let moved = others.moved.and_then(|old| swarm.part(old)).is_some();
-            let was_seed = swarm.members().get(&who).is_some_and(|member| member.have.is_all());
-            if announce.event == AnnounceEvent::Completed && !was_seed {
-                swarm.downloaded = swarm.downloaded.saturating_add(1);
-            }
-            if enters {
-                swarm.join(who, member);
-            }
-            moved
-        });
-        self.announcers -= usize::from(moved == Some(true));
-        self.announcers += usize::from(enters && !is_known);
-    }
-
-    fn announce_reply(&self, hash: InfoHash, asker: &Place, peers: Vec<AnnouncedPeer>) -> AnnounceReply {
-        let scraped = self.scraped(hash, hash);
+    fn announce_reply(
+        &self,
+        numbers: Option<Scraped>,
+        asker: &Place,
+        peers: Vec<AnnouncedPeer>,
+    ) -> AnnounceReply {
         let interval = u32::try_from(self.limits.interval.as_secs()).unwrap_or(u32::MAX).max(1);
         AnnounceReply {
             interval,
             min_interval: Some((interval / 4).max(1)),
-            complete: scraped.map_or(0, |swarm| swarm.complete),
-            incomplete: scraped.map_or(0, |swarm| swarm.incomplete),
-            downloaded: scraped.map_or(0, |swarm| swarm.downloaded),
+            complete: numbers.map_or(0, |swarm| swarm.complete),
+            incomplete: numbers.map_or(0, |swarm| swarm.incomplete),
+            downloaded: numbers.map_or(0, |swarm| swarm.downloaded),
             peers,
             external_ip: Some(asker.observed()).filter(|ip| !ip.is_loopback()),
             warning: None,
@@ -140,69 +167,86 @@ impl Registry {
     }
 
     fn scraped(&self, hash: InfoHash, asked: InfoHash) -> Option<Scraped> {
-        let swarm = self.swarms.get(&hash)?;
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Some(Scraped {
-            info_hash: asked,
-            complete: count(swarm.seeds()),
-            downloaded: swarm.downloaded,
-            incomplete: count(swarm.members().len() - swarm.seeds()),
-        })
+        self.swarms.get(&hash).map(|swarm| scraped(swarm, asked))
     }
 
-    /// The hashes of all swarms, for [`Registry::sweep`].
-    pub fn hashes(&self) -> Vec<InfoHash> {
-        self.swarms.keys().copied().collect()
+    /// Begins to look for silent announcers.
+    pub fn begin_sweep(&self) -> Sweep {
+        Sweep { swarms: self.swarms.keys().copied().collect(), left: usize::MAX }
     }
 
-    /// Removes the announcers of these swarms that were not heard of for two intervals. The caller gives
-    /// a few swarms at a time, so that nobody waits long for the lock.
-    pub fn sweep(&mut self, hashes: &[InfoHash], now: Instant) {
-        let patience = self.limits.interval * 2;
-        for hash in hashes {
-            let Some(swarm) = self.swarms.get(hash) else { continue };
-            let is_silent = |member: &Member| {
-                member.heard.is_some_and(|heard| now.saturating_duration_since(heard) > patience)
-            };
-            let silent: Vec<Who> =
-                swarm.members().iter().filter(|(_, member)| is_silent(member)).map(|(who, _)| *who).collect();
-            self.announcers -= silent.len();
-            self.change(*hash, Departure::Silent, |swarm| {
-                silent.into_iter().for_each(|who| drop(swarm.part(who)));
-            });
-        }
-    }
-}
-
-/// What a new announcer finds in its swarm.
-#[derive(Default)]
-struct Others {
-    /// It has a session, which tells more.
-    has_session: bool,
-    /// Members at its address.
-    at_address: usize,
-    /// Itself, at its former address.
-    moved: Option<Who>,
-}
-
-impl Others {
-    fn count(swarm: &Swarm, announce: &Announce, asker: &Place) -> Others {
-        let mut others = Others::default();
-        for (who, member) in swarm.members() {
-            let same_id = member.contact.peer_id == announce.peer_id;
-            let place = &member.contact.place;
-            others.at_address += usize::from(place.observed() == asker.observed());
-            match who {
-                Who::Session(_) => others.has_session |= same_id && place.observed() == asker.observed(),
-                Who::Announcer(address) => {
-                    let same_key = announce.key.is_some() && member.key == announce.key;
-                    // A client on both families announces from two addresses, and has not moved.
-                    if same_id && same_key && address.is_ipv4() == asker.observed().is_ipv4() {
-                        others.moved = Some(*who);
-                    }
-                }
+    /// Looks at some more announcers, and removes those that were not heard of for two intervals. False at the end.
+    pub fn sweep(&mut self, sweep: &mut Sweep, now: Instant) -> bool {
+        let mut looks = 0;
+        while looks < SWEEP_AT_ONCE {
+            let Some(hash) = sweep.swarms.last().copied() else { return false };
+            sweep.left = self.sweep_swarm(hash, sweep.left, SWEEP_AT_ONCE - looks, now, &mut looks);
+            if sweep.left == 0 {
+                sweep.swarms.pop();
+                sweep.left = usize::MAX;
             }
         }
-        others
+        true
+    }
+
+    /// Looks at some members of a swarm: those that stand before the place `end`, from the back. So whoever takes the
+    /// place of one that is removed has been looked at. Gives the place up to which members are left.
+    fn sweep_swarm(
+        &mut self,
+        hash: InfoHash,
+        end: usize,
+        at_most: usize,
+        now: Instant,
+        looks: &mut usize,
+    ) -> usize {
+        let now = self.tick(now);
+        let patience = (self.limits.interval * 2).as_millis();
+        let is_silent = |member: &Member| match member.caller {
+            Caller::Announcer { heard, .. } => u128::from(now.since(heard)) > patience,
+            Caller::Session(_) => false,
+        };
+        *looks += 1;
+        let Some(swarm) = self.swarms.get(&hash) else { return 0 };
+        let end = end.min(swarm.len());
+        let first = end.saturating_sub(at_most);
+        *looks += end - first;
+        let peers = (first..end).filter_map(|place| swarm.nth(place));
+        let silent: Vec<Who> = peers.filter(|peer| is_silent(peer.member)).map(|peer| *peer.who).collect();
+        if !silent.is_empty() {
+            self.change(hash, Departure::Silent, |swarm| {
+                silent.iter().rev().for_each(|who| drop(swarm.part(who)));
+            });
+        }
+        first
+    }
+}
+
+/// Notes an announcer as a member of the swarm, unless it is one already through its session or there is no room, which
+/// `limits` are for: `None` if there is none at all.
+fn admit(swarm: &mut Swarm, who: Who, member: Member, told: &Told, limits: Option<&RegistryLimits>) {
+    let Who::Announcer(ip, _) = who else { return };
+    let renewed = swarm.renew(who, member);
+    if told.event == AnnounceEvent::Completed && !matches!(renewed, Ok(true)) {
+        swarm.downloaded = swarm.downloaded.saturating_add(1);
+    }
+    let Err(member) = renewed else { return };
+    if let Some(former) = told.key.and_then(|key| swarm.announcer(told.peer_id, key, ip)) {
+        swarm.part(&former); // it has moved
+    }
+    let has_room = limits.is_some_and(|limits| {
+        swarm.len() < limits.swarm_size && swarm.at_address(ip) < limits.swarm_size_per_address
+    });
+    if has_room && swarm.session_of(told.peer_id, ip).is_none() {
+        swarm.enter(who, member);
+    }
+}
+
+fn scraped(swarm: &Swarm, asked: InfoHash) -> Scraped {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Scraped {
+        info_hash: asked,
+        complete: count(swarm.seeds()),
+        downloaded: swarm.downloaded,
+        incomplete: count(swarm.leeches()),
     }
 }

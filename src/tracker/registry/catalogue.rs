@@ -6,18 +6,19 @@ use crate::tracker::protocol::{Entry, Found, MAX_LISTED, Refusal};
 use super::swarm::{Facts, Swarm};
 use super::{Registry, unknown};
 
+/// Whether a torrent is meant, in one way to read what was said.
+type Reading<'a> = &'a dyn Fn(&Facts) -> bool;
+
 /// The fewest digits of a key that may stand for it.
 const MIN_PREFIX: usize = 6;
 
 impl Registry {
     /// The part of the catalogue whose names hold every one of `words`, in the order of names.
     pub fn search(&self, words: &str, all: bool, skip: usize) -> Found {
-        let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
         let matches = self
             .names
-            .iter()
-            .filter(|((name, _), _)| words.iter().all(|word| name.contains(word.as_str())))
-            .filter_map(|(_, hash)| self.swarms.get(hash))
+            .search(words)
+            .filter_map(|hash| self.swarms.get(&hash))
             .filter(|swarm| all || swarm.is_available());
         let mut found = Found::default();
         for swarm in matches.skip(skip) {
@@ -41,12 +42,17 @@ impl Registry {
         }
         let prefix = text.to_ascii_lowercase();
         let is_prefix = prefix.len() >= MIN_PREFIX && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let readings: [&dyn Fn(&Facts) -> bool; 3] =
-            [&|facts| facts.name == text, &|facts| is_prefix && facts.key.starts_with(&prefix), &|facts| {
-                facts.stem() == text
-            }];
-        for reading in readings {
-            let mut fitting = self.swarms.iter().filter(|(_, swarm)| swarm.facts().is_some_and(reading));
+        let readings: [(&str, Reading); 3] = [
+            (text, &|facts| facts.name == text),
+            ("", &|facts| is_prefix && facts.key.starts_with(&prefix)),
+            (text, &|facts| facts.stem() == text),
+        ];
+        for (words, reading) in readings {
+            if words.is_empty() && !is_prefix {
+                continue; // nothing to look through the whole catalogue for
+            }
+            let known = self.names.search(words).filter_map(|hash| self.swarms.get_key_value(&hash));
+            let mut fitting = known.filter(|(_, swarm)| swarm.facts().is_some_and(reading));
             match (fitting.next(), fitting.next()) {
                 (None, _) => {}
                 (Some((hash, _)), None) => return Ok(*hash),

@@ -1,18 +1,27 @@
 //! One swarm: its members, and which pieces are held by somebody. Pure.
 //!
-//! Invariant: `coverage` is the sum over `members`, and `memory` is what their sets of pieces take.
+//! Members are either seeds or leechers (whoever lacks something), each in a [`Crowd`]. What only torrents of the
+//! catalogue have, sessions among it, is in the [`Listing`]: most swarms of a busy tracker are known from announces alone.
+//!
+//! Invariants: nobody is in both crowds; `listing.coverage` and `listing.memory` are sums over the members; the listing's tables of
+//! sessions have all that are members; `keys` has every announcer that told one.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::{AddAssign, SubAssign};
 
-use crate::bitfield::Bitfield;
 use crate::torrent::Torrent;
 use crate::tracker::address::Place;
-use crate::tracker::protocol::{Entry, PeerId, PeerInfo, Pieces};
+use crate::tracker::protocol::announce::Key;
+use crate::tracker::protocol::{Entry, PeerId, Pieces};
 
 use super::SessionId;
+use super::coverage::Coverage;
+use super::crowd::Crowd;
+use super::draw::Draw;
+use super::member::{Caller, Contact, Have, Member, Peer, Who};
 
 /// What the catalogue says of a torrent for as long as the tracker knows it. Its metainfo is in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,169 +66,19 @@ fn kind(name: &str, is_file: bool) -> &str {
     }
 }
 
-/// What tells the members of a swarm apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Who {
-    Session(SessionId),
-    Announcer(SocketAddr),
-}
-
-/// How to know and to reach a peer. All swarms of a session share one.
+/// What only a torrent of the catalogue has.
 #[derive(Debug)]
-pub struct Contact {
-    pub peer_id: PeerId,
-    pub place: Place,
-    pub port: u16,
-    pub client: String,
-}
-
-impl Contact {
-    pub fn address_for(&self, asker: &Place) -> Option<SocketAddr> {
-        self.place.seen_from(asker).map(|ip| SocketAddr::new(ip, self.port))
-    }
-
-    pub fn info(&self, address: SocketAddr, have: u32, n_parts: u32) -> PeerInfo {
-        let client = match self.client.as_str() {
-            "" => client_of(self.peer_id),
-            said => said.to_owned(),
-        };
-        PeerInfo { peer_id: self.peer_id, address, client, have, n_parts }
-    }
-}
-
-/// The program that a peer id names, after BEP 20: `-LT2110-` and twelve bytes more.
-fn client_of(id: PeerId) -> String {
-    id.0.iter().take(8).take_while(|byte| byte.is_ascii_graphic()).map(|byte| char::from(*byte)).collect()
-}
-
-/// What a member holds.
-#[derive(Debug)]
-pub enum Have {
-    All,
-    Some(Bitfield),
-    /// An announcer that lacks this many bytes. Which ones, announces do not say.
-    Left(u64),
-}
-
-impl Have {
-    pub fn from_bits(bits: Bitfield) -> Have {
-        if bits.is_full() { Have::All } else { Have::Some(bits) }
-    }
-
-    fn memory(&self) -> usize {
-        if let Have::Some(bits) = self { bits.as_bytes().len() } else { 0 }
-    }
-
-    pub fn is_all(&self) -> bool {
-        matches!(self, Have::All)
-    }
-
-    /// What it holds of the pieces `first..end`.
-    pub fn within(&self, (first, end): Pieces) -> Vec<Pieces> {
-        match self {
-            Have::All => vec![(first, end)],
-            Have::Left(_) => Vec::new(),
-            Have::Some(bits) => {
-                let clipped = bits.ranges().into_iter().map(|r| (r.start.max(first), r.end.min(end)));
-                clipped.filter(|(first, end)| first < end).collect()
-            }
-        }
-    }
-}
-
-/// A peer in a swarm.
-#[derive(Debug)]
-pub struct Member {
-    pub contact: Arc<Contact>,
-    pub have: Have,
-    /// Announcers: when it was last heard of. Sessions are silent or not as a whole, so they have none.
-    pub heard: Option<Instant>,
-    /// Announcers: the word that tells them from others at a new address.
-    pub key: Option<String>,
-}
-
-/// How often each piece is held, as far as it is known.
-#[derive(Debug, Default)]
-struct Coverage {
-    n_parts: u32,
-    /// Members that hold everything; `counts` leaves them out.
-    seeds: usize,
-    /// Members that hold a known part.
-    partial: usize,
-    /// Holders of each piece among those; empty when there are none, which is the common case by far.
-    counts: Vec<u32>,
-    /// How many of `counts` are zero.
-    bare: u32,
-}
-
-impl Coverage {
-    fn add(&mut self, have: &Have) {
-        match have {
-            Have::All => self.seeds += 1,
-            Have::Left(_) => {}
-            Have::Some(bits) => {
-                if self.partial == 0 {
-                    self.counts = vec![0; self.n_parts as usize];
-                    self.bare = self.n_parts;
-                }
-                self.partial += 1;
-                bits.iter().for_each(|piece| self.gain(piece));
-            }
-        }
-    }
-
-    fn gain(&mut self, piece: u32) {
-        if let Some(count) = self.counts.get_mut(piece as usize) {
-            self.bare -= u32::from(*count == 0);
-            *count += 1;
-        }
-    }
-
-    fn remove(&mut self, have: &Have) {
-        match have {
-            Have::All => self.seeds -= 1,
-            Have::Left(_) => {}
-            Have::Some(bits) => {
-                self.partial -= 1;
-                if self.partial == 0 {
-                    self.counts = Vec::new();
-                    return;
-                }
-                for piece in bits.iter() {
-                    if let Some(count) = self.counts.get_mut(piece as usize) {
-                        *count -= 1;
-                        self.bare += u32::from(*count == 0);
-                    }
-                }
-            }
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.seeds > 0 || (self.partial > 0 && self.bare == 0)
-    }
-
-    /// How many pieces nobody holds, and the first of them.
-    fn lacks(&self) -> (u32, u32) {
-        match self.counts.iter().position(|count| *count == 0) {
-            _ if self.seeds > 0 => (0, 0),
-            _ if self.partial == 0 => (self.n_parts, 0),
-            Some(first) => (self.bare, first as u32),
-            None => (0, 0),
-        }
-    }
-}
-
-/// One swarm.
-#[derive(Debug, Default)]
-pub struct Swarm {
-    /// `None` for a swarm that is known from announces alone. It lasts as long as it has members.
-    facts: Option<Facts>,
-    members: HashMap<Who, Member>,
+pub struct Listing {
+    pub facts: Facts,
     coverage: Coverage,
+    /// Bytes of the members' sets of pieces.
     memory: usize,
-    /// How often an announcer said that it has completed the download.
-    pub downloaded: u32,
+    /// The sessions that are members, by what makes a peer the same.
+    sessions: HashMap<(PeerId, IpAddr), SessionId>,
+    /// Those of them that tell which part they hold.
+    partial: HashSet<SessionId>,
+    /// Those on the tracker's machine that are reached from elsewhere all the same.
+    local: HashSet<SessionId>,
     /// Who invites all others to fetch it.
     pub offer: Option<PeerId>,
     /// Why it is not available any more; `None` while it is, and if it never was.
@@ -229,73 +88,234 @@ pub struct Swarm {
     pub offered_at: u64,
 }
 
+/// Numbers of one swarm, and their sums over all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    pub seeds: usize,
+    pub leeches: usize,
+    /// Members that are known from announces.
+    pub announcers: usize,
+    /// Torrents of the catalogue that are available.
+    pub available: usize,
+    /// Bytes of the members' sets of pieces.
+    pub memory: usize,
+}
+
+impl AddAssign for Sums {
+    fn add_assign(&mut self, other: Sums) {
+        self.seeds += other.seeds;
+        self.leeches += other.leeches;
+        self.announcers += other.announcers;
+        self.available += other.available;
+        self.memory += other.memory;
+    }
+}
+
+impl SubAssign for Sums {
+    fn sub_assign(&mut self, other: Sums) {
+        self.seeds -= other.seeds;
+        self.leeches -= other.leeches;
+        self.announcers -= other.announcers;
+        self.available -= other.available;
+        self.memory -= other.memory;
+    }
+}
+
+/// One swarm.
+#[derive(Debug, Default)]
+pub struct Swarm {
+    seeds: Crowd,
+    leeches: Crowd,
+    /// Announcers by peer id, key and family, so that one that moved is recognised.
+    keys: HashMap<u64, Who, RandomState>,
+    /// How often an announcer said that it has completed the download.
+    pub downloaded: u32,
+    /// `None` for a swarm that is known from announces alone. It lasts as long as it has members.
+    pub listing: Option<Box<Listing>>,
+}
+
 impl Swarm {
     pub fn facts(&self) -> Option<&Facts> {
-        self.facts.as_ref()
+        self.listing.as_ref().map(|listing| &listing.facts)
     }
 
-    pub fn members(&self) -> &HashMap<Who, Member> {
-        &self.members
+    pub fn len(&self) -> usize {
+        self.seeds.len() + self.leeches.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn seeds(&self) -> usize {
+        self.seeds.len()
+    }
+
+    pub fn leeches(&self) -> usize {
+        self.leeches.len()
+    }
+
+    pub fn sums(&self) -> Sums {
+        let listing = self.listing.as_ref();
+        Sums {
+            seeds: self.seeds.len(),
+            leeches: self.leeches.len(),
+            announcers: self.len() - listing.map_or(0, |listing| listing.sessions.len()),
+            available: usize::from(listing.is_some() && self.is_available()),
+            memory: listing.map_or(0, |listing| listing.memory),
+        }
+    }
+
+    pub fn get(&self, who: &Who) -> Option<&Member> {
+        self.leeches.get(who).or_else(|| self.seeds.get(who))
+    }
+
+    pub fn find(&self, who: &Who) -> Option<Peer<'_>> {
+        self.leeches.find(who).or_else(|| self.seeds.find(who))
+    }
+
+    /// How many members call from this address.
+    pub fn at_address(&self, ip: IpAddr) -> usize {
+        self.seeds.at_address(ip) + self.leeches.at_address(ip)
+    }
+
+    /// The member that stands at `place` of the row of all of them: seeds first, then leechers.
+    pub fn nth(&self, place: usize) -> Option<Peer<'_>> {
+        match place.checked_sub(self.seeds.len()) {
+            None => self.seeds.nth(place),
+            Some(place) => self.leeches.nth(place),
+        }
+    }
+
+    /// The session through which this peer is a member.
+    pub fn session_of(&self, peer_id: PeerId, ip: IpAddr) -> Option<SessionId> {
+        self.listing.as_ref()?.sessions.get(&(peer_id, ip)).copied()
     }
 
     /// Gives the swarm its place in the catalogue.
     pub fn catalogue(&mut self, facts: Facts) {
-        debug_assert_eq!(self.coverage.partial, 0, "only members of a catalogued swarm hold known parts");
-        self.coverage.n_parts = facts.n_parts;
-        self.facts = Some(facts);
-    }
-
-    pub fn seeds(&self) -> usize {
-        self.coverage.seeds
-    }
-
-    /// Bytes that the members' sets of pieces take.
-    pub fn memory(&self) -> usize {
-        self.memory
+        debug_assert!(self.listing.is_none(), "a torrent is catalogued once");
+        self.listing = Some(Box::new(Listing {
+            coverage: Coverage::new(facts.n_parts),
+            facts,
+            memory: 0,
+            sessions: HashMap::new(),
+            partial: HashSet::new(),
+            local: HashSet::new(),
+            offer: None,
+            gone: None,
+            changed_at: 0,
+            offered_at: 0,
+        }));
     }
 
     /// Whether every piece is held by a member.
     pub fn is_available(&self) -> bool {
-        self.coverage.is_complete()
-    }
-
-    /// How many pieces nobody holds, and the first of them.
-    pub fn lacks(&self) -> (u32, u32) {
-        self.coverage.lacks()
+        !self.seeds.is_empty() || self.listing.as_ref().is_some_and(|listing| listing.coverage.is_complete())
     }
 
     /// Adds a member, in place of the one that was known under `who`.
     pub fn join(&mut self, who: Who, member: Member) {
-        self.part(who);
-        self.coverage.add(&member.have);
-        self.memory += member.have.memory();
-        self.members.insert(who, member);
+        self.part(&who);
+        self.enter(who, member);
+    }
+
+    /// Adds a member that is none yet.
+    pub fn enter(&mut self, who: Who, member: Member) {
+        if let (Who::Announcer(ip, _), Caller::Announcer { peer_id, key: Some(key), .. }) =
+            (who, &member.caller)
+        {
+            self.keys.insert(self.fingerprint(*peer_id, *key, ip), who);
+        }
+        if let (Who::Session(id), Caller::Session(contact), Some(listing)) =
+            (who, &member.caller, &mut self.listing)
+        {
+            listing.enter(id, contact, &member.have);
+        }
+        let crowd = if member.have.is_all() { &mut self.seeds } else { &mut self.leeches };
+        crowd.insert(who, member);
     }
 
     /// Removes a member. `None` if it was none.
-    pub fn part(&mut self, who: Who) -> Option<Member> {
-        let member = self.members.remove(&who)?;
-        self.coverage.remove(&member.have);
-        self.memory -= member.have.memory();
+    pub fn part(&mut self, who: &Who) -> Option<Member> {
+        let member = self.leeches.remove(who).or_else(|| self.seeds.remove(who))?;
+        if let (Who::Announcer(ip, _), Caller::Announcer { peer_id, key: Some(key), .. }) =
+            (who, &member.caller)
+        {
+            let fingerprint = self.fingerprint(*peer_id, *key, *ip);
+            if self.keys.get(&fingerprint) == Some(who) {
+                self.keys.remove(&fingerprint);
+            }
+        }
+        if let (Who::Session(id), Caller::Session(contact), Some(listing)) =
+            (who, &member.caller, &mut self.listing)
+        {
+            listing.exit(*id, contact, &member.have);
+        }
         Some(member)
     }
 
-    /// Notes that a member finished the pieces of `ranges`. False if it is none that tells its pieces.
-    pub fn finished(&mut self, who: Who, ranges: &[Pieces]) -> bool {
-        let Some(member) = self.members.get_mut(&who) else { return false };
-        let bits = match &mut member.have {
-            Have::All => return true,
-            Have::Left(_) => return false,
-            Have::Some(bits) => bits,
+    /// Notes what a member says now, and gives whether it was a seed before. Whoever is no member is given back.
+    pub fn renew(&mut self, who: Who, member: Member) -> Result<bool, Member> {
+        if self.refresh(&who, &member) {
+            return Ok(member.have.is_all());
+        }
+        let Some(was_seed) = self.get(&who).map(|before| before.have.is_all()) else { return Err(member) };
+        self.join(who, member); // it has become a seed, or another client is at that address now
+        Ok(was_seed)
+    }
+
+    /// The same for an announcer of which nothing has changed but how much it lacks, the common case by far.
+    fn refresh(&mut self, who: &Who, member: &Member) -> bool {
+        let crowd = if member.have.is_all() { &mut self.seeds } else { &mut self.leeches };
+        let Some(known) = crowd.get_mut(who) else { return false };
+        match (&mut known.caller, &member.caller) {
+            (
+                Caller::Announcer { peer_id, key, heard },
+                Caller::Announcer { peer_id: id, key: k, heard: now },
+            ) if (&*peer_id, &*key) == (id, k) => {
+                *heard = *now;
+            }
+            _ => return false,
+        }
+        if let Have::Left(left) = member.have {
+            known.have = Have::Left(left);
+        }
+        true
+    }
+
+    /// The announcer of this id and key, of the same family of addresses as `ip`, wherever it announced from.
+    pub fn announcer(&self, peer_id: PeerId, key: Key, ip: IpAddr) -> Option<Who> {
+        let who = self.keys.get(&self.fingerprint(peer_id, key, ip))?;
+        match &self.get(who)?.caller {
+            Caller::Announcer { peer_id: id, key: Some(k), .. } if (*id, *k) == (peer_id, key) => Some(*who),
+            _ => None, // another with the same fingerprint
+        }
+    }
+
+    /// A client on both families announces from two addresses, and has not moved.
+    fn fingerprint(&self, peer_id: PeerId, key: Key, ip: IpAddr) -> u64 {
+        self.keys.hasher().hash_one((peer_id, key, ip.is_ipv4()))
+    }
+
+    /// Notes that a session finished the pieces of `ranges`. False if it is no member.
+    pub fn finished(&mut self, id: SessionId, ranges: &[Pieces]) -> bool {
+        let who = Who::Session(id);
+        if self.seeds.get(&who).is_some() {
+            return true;
+        }
+        let (Some(member), Some(listing)) = (self.leeches.get_mut(&who), &mut self.listing) else {
+            return false;
         };
-        let n_parts = self.coverage.n_parts;
+        let Have::Some(bits) = &mut member.have else { return false };
+        let n_parts = listing.coverage.n_parts();
         for piece in ranges.iter().flat_map(|&(first, end)| first..end.min(n_parts)) {
             if bits.set(piece) {
-                self.coverage.gain(piece);
+                listing.coverage.gain(piece);
             }
         }
         if bits.is_full()
-            && let Some(mut member) = self.part(who)
+            && let Some(mut member) = self.part(&who)
         {
             member.have = Have::All;
             self.join(who, member);
@@ -305,7 +325,7 @@ impl Swarm {
 
     /// The catalogue's entry; `None` for a swarm that is not in it.
     pub fn entry(&self) -> Option<Entry> {
-        let facts = self.facts.as_ref()?;
+        let facts = self.facts()?;
         Some(Entry {
             key: facts.key.clone(),
             name: facts.name.clone(),
@@ -313,16 +333,16 @@ impl Swarm {
             size: facts.size,
             n_parts: facts.n_parts,
             format: facts.format.clone(),
-            seeds: self.coverage.seeds,
-            peers: self.members.len() - self.coverage.seeds,
+            seeds: self.seeds.len(),
+            peers: self.leeches.len(),
             available: self.is_available(),
         })
     }
 
     /// How many pieces a member holds, and how many there are.
     pub fn progress(&self, member: &Member) -> (u32, u32) {
-        let n_parts = self.coverage.n_parts;
-        let have = match (&member.have, &self.facts) {
+        let n_parts = self.facts().map_or(0, |facts| facts.n_parts);
+        let have = match (&member.have, self.facts()) {
             (Have::All, _) => n_parts,
             (Have::Some(bits), _) => bits.count(),
             (Have::Left(left), Some(facts)) if facts.size > 0 => {
@@ -334,37 +354,100 @@ impl Swarm {
         (have, n_parts)
     }
 
-    /// Up to `want` of the members that `wanted` lets pass, and where `asker` reaches them: those on the asker's
-    /// subnet first, else at random, no address twice. Looks at every member once, some microseconds for a hundred.
-    pub fn pick(
-        &self,
-        asker: &Place,
+    /// Up to `want` of the members that `wanted` lets pass, and where `asker` reaches them: see [`Draw`]. A seed is of no
+    /// use to a seed, so `leeches_only` leaves seeds out.
+    pub fn pick<'a>(
+        &'a self,
+        asker: &'a Place,
         want: usize,
         rng: &mut fastrand::Rng,
-        wanted: impl Fn(Who, &Member) -> bool,
-    ) -> Vec<(&Member, SocketAddr)> {
-        let (mut near, mut far) = (Vec::new(), Vec::new());
-        for (who, member) in &self.members {
-            if !wanted(*who, member) {
-                continue;
-            }
-            if let Some(address) = member.contact.address_for(asker) {
-                let side = if asker.is_near(address.ip()) { &mut near } else { &mut far };
-                side.push((member, address));
-            }
+        leeches_only: bool,
+        wanted: impl Fn(Peer, SocketAddr) -> bool,
+    ) -> Vec<(Peer<'a>, SocketAddr)> {
+        let (seeds, leeches) = ((!leeches_only).then_some(&self.seeds), Some(&self.leeches));
+        let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
+        if seeds.map_or(0, Crowd::len) + self.leeches.len() <= want {
+            draw.everybody(seeds, leeches);
+            return draw.picked();
         }
-        rng.shuffle(&mut near);
-        rng.shuffle(&mut far);
-        let mut picked: Vec<(&Member, SocketAddr)> = Vec::with_capacity(want.min(near.len() + far.len()));
-        let mut seen = std::collections::HashSet::new();
-        for candidate in near.into_iter().chain(far) {
-            if picked.len() == want {
-                break;
-            }
-            if seen.insert(candidate.1) {
-                picked.push(candidate);
-            }
+        draw.near(seeds, leeches, rng);
+        draw.take(self.neighbours(asker));
+        draw.far(seeds, leeches, rng);
+        draw.picked()
+    }
+
+    /// The same of those that are known to hold some of the pieces `first..end`.
+    pub fn holders<'a>(
+        &'a self,
+        asker: &'a Place,
+        want: usize,
+        rng: &mut fastrand::Rng,
+        (first, end): Pieces,
+        wanted: impl Fn(Peer, SocketAddr) -> bool,
+    ) -> Vec<(Peer<'a>, SocketAddr)> {
+        let holds = |peer: &Peer| match &peer.member.have {
+            Have::All => true,
+            Have::Left(_) => false,
+            Have::Some(bits) => (first..end).any(|piece| bits.has(piece)),
+        };
+        let partial = self.listing.iter().flat_map(|listing| &listing.partial);
+        let mut partial: Vec<Peer> = partial.filter_map(|id| self.session(*id)).filter(holds).collect();
+        rng.shuffle(&mut partial);
+        let is_near =
+            |peer: &&Peer| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip()));
+        let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
+        draw.take(partial.iter().filter(is_near).copied());
+        draw.near(Some(&self.seeds), None, rng);
+        draw.take(self.neighbours(asker).filter(holds));
+        draw.take(partial.iter().filter(|peer| !is_near(peer)).copied());
+        draw.far(Some(&self.seeds), None, rng);
+        draw.picked()
+    }
+
+    /// Sessions on the tracker's own machine whose other addresses are near to an asker from elsewhere.
+    fn neighbours<'a>(&'a self, asker: &'a Place) -> impl Iterator<Item = Peer<'a>> {
+        let local = self.listing.iter().filter(|_| !asker.observed().is_loopback());
+        let local = local.flat_map(|listing| &listing.local).filter_map(|id| self.session(*id));
+        local.filter(|peer| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip())))
+    }
+
+    fn session(&self, id: SessionId) -> Option<Peer<'_>> {
+        self.find(&Who::Session(id))
+    }
+
+    fn has_sessions(&self) -> bool {
+        self.listing.as_ref().is_some_and(|listing| !listing.sessions.is_empty())
+    }
+}
+
+impl Listing {
+    /// Without seeds, how many pieces nobody holds, and the first of them.
+    pub fn lacks(&self) -> (u32, u32) {
+        self.coverage.lacks()
+    }
+
+    /// Notes a session that became a member.
+    fn enter(&mut self, id: SessionId, contact: &Contact, have: &Have) {
+        self.sessions.insert((contact.peer_id, contact.place.observed()), id);
+        if contact.place.has_told() {
+            self.local.insert(id);
         }
-        picked
+        if let Have::Some(bits) = have {
+            self.partial.insert(id);
+            self.coverage.add(bits);
+            self.memory += have.memory();
+        }
+    }
+
+    /// Forgets one that is no member any more.
+    fn exit(&mut self, id: SessionId, contact: &Contact, have: &Have) {
+        let left = self.sessions.remove(&(contact.peer_id, contact.place.observed()));
+        debug_assert_eq!(left, Some(id), "a peer has one session in a swarm");
+        self.local.remove(&id);
+        if let Have::Some(bits) = have {
+            self.partial.remove(&id);
+            self.coverage.remove(bits);
+            self.memory -= have.memory();
+        }
     }
 }

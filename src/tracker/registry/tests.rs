@@ -44,7 +44,8 @@ impl World {
     }
 
     fn with(limits: RegistryLimits) -> World {
-        World { registry: Registry::new(limits, 1), start: Instant::now() }
+        let start = Instant::now();
+        World { registry: Registry::new(limits, 1, start), start }
     }
 
     fn join(&mut self, id: u8, from: &str) -> (SessionId, Read) {
@@ -90,6 +91,11 @@ impl World {
                 Event::Offered { entry, by } => format!("offered {} by {}", entry.name, by.0[0]),
             })
             .collect()
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let mut sweep = self.registry.begin_sweep();
+        while self.registry.sweep(&mut sweep, now) {}
     }
 
     fn entry(&self, name: &str) -> Entry {
@@ -146,7 +152,7 @@ fn a_torrent_is_available_while_every_piece_is_held_by_somebody() {
     assert_eq!(world.entry("got5").seeds, 1);
     world.registry.unpublish(a, hash).unwrap();
     assert_eq!(world.events(&mut read), ["removed got5.mp4: the last holder of all 10 pieces withdrew it"]);
-    assert_eq!(world.registry.memory, 0);
+    assert_eq!(world.registry.sums.memory, 0);
     let _ = watcher;
 }
 
@@ -262,12 +268,11 @@ fn silent_announcers_are_forgotten_after_two_intervals() {
     let hash = world.publish(a, &torrent, Held::Ranges(vec![]));
     world.announce(hash, 1, FAR, 0, AnnounceEvent::Started);
     assert_eq!(world.events(&mut read), ["added x true"]);
-    let hashes = world.registry.hashes();
     let at = |seconds| world.start + Duration::from_secs(seconds);
     let (early, late) = (at(240), at(241));
-    world.registry.sweep(&hashes, early);
+    world.sweep(early);
     assert_eq!(world.registry.census().announcers, 1);
-    world.registry.sweep(&hashes, late);
+    world.sweep(late);
     assert_eq!(world.events(&mut read), ["removed x: the last holder of all 4 pieces went silent"]);
     assert_eq!(world.registry.census().announcers, 0);
 }
@@ -454,4 +459,63 @@ fn what_a_session_may_not_say() {
     assert!(world.registry.finished(a, hash, &[(0, 4)]).is_ok());
     world.registry.leave(a, Departure::Left);
     assert!(world.registry.publish(a, hash, &Held::All, false).is_err());
+}
+
+#[test]
+fn a_leecher_is_told_seeds_and_leechers_as_the_swarm_has_them() {
+    let mut world = World::new();
+    let hash = InfoHash([9; 20]);
+    for port in 1..=1000 {
+        let from = format!("203.0.{}.9", port % 200); // one subnet each
+        world.announce(hash, port, &from, u64::from(port % 4), AnnounceEvent::Started);
+    }
+    let mut seeds = 0;
+    for _ in 0..40 {
+        let reply = world.announce(hash, 2001, NEAR, 5, AnnounceEvent::None);
+        assert_eq!((reply.peers.len(), reply.complete, reply.incomplete), (DEFAULT_WANT, 250, 751));
+        seeds += reply.peers.iter().filter(|peer| peer.address.port() % 4 == 0).count();
+    }
+    assert!((300..700).contains(&seeds), "{seeds} of 2000, a quarter would be 500");
+    let to_a_seed = world.announce(hash, 2003, NEAR, 0, AnnounceEvent::None);
+    assert_eq!(to_a_seed.peers.len(), DEFAULT_WANT);
+    assert!(to_a_seed.peers.iter().all(|peer| peer.address.port() % 4 != 0));
+}
+
+#[test]
+fn the_only_holder_of_a_piece_is_found_among_very_many() {
+    let limits = RegistryLimits { swarm_size_per_address: 100_000, ..RegistryLimits::default() };
+    let mut world = World::with(limits);
+    let torrent = torrent("x", 100);
+    let (asker, _) = world.join(1, NEAR);
+    let hash = world.publish(asker, &torrent, Held::Ranges(vec![]));
+    for port in 1..=20_000 {
+        world.announce(hash, port, FAR, 5, AnnounceEvent::Started);
+    }
+    assert_eq!(world.registry.locate(asker, hash, (3, 4)).unwrap(), []);
+    let (holder, _) = world.join(2, "198.51.100.1");
+    world.publish(holder, &torrent, Held::Ranges(vec![(3, 4)]));
+    assert_eq!(world.registry.locate(asker, hash, (3, 4)).unwrap()[0].ranges, [(3, 4)]);
+    world.announce(hash, 30_000, "198.51.100.2", 0, AnnounceEvent::Started);
+    assert_eq!(world.registry.locate(asker, hash, (3, 4)).unwrap().len(), 2);
+    // Nobody but the silent goes, and all of them, though they are looked at a few at a time.
+    let late = world.start + Duration::from_secs(300);
+    let still = announce(hash, 77, 5, AnnounceEvent::None);
+    world.registry.announce(&still, ip(FAR), late).unwrap();
+    world.sweep(late);
+    assert_eq!((world.registry.census().announcers, world.registry.census().peers), (1, 3));
+}
+
+#[test]
+fn a_swarm_of_another_family_or_out_of_reach_is_searched_for_a_while_only() {
+    let limits = RegistryLimits { swarm_size_per_address: 100_000, ..RegistryLimits::default() };
+    let mut world = World::with(limits);
+    let hash = InfoHash([9; 20]);
+    world.announce(hash, 1, FAR, 5, AnnounceEvent::Started);
+    for port in 1..=200 {
+        world.announce(hash, port, "2001:db8::1", 5, AnnounceEvent::Started);
+        world.announce(hash, port, "127.0.0.1", 5, AnnounceEvent::Started);
+    }
+    let asker = announce(hash, 9, 5, AnnounceEvent::None);
+    let told = world.registry.announce_in_family(&asker, ip(NEAR), world.start).unwrap();
+    assert_eq!(addresses(&told), ["203.0.113.9:1"], "it is small enough to be looked through");
 }

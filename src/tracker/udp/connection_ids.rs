@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 /// In one window of time an address has one id. The id of the window before is taken as well.
 const WINDOW: Duration = Duration::from_secs(120);
 
+#[derive(Clone)]
 pub struct ConnectionIds {
     key: RandomState,
     start: Instant,

@@ -1,0 +1,120 @@
+//! The threads of the connections, `client-N`: one for each, and each serves one at a time. A thread whose connection
+//! has ended waits a while for another, since to start a thread costs more than most requests: clients that announce
+//! over HTTP make a connection for each announce. No lock: connections are handed over by a channel that holds none, so
+//! either a thread waits at its other end, or a new one is started.
+//!
+//! There are never more threads than connections at one time, which are bounded (`limits.connections`), and a few that are just
+//! done.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+
+use crate::mailbox::{Inbox, mailbox};
+use crate::threads;
+
+use super::connection::Connection;
+use super::shared::{ConnectionId, Shared, Waker};
+use super::{http, session};
+
+/// How long a thread waits for another connection.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Somebody who has just connected.
+struct Guest {
+    socket: TcpStream,
+    remote: SocketAddr,
+    id: ConnectionId,
+}
+
+/// Owned by the thread `accept`.
+pub struct Clients {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    next: ConnectionId,
+    to_idle: Sender<Guest>,
+    idle: Receiver<Guest>,
+}
+
+impl Clients {
+    pub fn new(shared: Arc<Shared>) -> Clients {
+        let (to_idle, idle) = crossbeam_channel::bounded(0);
+        Clients { shared, threads: Vec::new(), next: 1, to_idle, idle }
+    }
+
+    /// Gives a connection to a thread that is idle, or starts one.
+    ///
+    /// # Errors
+    /// When there are too many connections, or the system has no room for another thread.
+    pub fn welcome(&mut self, socket: TcpStream, remote: SocketAddr) -> io::Result<()> {
+        let id = self.next;
+        self.next += 1;
+        if !self.shared.enter(id, remote.ip().to_canonical()) {
+            return Err(io::Error::other("there are as many connections as the limits allow"));
+        }
+        let guest = match self.to_idle.try_send(Guest { socket, remote, id }) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(guest) | TrySendError::Disconnected(guest)) => guest,
+        };
+        let started = self.start(guest);
+        if started.is_err() {
+            self.shared.exit(id);
+        }
+        started
+    }
+
+    fn start(&mut self, guest: Guest) -> io::Result<()> {
+        self.join_finished();
+        let (waker, mut inbox) = mailbox(1)?;
+        let (shared, idle) = (self.shared.clone(), self.idle.clone());
+        let thread = threads::spawn(format!("client-{}", guest.id), move || {
+            let mut next = Some(guest);
+            while let Some(guest) = next {
+                serve(&shared, guest, &waker, &mut inbox);
+                next = idle.recv_timeout(IDLE).ok();
+            }
+        })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    fn join_finished(&mut self) {
+        for thread in self.threads.extract_if(.., |thread| thread.is_finished()) {
+            let _ = thread.join(); // its panic has ended the process
+        }
+    }
+
+    /// Waits for all threads, which have been told to stop.
+    pub fn join(self) {
+        let Clients { threads, to_idle, .. } = self;
+        drop(to_idle);
+        for thread in threads {
+            let _ = thread.join(); // its panic has ended the process
+        }
+    }
+}
+
+/// Serves one connection on the thread `client-N`.
+fn serve(shared: &Arc<Shared>, guest: Guest, waker: &Waker, inbox: &mut Inbox<()>) {
+    let Guest { socket, remote, id } = guest;
+    shared.open(id, waker.clone());
+    match Connection::new(socket, remote, inbox, shared) {
+        Ok(mut connection) => greet(shared, &mut connection, id),
+        Err(error) => log::debug!("{remote} cannot be served: {error}"),
+    }
+    shared.exit(id);
+}
+
+/// Waits for the first bytes, which tell the language.
+fn greet(shared: &Shared, connection: &mut Connection, id: ConnectionId) {
+    let mut begun = Vec::new();
+    match connection.fill(&mut begun, Instant::now() + shared.limits.greeting) {
+        Ok(()) if begun.starts_with(b"{") => session::serve(shared, connection, id, &begun),
+        Ok(()) => http::serve(shared, connection, begun),
+        Err(end) => log::debug!("{} asked for nothing: {end}", connection.remote()),
+    }
+}

@@ -1,0 +1,149 @@
+//! The names of the catalogue in their order, to be searched for words. Pure.
+//!
+//! A search asks which names hold a word anywhere, so no order helps; what helps is that the names stand behind one another
+//! in pages of text, through which a vector unit goes at some gigabytes a second. A page is small enough that another
+//! name in its midst costs little.
+//!
+//! Invariant: names ascend, in lower case, and those alike by their keys; a name's line is `text[start..]` up to the line's end.
+
+use memchr::memmem;
+
+use crate::torrent::InfoHash;
+
+/// A page with more names than this becomes two.
+const FULL: usize = 256;
+
+/// The names of all torrents.
+#[derive(Debug, Default)]
+pub struct Names {
+    pages: Vec<Page>,
+    len: usize,
+}
+
+/// Some neighbouring names; never none.
+#[derive(Debug, Default)]
+struct Page {
+    /// One name a line.
+    text: String,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    start: usize,
+    key: String,
+    hash: InfoHash,
+}
+
+impl Names {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a torrent that is not there.
+    pub fn insert(&mut self, name: &str, key: &str, hash: InfoHash) {
+        let name = name.to_lowercase().replace('\n', " "); // words have neither
+        let after = self.pages.partition_point(|page| page.order(0) <= (name.as_str(), key));
+        let at = after.saturating_sub(1);
+        if self.pages.is_empty() {
+            self.pages.push(Page::default());
+        }
+        let page = &mut self.pages[at];
+        page.insert(&name, key, hash);
+        self.len += 1;
+        if page.lines.len() > FULL {
+            let rest = page.split();
+            self.pages.insert(at + 1, rest);
+        }
+    }
+
+    /// The torrents whose names hold every one of the words, in order.
+    pub fn search<'a>(&'a self, words: &'a str) -> impl Iterator<Item = InfoHash> + 'a {
+        let mut words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
+        words.sort_by_key(String::len);
+        let rarest = words.pop().unwrap_or_default(); // likely so, and the text is searched for it alone
+        self.pages.iter().flat_map(move |page| page.search(&rarest, &words))
+    }
+}
+
+impl Page {
+    fn name(&self, nth: usize) -> &str {
+        let rest = self.lines.get(nth).map_or("", |line| &self.text[line.start..]);
+        rest.split('\n').next().unwrap_or_default()
+    }
+
+    fn order(&self, nth: usize) -> (&str, &str) {
+        (self.name(nth), self.lines.get(nth).map_or("", |line| &line.key))
+    }
+
+    fn insert(&mut self, name: &str, key: &str, hash: InfoHash) {
+        let (mut nth, mut end) = (0, self.lines.len());
+        while nth < end {
+            let middle = nth.midpoint(end);
+            if self.order(middle) < (name, key) { nth = middle + 1 } else { end = middle }
+        }
+        let start = self.lines.get(nth).map_or(self.text.len(), |line| line.start);
+        self.text.insert_str(start, &format!("{name}\n"));
+        self.lines[nth..].iter_mut().for_each(|line| line.start += name.len() + 1);
+        self.lines.insert(nth, Line { start, key: key.to_owned(), hash });
+    }
+
+    /// Takes the second half out.
+    fn split(&mut self) -> Page {
+        let mut lines = self.lines.split_off(self.lines.len() / 2);
+        let start = lines.first().map_or(self.text.len(), |line| line.start);
+        lines.iter_mut().for_each(|line| line.start -= start);
+        Page { text: self.text.split_off(start), lines }
+    }
+
+    /// The torrents whose names hold `word` and all of `others`.
+    fn search(&self, word: &str, others: &[String]) -> Vec<InfoHash> {
+        let finder = memmem::Finder::new(word);
+        let (mut found, mut nth) = (Vec::new(), 0);
+        while let Some(line) = self.lines.get(nth) {
+            let Some(hit) = finder.find(&self.text.as_bytes()[line.start..]) else { break };
+            let hit = line.start + hit;
+            nth += self.lines[nth..].partition_point(|line| line.start <= hit);
+            let name = self.name(nth - 1);
+            if others.iter().all(|other| name.contains(other.as_str())) {
+                found.push(self.lines[nth - 1].hash);
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn hash(number: u32) -> InfoHash {
+        let mut hash = [0; 20];
+        hash[..4].copy_from_slice(&number.to_be_bytes());
+        InfoHash(hash)
+    }
+
+    #[test]
+    fn it_finds_what_a_look_at_every_name_would_find() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let (mut names, mut model) = (Names::default(), BTreeSet::new());
+        for number in 0..3000 {
+            let mut name: String =
+                (0..rng.usize(..6)).map(|_| rng.choice(['a', 'B', 'ß', '\n']).unwrap()).collect();
+            name.push_str(["", " film", " Film9"][rng.usize(..3)]);
+            let key = format!("{:08x}", rng.u32(..));
+            names.insert(&name, &key, hash(number));
+            model.insert((name.to_lowercase().replace('\n', " "), key, number));
+        }
+        assert_eq!(names.len(), 3000);
+        for words in ["", "film", "FILM9 a", "ss", "ß b", "b aab", "aaaaaa", "film9 zzz", "m9 f"] {
+            let words_lower: Vec<String> = words.split(' ').map(str::to_lowercase).collect();
+            let fitting =
+                model.iter().filter(|(name, ..)| words_lower.iter().all(|word| name.contains(word)));
+            let expected: Vec<InfoHash> = fitting.map(|(.., number)| hash(*number)).collect();
+            assert_eq!(names.search(words).collect::<Vec<_>>(), expected, "{words}");
+        }
+    }
+}
