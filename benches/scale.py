@@ -1,11 +1,12 @@
 """How shoal does with many connections (`make scale`): one seed to many leechers, one leecher from many seeds, thousands idle.
 
-    scale.py [--total 4GiB] [--leechers 16,64,200] [--mesh 16] [--seeds 50] [--idle 2000] [--format v1] [--clients shoal,libtorrent]
+    scale.py [--total 4GiB] [--leechers 16,64,200] [--mesh 16] [--seeds 50] [--idle 2000] [--piece 256KiB] [--format v1]
+             [--clients shoal,libtorrent]
 
 - star: N leechers that know nobody but the one seed, each of which fetches a file of TOTAL/N bytes. So all rows move as many bytes,
-  and what differs is what connections and processes cost;
+  in pieces of one length, and what differs is what connections and processes cost;
 - mesh: the same, but each leecher is told of those started before it;
-- seeds: one leecher and N seeds, a file of TOTAL/4 bytes;
+- seeds: one leecher and N seeds, a file of TOTAL/16 bytes;
 - idle: a seed with N connections over which nothing passes, before and after each has fetched half a MiB: memory, stacks touched, and
   how often each thread runs.
 
@@ -42,6 +43,7 @@ from processes import wait_until  # noqa: E402
 LIMIT = 300.0
 MIB = 1 << 20
 MOST_LIBTORRENT = 16
+SEED_SHARE = 16  # each of many seeds first reads and hashes all of the file
 ADDRESS = ["--listen", "127.0.0.1:0"]
 DIALLED = 1.0  # seconds; after that all have dialled the seed
 GLANCE = 0.01  # seconds between two looks at a leecher's memory; the error of the clock
@@ -252,14 +254,14 @@ def idle(count: int, tool: str, folder: Path):
 
 def run(args, case: str, count: int, client: str, folder: Path):
     """One row of the table."""
-    size = max(MIB, args.total // (4 if case == "seeds" else count) // MIB * MIB)
+    size = max(MIB, args.total // (SEED_SHARE if case == "seeds" else count) // MIB * MIB)
     work = folder / f"{case}-{count}-{client}"
     work.mkdir()
     content = work / "content"
     content.mkdir()
     data = transfer.make_data(content, size)
     ours = [str(args.bin.resolve() / "torrent")]
-    torrent = memory.create(ours[0], data, work / "data.torrent", ["--format", args.format])
+    torrent = memory.create(ours[0], data, work / "data.torrent", ["--format", args.format, "--piece-length", str(args.piece)])
     command, options = (ours, []) if client == "shoal" else (LIBTORRENT, ["--trust"])
     shared = Shared(command, options, data, torrent, work, [])
     try:
@@ -296,6 +298,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--mesh", type=numbers, default="16")
     parser.add_argument("--seeds", type=numbers, default="50")
     parser.add_argument("--idle", type=int, default=2000)
+    parser.add_argument("--piece", type=bytes_of, default="256KiB", help="the same for all sizes, or what differs would be that")
     parser.add_argument("--format", choices=("v1", "v2", "hybrid"), default="v1")
     parser.add_argument("--clients", type=transfer.words_of(("shoal", "libtorrent")), default="shoal,libtorrent")
     parser.add_argument("--bin", type=Path, default=transfer.INTEROP.parents[1] / "target/release", help="folder of our binaries")
@@ -308,7 +311,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     folder = transfer.memory_folder(args.total)
     end_all_when_told(folder)
-    print(f"{args.total >> 20} MiB in all, {args.format}, {os.cpu_count()} cores, load before: {os.getloadavg()[0]:.2f}\n\n"
+    print(f"{args.total >> 20} MiB in all, {args.format}, pieces of {args.piece >> 10} KiB, {os.cpu_count()} cores, load before: {os.getloadavg()[0]:.2f}\n\n"
           f"{'':11}  {'client':11}{'file MiB':>9}{'wall s':>8}{'MB/s':>8}{'CPU s/GiB':>10}{'seed MiB':>10}{'leech MiB':>10}"
           f"{'seed sw/MiB':>12}{'leech sw/MiB':>13}", flush=True)
     try:
