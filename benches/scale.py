@@ -33,12 +33,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import memory
-import transfer
+import room
+from contenders import INTEROP, LIBTORRENT_CLIENT
+from figures import POLL, cpu_so_far, peak_memory
+from processes import POLITE, Failure, Process, end_all_when_told, wait_until
 from sizes import bytes_of
-from transfer import LIBTORRENT, POLITE, Failure, Process, cpu_so_far, end_all_when_told, reap
-
-sys.path.insert(0, str(transfer.INTEROP))
-from processes import wait_until  # noqa: E402
 
 LIMIT = 300.0
 MIB = 1 << 20
@@ -96,26 +95,29 @@ class Side:
         return Side(cpu, peak, switches)
 
 
-def watch(process: Process) -> tuple[resource.struct_rusage, float]:
-    """Waits for the end of a leecher, and watches its largest resident set. What `wait4` says of that counts the interpreter that
-    started it as well."""
-    peak, end = 0.0, time.monotonic() + LIMIT
+def reap(process: Process, limit: float, pause: float = POLL, look=lambda: None) -> resource.struct_rusage:
+    """Waits for the end of a process, with a look now and then, and returns what it used."""
+    end = time.monotonic() + limit
     while time.monotonic() < end:
         pid, status, usage = os.wait4(process.process.pid, os.WNOHANG)
         if pid:
             process.process.returncode = os.waitstatus_to_exitcode(status)
-            return usage, peak
-        try:
-            peak = max(peak, memory.memory(process, "VmHWM"))
-        except (FileNotFoundError, AttributeError, ProcessLookupError):
-            pass  # it has just ended
-        time.sleep(GLANCE)
-    raise Failure(f"{process.name} was not done after {LIMIT:.0f} s")
+            return usage
+        look()
+        time.sleep(pause)
+    raise Failure(f"{process.name} was not done after {limit:.0f} s")
+
+
+def watch(process: Process) -> tuple[resource.struct_rusage, float]:
+    """Waits for the end of a leecher, and watches its largest resident set."""
+    seen = [0.0]
+    usage = reap(process, LIMIT, GLANCE, lambda: seen.append(peak_memory(process)))
+    return usage, max(seen)
 
 
 def stop_all(seeds: list[Process]) -> tuple[list[resource.struct_rusage], float]:
     """Ends the seeds: what they used, and the largest resident set."""
-    peak = max(memory.memory(seed, "VmHWM") for seed in seeds)
+    peak = max(peak_memory(seed) for seed in seeds)
     for seed in seeds:
         seed.process.send_signal(signal.SIGTERM)
     return [reap(seed, POLITE) for seed in seeds], peak
@@ -259,10 +261,10 @@ def run(args, case: str, count: int, client: str, folder: Path):
     work.mkdir()
     content = work / "content"
     content.mkdir()
-    data = transfer.make_data(content, size)
+    data = room.make_data(content, size)
     ours = [str(args.bin.resolve() / "torrent")]
     torrent = memory.create(ours[0], data, work / "data.torrent", ["--format", args.format, "--piece-length", str(args.piece)])
-    command, options = (ours, []) if client == "shoal" else (LIBTORRENT, ["--trust"])
+    command, options = (ours, []) if client == "shoal" else (LIBTORRENT_CLIENT, ["--trust"])
     shared = Shared(command, options, data, torrent, work, [])
     try:
         if case == "seeds":
@@ -300,8 +302,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--idle", type=int, default=2000)
     parser.add_argument("--piece", type=bytes_of, default="256KiB", help="the same for all sizes, or what differs would be that")
     parser.add_argument("--format", choices=("v1", "v2", "hybrid"), default="v1")
-    parser.add_argument("--clients", type=transfer.words_of(("shoal", "libtorrent")), default="shoal,libtorrent")
-    parser.add_argument("--bin", type=Path, default=transfer.INTEROP.parents[1] / "target/release", help="folder of our binaries")
+    parser.add_argument("--clients", type=lambda text: text.split(","), default="shoal,libtorrent")
+    parser.add_argument("--bin", type=Path, default=INTEROP.parents[1] / "target/release", help="folder of our binaries")
     return parser.parse_args()
 
 
@@ -309,8 +311,9 @@ def main() -> int:
     args = arguments()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    folder = transfer.memory_folder(args.total)
+    folder, note = room.folder()
     end_all_when_told(folder)
+    print(f"note: {note}\n" if note else "", end="")
     print(f"{args.total >> 20} MiB in all, {args.format}, pieces of {args.piece >> 10} KiB, {os.cpu_count()} cores, load before: {os.getloadavg()[0]:.2f}\n\n"
           f"{'':11}  {'client':11}{'file MiB':>9}{'wall s':>8}{'MB/s':>8}{'CPU s/GiB':>10}{'seed MiB':>10}{'leech MiB':>10}"
           f"{'seed sw/MiB':>12}{'leech sw/MiB':>13}", flush=True)

@@ -1,11 +1,41 @@
 //! SHA-1, SHA-256 and the merkle trees of BitTorrent v2 (BEP 52). Pure; no thread, no lock.
 //!
+//! Whoever has several messages to hash gives them in one call ([`sha1_many`], [`sha256_many`], [`leaf_hashes`], [`Sha1s`]), and they are hashed
+//! side by side, in the lanes of the processor's vectors: up to ten times as fast as one after the other. Which code does it
+//! is decided here, and the answer is the same by all of them (`docs/HASHING.md`).
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `kernel.rs` | which code paths there are, and the rule by which one is taken |
+//! | `lanes.rs` | deals messages out to lanes |
+//! | `stream.rs` | messages that come in parts; padding |
+//! | `rounds.rs` | the rounds, over vectors of any width |
+//! | `avx512.rs`, `avx2.rs`, `sha_ni.rs`, `portable.rs` | the code paths |
+//!
+//! `unsafe` is in the code paths and where `kernel.rs` calls them, and nowhere else in shoal.
+//!
 //! A v2 file is cut into leaves of 16 KiB, each hashed on its own (the last one as short as it is). The hashes are the
 //! lowest layer of a binary tree; where the file has no more leaves, leaf hashes of all zeros fill the layer. A piece is a
 //! subtree, and a torrent carries the layer of its pieces' roots (`piece layers`) and the root of each file (`pieces root`).
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod kernel;
+mod lanes;
+mod portable;
+mod rounds;
+#[cfg(target_arch = "x86_64")]
+mod sha_ni;
+mod stream;
+
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
+
+use kernel::{BLOCK, Hash};
+use lanes::Run;
+use stream::Stream;
 
 /// Bytes of a file under one leaf of the tree (BEP 52); also the length of a block.
 pub const LEAF_LEN: usize = 16 * 1024;
@@ -20,16 +50,87 @@ pub fn sha1(data: &[u8]) -> [u8; 20] {
 
 /// SHA-1 of `data` followed by `zeros` bytes of zero: a v1 piece of which the end is padding (BEP 47).
 pub fn sha1_padded(data: &[u8], zeros: usize) -> [u8; 20] {
-    const ZEROS: [u8; 4096] = [0; 4096];
     let mut hasher = Sha1::new();
     hasher.update(data);
-    let mut left = zeros;
-    while left > 0 {
-        let now = left.min(ZEROS.len());
-        hasher.update(&ZEROS[..now]);
-        left -= now;
+    for zeros in parts_of(zeros) {
+        hasher.update(zeros);
     }
     hasher.finalize().into()
+}
+
+/// SHA-1 of each message.
+pub fn sha1_many(messages: &[&[u8]]) -> Vec<[u8; 20]> {
+    sha1s(&kernel::SHA1, messages)
+}
+
+/// [`sha1_padded`] of each message and its number of zeros.
+pub fn sha1_many_padded(messages: &[(&[u8], usize)]) -> Vec<[u8; 20]> {
+    let mut hashes = Sha1s::new(messages.len());
+    let (data, zeros): (Vec<&[u8]>, Vec<usize>) = messages.iter().copied().unzip();
+    hashes.feed(&data);
+    hashes.feed_zeros(&zeros);
+    hashes.finish()
+}
+
+/// Several SHA-1 hashes under way at once, for messages that come in parts.
+pub struct Sha1s(Vec<Stream<5>>);
+
+impl Sha1s {
+    /// `count` hashes of nothing yet.
+    pub fn new(count: usize) -> Self {
+        Sha1s(vec![Stream::new(&kernel::SHA1); count])
+    }
+
+    /// Adds to each hash the next part of its message; a part may be empty. Multiples of 64 bytes are fastest.
+    pub fn feed(&mut self, parts: &[&[u8]]) {
+        assert_eq!(parts.len(), self.0.len(), "one part for each hash");
+        stream::feed(&kernel::SHA1, &mut self.0, parts);
+    }
+
+    /// Adds to each hash so many bytes of zero (BEP 47).
+    pub fn feed_zeros(&mut self, zeros: &[usize]) {
+        let mut left: Vec<_> = zeros.iter().map(|zeros| parts_of(*zeros)).collect();
+        loop {
+            let parts: Vec<&[u8]> = left.iter_mut().map(|zeros| zeros.next().unwrap_or_default()).collect();
+            if parts.iter().all(|part| part.is_empty()) {
+                return;
+            }
+            self.feed(&parts);
+        }
+    }
+
+    /// The hashes, in the order of the messages.
+    pub fn finish(self) -> Vec<[u8; 20]> {
+        stream::finish(&kernel::SHA1, self.0).into_iter().map(bytes).collect()
+    }
+}
+
+fn sha1s(hash: &Hash<5>, messages: &[&[u8]]) -> Vec<[u8; 20]> {
+    let mut streams = vec![Stream::new(hash); messages.len()];
+    stream::feed(hash, &mut streams, messages);
+    stream::finish(hash, streams).into_iter().map(bytes).collect()
+}
+
+fn sha256s(hash: &Hash<8>, messages: &[&[u8]]) -> Vec<Hash256> {
+    let mut streams = vec![Stream::new(hash); messages.len()];
+    stream::feed(hash, &mut streams, messages);
+    stream::finish(hash, streams).into_iter().map(bytes).collect()
+}
+
+/// So many bytes of zero, in parts of 4 KiB at most.
+fn parts_of(zeros: usize) -> impl Iterator<Item = &'static [u8]> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    (0..zeros).step_by(ZEROS.len()).map(move |at| &ZEROS[..ZEROS.len().min(zeros - at)])
+}
+
+/// A state as the bytes of its hash; `B` is four times `W`.
+fn bytes<const W: usize, const B: usize>(state: [u32; W]) -> [u8; B] {
+    const { assert!(B == 4 * W) };
+    let mut bytes = [0; B];
+    for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    bytes
 }
 
 /// SHA-256 of `data`.
@@ -37,10 +138,16 @@ pub fn sha256(data: &[u8]) -> Hash256 {
     Sha256::digest(data).into()
 }
 
+/// SHA-256 of each message.
+pub fn sha256_many(messages: &[&[u8]]) -> Vec<Hash256> {
+    sha256s(&kernel::SHA256, messages)
+}
+
 /// Appends to `out` the hash of each leaf of `data`; the last leaf may be short. The leaves do not depend on each
-/// other, and all of them come in one call, so that they can be hashed side by side.
+/// other, and all of them come in one call, so that they are hashed side by side.
 pub fn leaf_hashes(data: &[u8], out: &mut Vec<Hash256>) {
-    out.extend(data.chunks(LEAF_LEN).map(sha256));
+    let leaves: Vec<&[u8]> = data.chunks(LEAF_LEN).collect();
+    out.extend(sha256_many(&leaves));
 }
 
 /// The root over `layer`, filled up on the right with `pad` to `width` nodes. `width` is a power of two and at least
@@ -54,14 +161,31 @@ pub fn merkle_root(layer: &[Hash256], width: usize, pad: Hash256) -> Hash256 {
         if layer.len() % 2 == 1 {
             layer.push(pad);
         }
-        for at in 0..layer.len() / 2 {
-            layer[at] = node(&layer[2 * at], &layer[2 * at + 1]);
-        }
-        layer.truncate(layer.len() / 2);
+        layer = parents(&kernel::SHA256, &layer);
         pad = node(&pad, &pad);
         width /= 2;
     }
     layer.first().copied().unwrap_or(pad)
+}
+
+/// The layer above: a node for each pair of `layer`, side by side.
+fn parents(hash: &Hash<8>, layer: &[Hash256]) -> Vec<Hash256> {
+    // What pads a message of 64 bytes is a block of its own.
+    const PADDING: [[u8; BLOCK]; 1] = {
+        let mut block = [0; BLOCK];
+        block[0] = 0x80;
+        block[BLOCK - 2] = 2; // 512 bits
+        [block]
+    };
+    let (pairs, _) = layer.as_flattened().as_chunks::<BLOCK>();
+    let mut states = vec![hash.initial; pairs.len()];
+    let blocks = pairs.chunks(1);
+    let mut runs: Vec<_> =
+        states.iter_mut().zip(blocks).map(|(state, blocks)| Run { state, blocks }).collect();
+    lanes::advance(hash, &mut runs);
+    let mut runs: Vec<_> = states.iter_mut().map(|state| Run { state, blocks: &PADDING }).collect();
+    lanes::advance(hash, &mut runs);
+    states.into_iter().map(bytes).collect()
 }
 
 /// The root of a subtree of `leaves` leaves (a power of two) of which none has data: what stands for a missing

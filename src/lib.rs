@@ -9,11 +9,13 @@
 //! 1. [`torrent`]: metainfo and geometry
 //! 2. [`peer`]'s and [`tracker`]'s pure parts: messages, sessions, picker, admission
 //! 3. [`peer`] and [`tracker`]: the threads
+//! 4. [`experiment`]: the measurement that is made with them
 
 pub mod atomic;
 pub mod bencode;
 pub mod bitfield;
 pub mod disk;
+pub mod experiment;
 pub mod hash;
 pub mod interrupt;
 pub mod lock;

@@ -251,8 +251,8 @@ impl Torrent {
             return false;
         }
         match (&self.v1, &self.v2) {
-            (Some(v1), None) => self.verify_v1(v1, piece, data),
-            (Some(v1), Some(_)) if proof == Proof::V1 => self.verify_v1(v1, piece, data),
+            (Some(_), None) => self.verify_v1(piece, data),
+            (Some(_), Some(_)) if proof == Proof::V1 => self.verify_v1(piece, data),
             (_, Some(v2)) => {
                 let root = v2.roots.get(piece.index() as usize);
                 root.is_some_and(|root| hash::data_root(data, self.geometry.leaf_width(piece)) == *root)
@@ -261,10 +261,15 @@ impl Torrent {
         }
     }
 
-    fn verify_v1(&self, v1: &V1, piece: Piece, data: &[u8]) -> bool {
-        let (hashes, _) = self.bytes[v1.pieces.clone()].as_chunks::<20>();
+    fn verify_v1(&self, piece: Piece, data: &[u8]) -> bool {
         let zeros = self.geometry.padded_len(piece) as usize - data.len();
-        hashes.get(piece.index() as usize).is_some_and(|hash| hash::sha1_padded(data, zeros) == *hash)
+        self.piece_sha1(piece).is_some_and(|hash| hash::sha1_padded(data, zeros) == hash)
+    }
+
+    /// The SHA-1 of the piece and its padding, if there is a v1 part.
+    pub fn piece_sha1(&self, piece: Piece) -> Option<[u8; 20]> {
+        let (hashes, _) = self.bytes[self.v1.as_ref()?.pieces.clone()].as_chunks();
+        hashes.get(piece.index() as usize).copied()
     }
 
     /// The root of the piece's merkle tree, if there is a v2 part.

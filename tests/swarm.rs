@@ -102,6 +102,34 @@ fn exchange_halves(tuning: Tuning) {
     }
 }
 
+/// Content, messages and handshakes, on both sides, for every byte that passed.
+#[test]
+fn all_that_the_sockets_carry_is_counted() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("file");
+    std::fs::write(&path, content(8, 1_000_000)).unwrap();
+    let torrent = torrent_of(&path, Format::V1, Some(16_384));
+    let (seed, leecher) = (peer(), peer());
+    let shared = seed.share(torrent.clone(), from.path(), nobody()).unwrap();
+    let swarm = leecher.download(torrent, to.path(), nobody()).unwrap();
+    swarm.add_candidates([seed.addr()], true);
+    leecher.look_for_peers();
+    let is_over = || swarm.is_complete() && swarm.members().is_empty() && shared.members().is_empty();
+    wait_until("both have what they want, and have parted", is_over);
+    leecher.stop();
+    seed.stop();
+    let ((received, asked), (heard, sent)) =
+        (leecher.commons.traffic.totals(), seed.commons.traffic.totals());
+    let blocks = 1_000_000_u64.div_ceil(16_384);
+    let (handshake, block_header, request) = (68, 13, 17);
+    assert!(received >= handshake + blocks * block_header + 1_000_000, "{received}");
+    assert!(asked >= handshake + blocks * request, "{asked}");
+    assert!(received < 1_010_000 && asked < 10_000, "{received} and {asked} for one copy");
+    // Who parts first may leave unread what was on its way.
+    assert!(received <= sent && sent < received + 1_000, "{sent} were sent");
+    assert!(heard <= asked && asked < heard + 1_000, "{heard} were heard");
+}
+
 // ---- tests of the extremes --------------------------------------------------------------------------------------
 
 fn tuned(tuning: Tuning) -> Peer {

@@ -90,6 +90,46 @@ fn a_single_file_of_any_length_verifies() {
     }
 }
 
+/// Pieces are read in strips, side by side: whatever their number and length, each has the hashes of its own bytes.
+#[test]
+fn pieces_read_in_strips_have_the_hashes_of_the_whole() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("file.bin");
+    for (piece_length, len) in
+        [(16_384, 700_000), (131_072, 2_400_001), (1 << 20, 3_000_000), (4 << 20, 5_000_000)]
+    {
+        let data = content(len, 2);
+        fs::write(&path, &data).unwrap();
+        for format in FORMATS {
+            let options = Options { piece_length: Some(piece_length), threads: 1, ..options(format) };
+            let torrent = Torrent::parse(&create(&path, &options, &|_| {}).unwrap()).unwrap();
+            for (piece, bytes) in torrent.geometry().pieces().zip(data.chunks(piece_length as usize)) {
+                assert!(torrent.verify(piece, bytes, Proof::V1), "{format} {piece:?} of {piece_length}");
+                assert!(torrent.verify(piece, bytes, Proof::V2), "{format} {piece:?} of {piece_length}");
+            }
+            assert!(verify(&torrent, place.path(), 1, &|_| {}).is_good(), "{format} {piece_length}");
+        }
+    }
+}
+
+/// A piece that cannot be read to its end says nothing about those that are read beside it.
+#[test]
+fn a_file_cut_short_costs_only_the_pieces_behind_the_cut() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("file.bin");
+    fs::write(&path, content(20 * 65_536, 3)).unwrap();
+    for format in FORMATS {
+        let options = Options { piece_length: Some(65_536), ..options(format) };
+        let torrent = Torrent::parse(&create(&path, &options, &|_| {}).unwrap()).unwrap();
+        let cut = place.path().join("cut.bin");
+        fs::copy(&path, &cut).unwrap();
+        fs::File::options().write(true).open(&cut).unwrap().set_len(9 * 65_536 + 40_000).unwrap();
+        let pieces: Vec<_> = torrent.geometry().pieces().collect();
+        let have = check_pieces(&torrent, &|_| cut.clone(), &pieces, 2, &|_| {});
+        assert!(have.iter().eq(0..9), "{format}");
+    }
+}
+
 #[test]
 fn the_same_content_makes_the_same_torrent_whatever_the_threads() {
     let place = tempfile::tempdir().unwrap();

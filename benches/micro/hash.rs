@@ -51,3 +51,11 @@ fn merkle_root(bencher: Bencher, len: usize) {
     hash::leaf_hashes(&content(len), &mut leaves);
     bencher.bench(|| hash::merkle_root(black_box(&leaves), leaves.len(), [0; 32]));
 }
+
+/// So many v1 pieces at once, side by side in the lanes of a vector.
+#[divan::bench(args = [(16, 256 << 10), (16, 1 << 20)])]
+fn sha1_many(bencher: Bencher, (pieces, len): (usize, usize)) {
+    let data = content(pieces * len);
+    let messages: Vec<&[u8]> = data.chunks(len).collect();
+    bencher.counter(BytesCount::new(data.len())).bench(|| hash::sha1_many(black_box(&messages)));
+}

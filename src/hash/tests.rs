@@ -4,6 +4,9 @@ use data_encoding::HEXLOWER;
 
 use super::*;
 
+mod paths;
+mod speed;
+
 fn hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(bytes)
 }

@@ -7,6 +7,7 @@ use super::conn_id::ConnId;
 use super::handshake::PeerId;
 use super::ledger::Ledger;
 use super::rate::Bucket;
+use super::traffic::Traffic;
 use super::uploads::Uploads;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Tuning {
     pub handshake_time: Option<Duration>,
     /// How long a peer must have been silent for a second connection of it to take the place of the first.
     pub twin_silence: Option<Duration>,
+    /// Whether one address may connect as often as it likes: a measurement connects anew for each repetition.
+    pub no_pace: bool,
 }
 
 /// Shared by all torrents and connections of a peer.
@@ -41,6 +44,8 @@ pub struct Commons {
     /// How fast content may go out, and come in.
     pub up: Limit,
     pub down: Limit,
+    /// What the sockets carried.
+    pub traffic: Traffic,
     pub tuning: Tuning,
     port: AtomicU16,
     next_conn: AtomicU64,
@@ -64,6 +69,7 @@ impl Commons {
             bans,
             up: Limit::new(up),
             down: Limit::new(down),
+            traffic: Traffic::default(),
             tuning,
             port: AtomicU16::new(0),
             next_conn: AtomicU64::new(1),

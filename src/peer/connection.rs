@@ -22,6 +22,7 @@ use super::partial::Source;
 use super::session::{Event, Session};
 use super::super_seeding::Show;
 use super::swarm::{Job, Swarm};
+use super::traffic::Counted;
 use super::wire;
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
@@ -260,6 +261,7 @@ impl Connection {
         let most = self.swarm.commons.down.portion(LARGE_BUFFER as u32) as usize;
         let read = self.input.fill(&self.socket, most)?;
         self.swarm.commons.down.spend(read);
+        self.swarm.commons.traffic.received(read);
         if read > 0 {
             self.rest_at = Some(self.now + REST);
             self.handle.heard(self.now);
@@ -412,7 +414,7 @@ impl Connection {
     fn flush(&mut self) -> Result<(), End> {
         self.outbox.push(self.session.output(self.now));
         self.session.output(self.now).clear();
-        self.outbox.flush(&self.socket)?;
+        self.outbox.flush(Counted { socket: &self.socket, traffic: &self.swarm.commons.traffic })?;
         if self.outbox.is_clogged() { Err(End::Clogged) } else { Ok(()) }
     }
 

@@ -45,6 +45,7 @@ pub mod swarms;
 pub mod tally;
 #[cfg(test)]
 mod testing;
+pub mod traffic;
 pub mod uploads;
 pub mod waiting;
 pub mod watch;

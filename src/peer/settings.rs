@@ -6,6 +6,7 @@ use crate::torrent::units::parse_bytes;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -78,6 +79,12 @@ impl TrackerAddr {
             Ok(IpAddr::V6(ip)) => TrackerAddr(format!("[{ip}]:{port}")),
             _ => TrackerAddr(format!("{host}:{port}")),
         }
+    }
+}
+
+impl fmt::Display for TrackerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -19,12 +19,11 @@ use std::time::SystemTime;
 use draft::Draft;
 
 use super::geometry::Layout;
-use super::readers::{Job, all_cores, each_piece};
+use super::readers::{Hashes, Job, ReadError, all_cores, hash_pieces};
 use super::{
     Format, Geometry, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_DEPTH, MAX_PIECE_LENGTH, MAX_PIECES, Piece,
     unsafe_name,
 };
-use crate::hash::{self, Hash256};
 
 /// The shortest piece we make, and the shortest that v2 allows, in bytes.
 pub const MIN_PIECE_LENGTH: u32 = 16 * 1024;
@@ -48,7 +47,7 @@ pub struct Options {
     pub comment: Option<String>,
     /// Seconds since 1970. Not part of the info dictionary.
     pub creation_date: Option<i64>,
-    /// How many threads hash, at least 1. Each holds one piece in memory.
+    /// How many threads hash, at least 1.
     pub threads: usize,
     /// Once it is true, the work is given up.
     pub stop: Arc<AtomicBool>,
@@ -132,12 +131,6 @@ struct SourceFile {
     executable: bool,
 }
 
-/// The hashes of one piece, as far as the format has them.
-struct PieceHashes {
-    sha1: Option<[u8; 20]>,
-    root: Option<Hash256>,
-}
-
 impl Source {
     /// Looks at `path` and everything below it.
     pub fn scan(path: &Path) -> Result<Source, CreateError> {
@@ -213,35 +206,35 @@ impl Source {
         geometry: &Geometry,
         options: &Options,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<PieceHashes>, CreateError> {
+    ) -> Result<Vec<Hashes>, CreateError> {
         let pieces: Vec<Piece> = geometry.pieces().collect();
         let job = Job {
             geometry,
             path_of: &|file| self.path_of(&self.files[file]),
             pieces: &pieces,
+            v1: options.format.has_v1(),
+            v2: options.format.has_v2(),
             threads: options.threads,
         };
-        let mut hashes = each_piece(job, |piece, data| {
-            let data = data.map_err(|error| {
-                let path = self.path_of(&self.files[error.file]);
-                match error.source.kind() {
-                    io::ErrorKind::UnexpectedEof => CreateError::Changed(path),
-                    _ => CreateError::Read { path, source: error.source },
-                }
-            })?;
-            if options.stop.load(Ordering::Relaxed) {
-                return Err(CreateError::Stopped);
+        let progress = |bytes| match options.stop.load(Ordering::Relaxed) {
+            true => Err(CreateError::Stopped),
+            false => {
+                progress(bytes);
+                Ok(())
             }
-            let zeros = geometry.padded_len(piece) as usize - data.len();
-            let hashes = PieceHashes {
-                sha1: options.format.has_v1().then(|| hash::sha1_padded(data, zeros)),
-                root: options.format.has_v2().then(|| hash::data_root(data, geometry.leaf_width(piece))),
-            };
-            progress(data.len() as u64);
-            Ok(hashes)
-        })?;
+        };
+        let mut hashes =
+            hash_pieces(job, progress, |_, hashes| hashes.map_err(|error| self.unreadable(error)))?;
         hashes.sort_unstable_by_key(|(piece, _)| *piece);
         Ok(hashes.into_iter().map(|(_, hashes)| hashes).collect())
+    }
+
+    fn unreadable(&self, error: ReadError) -> CreateError {
+        let path = self.path_of(&self.files[error.file]);
+        match error.source.kind() {
+            io::ErrorKind::UnexpectedEof => CreateError::Changed(path),
+            _ => CreateError::Read { path, source: error.source },
+        }
     }
 
     /// Whether the file is as it was when it was found; a torrent of a file half old and half new would be of no use.

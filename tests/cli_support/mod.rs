@@ -20,6 +20,7 @@ pub fn program(name: &str, folder: &Path) -> Command {
         "peer" => env!("CARGO_BIN_EXE_peer"),
         "tracker" => env!("CARGO_BIN_EXE_tracker"),
         "torrent" => env!("CARGO_BIN_EXE_torrent"),
+        "experiment" => env!("CARGO_BIN_EXE_experiment"),
         other => panic!("there is no program {other}"),
     };
     let mut command = Command::new(path);

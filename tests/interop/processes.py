@@ -49,14 +49,16 @@ def end_all_when_told(folder: Path):
 class Process:
     """A running program. Standard output and standard error go, in order, to one log file."""
 
-    def __init__(self, name: str, command: list, log: Path, home: Path, strict: bool = False):
-        """`home` is where the program keeps its state. A `strict` program has to end politely."""
+    def __init__(
+        self, name: str, command: list, log: Path, home: Path, strict: bool = False, environment: dict[str, str] | None = None
+    ):
+        """`home` is where the program keeps its state. A `strict` program has to end politely. `environment` adds to ours."""
         self.name = name
         self.log = log
         self.strict = strict
         self.command = [str(part) for part in command]
         home.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ, HOME=str(home), RUST_BACKTRACE="1")
+        environment = dict(os.environ, HOME=str(home), RUST_BACKTRACE="1", **(environment or {}))
         for kind in ("CONFIG", "DATA", "STATE", "CACHE"):
             environment[f"XDG_{kind}_HOME"] = str(home / kind.lower())
         with open(log, "wb") as output:

@@ -10,6 +10,7 @@ use crate::peer::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hel
 use crate::peer::outbox::Outbox;
 use crate::peer::swarm::Swarm;
 use crate::peer::swarms::Swarms;
+use crate::peer::traffic::{Counted, Traffic};
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -36,15 +37,15 @@ pub struct Opened {
 /// Connects if need be, and exchanges handshakes.
 pub fn open(origin: Origin, commons: &Commons, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
     let until = Instant::now() + commons.tuning.handshake_time.unwrap_or(HANDSHAKE_TIME);
-    let own = commons.peer_id;
+    let (own, traffic) = (commons.peer_id, &commons.traffic);
     match origin {
         Origin::Accepted(socket, _, swarms) => {
             socket.set_nonblocking(true)?;
-            let theirs = Hello::decode(&read_handshake(&socket, inbox, until)?)?;
+            let theirs = Hello::decode(&read_handshake(&socket, traffic, inbox, until)?)?;
             let swarm = swarms.get(theirs.info_hash).filter(|swarm| swarm.is_running());
             let swarm = swarm.ok_or(HandshakeError::NoSuchTorrent(theirs.info_hash))?;
             let (agreement, reply) = handshake::reply(&theirs, &swarm.torrent, own);
-            write_handshake(&socket, &reply)?;
+            write_handshake(&socket, traffic, &reply)?;
             Ok(Opened { socket, swarm, agreement: agreement? })
         }
         Origin::Dialled(addr, swarm) => {
@@ -54,30 +55,31 @@ pub fn open(origin: Origin, commons: &Commons, inbox: &mut Inbox<Mail>) -> Resul
                 return Err(why.into());
             }
             let (initiator, hello) = Initiator::new(&swarm.torrent, own);
-            write_handshake(&socket, &hello)?;
-            let agreement = initiator.accept(&read_handshake(&socket, inbox, until)?)?;
+            write_handshake(&socket, traffic, &hello)?;
+            let agreement = initiator.accept(&read_handshake(&socket, traffic, inbox, until)?)?;
             Ok(Opened { socket, swarm, agreement })
         }
     }
 }
 
 /// 68 bytes fit into the empty buffer of a new socket, or something is wrong with it.
-fn write_handshake(socket: &TcpStream, bytes: &[u8; HANDSHAKE_LEN]) -> Result<(), End> {
+fn write_handshake(socket: &TcpStream, traffic: &Traffic, bytes: &[u8; HANDSHAKE_LEN]) -> Result<(), End> {
     let mut outbox = Outbox::default();
     outbox.push(bytes);
-    outbox.flush(socket)?;
+    outbox.flush(Counted { socket, traffic })?;
     if outbox.is_empty() { Ok(()) } else { Err(End::Clogged) }
 }
 
 fn read_handshake(
-    mut socket: &TcpStream,
+    socket: &TcpStream,
+    traffic: &Traffic,
     inbox: &mut Inbox<Mail>,
     until: Instant,
 ) -> Result<[u8; HANDSHAKE_LEN], End> {
     let mut bytes = [0; HANDSHAKE_LEN];
     let mut filled = 0;
     while filled < HANDSHAKE_LEN {
-        match socket.read(&mut bytes[filled..]) {
+        match (Counted { socket, traffic }).read(&mut bytes[filled..]) {
             Ok(0) => return Err(End::Closed),
             Ok(read) => filled += read,
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {

@@ -1,6 +1,6 @@
 //! Writing down a torrent that is hashed: the metainfo file of BEP 3 and BEP 52.
 
-use super::{Options, PieceHashes, Source, SourceFile};
+use super::{Hashes, Options, Source, SourceFile};
 use crate::bencode::{self, DictWriter, ListWriter};
 use crate::hash::{self, Hash256};
 use crate::torrent::Geometry;
@@ -10,7 +10,7 @@ pub(super) struct Draft<'a> {
     source: &'a Source,
     options: &'a Options,
     geometry: &'a Geometry,
-    pieces: &'a [PieceHashes],
+    pieces: &'a [Hashes],
     /// The merkle root of each file; of none in v1, nor of empty files.
     roots: Vec<Option<Hash256>>,
 }
@@ -23,7 +23,7 @@ impl<'a> Draft<'a> {
         source: &'a Source,
         options: &'a Options,
         geometry: &'a Geometry,
-        pieces: &'a [PieceHashes],
+        pieces: &'a [Hashes],
     ) -> Self {
         let mut draft = Draft { source, options, geometry, pieces, roots: Vec::new() };
         draft.roots = (0..source.files.len()).map(|file| draft.root(file)).collect();

@@ -1,0 +1,96 @@
+//! shoal as the client under test, in this process: a peer that serves, and for each repetition one that fetches. `main`
+//! waits for their threads.
+
+use super::{Client, LIMIT, Measured, Settings};
+use crate::experiment::Failure;
+use crate::experiment::stop::Stop;
+use crate::peer::commons::Tuning;
+use crate::peer::swarm::{Observer, Swarm};
+use crate::peer::{Config, Peer, StartError};
+use crate::torrent::Torrent;
+use crossbeam_channel::Sender;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub struct Shoal {
+    listen: SocketAddr,
+    serving: Peer,
+}
+
+impl Shoal {
+    pub fn start(settings: &Settings) -> Result<Self, Failure> {
+        let serving = Peer::start(&config(settings.listen)).map_err(failed)?;
+        Ok(Shoal { listen: settings.listen, serving })
+    }
+}
+
+/// A peer that keeps nothing for a next start, and lets the same address connect for each repetition.
+fn config(listen: SocketAddr) -> Config {
+    let tuning = Tuning { no_pace: true, ..Tuning::default() };
+    Config { listen: Some(listen), state: None, tuning, ..Config::default() }
+}
+
+fn failed(why: StartError) -> Failure {
+    Failure::Client(why.to_string())
+}
+
+impl Client for Shoal {
+    fn port(&self) -> u16 {
+        self.serving.addr().port()
+    }
+
+    fn serve(&mut self, torrent: &Arc<Torrent>, dir: &Path, _: &Stop) -> Result<(), Failure> {
+        let (watch, _) = Watch::new();
+        self.serving.share(Arc::clone(torrent), dir, watch).map_err(failed)?;
+        Ok(())
+    }
+
+    fn fetch(
+        &mut self,
+        torrent: &Arc<Torrent>,
+        dir: &Path,
+        from: &[SocketAddr],
+        stop: &Stop,
+    ) -> Result<Measured, Failure> {
+        let peer = Peer::start(&config(SocketAddr::new(self.listen.ip(), 0))).map_err(failed)?;
+        let (watch, outcome) = Watch::new();
+        let start = Instant::now();
+        let swarm = peer.download(Arc::clone(torrent), dir, watch).map_err(failed)?;
+        swarm.add_candidates(from.iter().copied(), true);
+        peer.look_for_peers();
+        let end = match stop.receive(&outcome, LIMIT)? {
+            Some(Ok(end)) => end,
+            Some(Err(why)) => return Err(Failure::Client(why)),
+            None => return Err(Failure::Client(format!("{} did not come in time", torrent.name()))),
+        };
+        peer.stop(); // joins its connections: all is counted
+        let (received, sent) = peer.commons.traffic.totals();
+        Ok(Measured { time: end - start, received, sent })
+    }
+}
+
+/// Tells when a download ends, or why it does not.
+struct Watch {
+    outcome: Sender<Result<Instant, String>>,
+}
+
+impl Watch {
+    fn new() -> (Arc<Self>, crossbeam_channel::Receiver<Result<Instant, String>>) {
+        let (outcome, receiver) = crossbeam_channel::bounded(1); // only the first counts
+        (Arc::new(Watch { outcome }), receiver)
+    }
+}
+
+impl Observer for Watch {
+    fn progressed(&self, _: &Swarm) {}
+
+    fn completed(&self, _: &Swarm) {
+        let _ = self.outcome.try_send(Ok(Instant::now()));
+    }
+
+    fn paused(&self, _: &Swarm, why: &str) {
+        let _ = self.outcome.try_send(Err(why.to_owned()));
+    }
+}

@@ -1,0 +1,174 @@
+//! How the roles find each other, and wait for each other: through the tracker's catalogue and nothing else. A file is found
+//! by its name. Who is ready to fetch it is a member of its swarm without a piece, and who has fetched it often enough one that
+//! holds it all; what a member is, its client name tells.
+//!
+//! `main` asks, the tracker's client (thread `tracker`) keeps the connection. One leaf lock, on what is published.
+
+use super::stop::Stop;
+use super::{Failure, Role};
+use crate::peer::announce::{AskError, Host, Publication, SessionClient};
+use crate::peer_id::PeerId;
+use crate::torrent::{InfoHash, Torrent};
+use crate::tracker::protocol::{Event, Held, Hello, MAX_LISTED, Metainfo, Publish, Reply, Request, Search};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// To connect to the tracker.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the tracker is asked about the others.
+const POLL: Duration = Duration::from_millis(50);
+/// After so long the user is told what is waited for.
+const SILENCE: Duration = Duration::from_secs(5);
+/// A tracker that is away for so long is given up.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// Our place at the tracker.
+pub struct Meeting {
+    name: String,
+    session: SessionClient,
+    board: Arc<Board>,
+}
+
+/// Somebody else who is in the experiment.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    pub role: Role,
+    pub addr: SocketAddr,
+    /// Whether it has fetched the file as often as it should, or had it from the start.
+    pub has_all: bool,
+}
+
+/// What we say of ourselves.
+struct Board {
+    peer_id: PeerId,
+    role: Role,
+    port: u16,
+    published: Mutex<BTreeMap<InfoHash, Publication>>,
+}
+
+impl Meeting {
+    /// Joins the tracker, as a role whose client serves on `port`. The name is for those who read what it waits for.
+    pub fn join(tracker: &str, role: Role, name: &str, port: u16) -> Result<Self, Failure> {
+        let board = Arc::new(Board { peer_id: PeerId::random(), role, port, published: Mutex::default() });
+        let no_tracker =
+            |why: &dyn std::fmt::Display| Failure::Tracker(format!("no tracker at {tracker}: {why}"));
+        let session = SessionClient::start(tracker, Arc::clone(&board) as Arc<dyn Host>);
+        let session = session.map_err(|why| no_tracker(&why))?;
+        session.wait_connected(PATIENCE).map_err(|why| no_tracker(&why))?;
+        Ok(Meeting { name: name.to_owned(), session, board })
+    }
+
+    /// Makes known that we hold all of a torrent, or are ready to fetch it.
+    pub fn publish(&self, torrent: &Arc<Torrent>, has_all: bool) -> Result<(), Failure> {
+        let have = if has_all { Held::All } else { Held::Ranges(Vec::new()) };
+        let publication = Publication { torrent: Arc::clone(torrent), have: have.clone(), offer: false };
+        self.board.published.lock().insert(torrent.info_hash(), publication);
+        let torrent = Metainfo(torrent.bytes().to_vec());
+        match self.session.ask(Request::Publish(Publish { torrent, have, offer: false })) {
+            Err(AskError::Refused(refusal)) => Err(Failure::Tracker(refusal.to_string())),
+            _ => Ok(()), // an answer that was lost is made good when the connection is made again
+        }
+    }
+
+    /// Waits until somebody has published a file of this name.
+    pub fn find(&self, name: &str, stop: &Stop) -> Result<Arc<Torrent>, Failure> {
+        self.wait(&format!("{name} to be published"), stop, || self.look_for(name))
+    }
+
+    fn look_for(&self, name: &str) -> Result<Option<Arc<Torrent>>, AskError> {
+        let search = Search { words: name.to_owned(), ..Search::default() };
+        let Reply::Search(found) = self.session.ask(Request::Search(search))? else {
+            return Err(AskError::Unexpected);
+        };
+        let Some(entry) = found.entries.into_iter().find(|entry| entry.name == name) else { return Ok(None) };
+        match self.session.ask(Request::Torrent { key: entry.key }) {
+            Ok(Reply::Torrent { torrent, .. }) => Ok(Torrent::parse(&torrent.0).ok().map(Arc::new)),
+            Err(AskError::Refused(_)) => Ok(None), // its holder has just left
+            Ok(_) => Err(AskError::Unexpected),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Waits until `enough` of the others in a torrent's swarm, and gives what it makes of them.
+    pub fn wait_for<T>(
+        &self,
+        what: &str,
+        torrent: &Torrent,
+        stop: &Stop,
+        enough: impl Fn(&[Member]) -> Option<T>,
+    ) -> Result<T, Failure> {
+        self.wait(what, stop, || Ok(enough(&self.members(torrent)?)))
+    }
+
+    fn members(&self, torrent: &Torrent) -> Result<Vec<Member>, AskError> {
+        let request = Request::Peers { key: Some(torrent.key()), want: Some(MAX_LISTED) };
+        let Reply::Peers { peers } = self.session.ask(request)? else { return Err(AskError::Unexpected) };
+        let member = |peer: crate::tracker::protocol::PeerInfo| {
+            let role =
+                [Role::Seed, Role::Leech].into_iter().find(|role| client_name(*role) == peer.client)?;
+            Some(Member { role, addr: peer.address, has_all: peer.have == peer.n_parts })
+        };
+        Ok(peers.into_iter().filter_map(member).collect())
+    }
+
+    fn wait<T>(
+        &self,
+        what: &str,
+        stop: &Stop,
+        look: impl Fn() -> Result<Option<T>, AskError>,
+    ) -> Result<T, Failure> {
+        let (start, mut answered, mut told) = (Instant::now(), Instant::now(), false);
+        loop {
+            match look() {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => answered = Instant::now(),
+                Err(AskError::Refused(refusal)) => return Err(Failure::Tracker(refusal.to_string())),
+                Err(why) if answered.elapsed() > AWAY => return Err(Failure::Tracker(why.to_string())),
+                Err(why) => log::debug!("{why}"),
+            }
+            if !told && start.elapsed() > SILENCE {
+                told = true;
+                log::info!("{}: waiting for {what}", self.name);
+            }
+            stop.pause(POLL)?;
+        }
+    }
+}
+
+/// By which the roles know each other.
+fn client_name(role: Role) -> String {
+    format!("experiment {role}")
+}
+
+impl Host for Board {
+    fn hello(&self) -> Hello {
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        let outside = interfaces.iter().filter(|interface| !interface.is_loopback());
+        Hello {
+            peer_id: self.peer_id,
+            port: self.port,
+            addresses: outside.map(|interface| interface.ip()).collect(),
+            client: client_name(self.role),
+            mirror: false,
+        }
+    }
+
+    fn published(&self) -> Vec<InfoHash> {
+        self.published.lock().keys().copied().collect()
+    }
+
+    fn publication(&self, hash: InfoHash) -> Option<Publication> {
+        self.published.lock().get(&hash).cloned()
+    }
+
+    fn on_event(&self, _: Event) {}
+
+    fn on_connection(&self, up: bool, why: &str) {
+        if !up {
+            log::info!("no tracker: {why}");
+        }
+    }
+}

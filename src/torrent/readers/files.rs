@@ -1,0 +1,78 @@
+//! The files that one thread reads, kept open while they are likely to be wanted again.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{Advice, fadvise};
+
+use super::{Job, ReadError};
+use crate::torrent::Piece;
+
+/// As many files are kept open as pieces are read side by side, each of which may lie in another one.
+const MAX_OPEN: usize = super::batch::MAX_PIECES;
+
+pub(super) struct Files<'a> {
+    job: Job<'a>,
+    /// By index in the torrent; the one that was wanted last is the last.
+    open: Vec<(usize, File)>,
+}
+
+impl<'a> Files<'a> {
+    pub fn new(job: Job<'a>) -> Self {
+        Files { job, open: Vec::new() }
+    }
+
+    /// Fills `buffer` with the bytes of `piece` from `begin` on.
+    pub fn read(&mut self, piece: Piece, begin: u32, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let mut rest = buffer;
+        for span in self.job.geometry.spans(piece, begin, rest.len() as u32) {
+            let (now, later) = rest.split_at_mut(span.len);
+            rest = later;
+            match span.file {
+                Some(file) => self
+                    .file(file)
+                    .and_then(|handle| handle.read_exact_at(now, span.offset))
+                    .map_err(|source| ReadError { file, source })?,
+                None => now.fill(0),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the system begin to read so many bytes of `piece`: in one go what we then take in turns with other pieces.
+    /// Files that cannot be opened are left to [`read`](Self::read).
+    pub fn announce(&mut self, piece: Piece, begin: u32, len: u32) {
+        for span in self.job.geometry.spans(piece, begin, len) {
+            if let Some(Ok(handle)) = span.file.map(|file| self.file(file)) {
+                // Advice; without it the disk is slower, no more.
+                let _ = fadvise(handle, span.offset, (span.len as u64).try_into().ok(), Advice::WillNeed);
+            }
+        }
+    }
+
+    fn file(&mut self, file: usize) -> io::Result<&File> {
+        let handle = match self.open.iter().position(|(open, _)| *open == file) {
+            Some(at) => self.open.remove(at).1,
+            None => {
+                let handle = open_regular(&(self.job.path_of)(file))?;
+                if self.open.len() == MAX_OPEN {
+                    self.open.remove(0);
+                }
+                handle
+            }
+        };
+        self.open.push((file, handle));
+        Ok(&self.open[self.open.len() - 1].1)
+    }
+}
+
+/// Opens a regular file. To open a pipe would wait for somebody to write into it.
+fn open_regular(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
