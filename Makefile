@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers bench-tracker bench-tracker-peers fluid memory experiment experiment-docs hashing clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers bench-tracker bench-tracker-peers fluid memory experiment experiment-docs hashing scale micro clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,13 @@ fluid: $(VENV)/ready ## a swarm against the bound of the theory, shoal and libto
 memory: $(VENV)/ready ## the memory of 500 connections, 100 torrents, and a sparse torrent of 50 GB
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/memory.py --bin $(TARGET)/release $(OPTIONS)
+
+scale: $(VENV)/ready ## one seed to 16, 64 and 200 leechers, one leecher from 50 seeds, 2,000 idle connections; OPTIONS="--total 1GiB --idle 500"
+	$(CARGO) build --release --bins
+	$(VENV)/bin/python benches/scale.py --bin $(TARGET)/release $(OPTIONS)
+
+micro: ## what the pure parts cost: bencode, wire, picker, hash; ONLY=picker for some of it
+	$(CARGO) bench --bench micro -- $(ONLY)
 
 RESULTS ?= results
 SHORT ?= --repetitions 10kB=20,100kB=10,1MB=5,10MB=3

@@ -99,39 +99,25 @@ impl Bitfield {
         })
     }
 
-    /// Whether any piece is in both sets.
-    pub fn meets(&self, other: &Bitfield) -> bool {
-        self.common(other).any(|word| word != 0)
-    }
-
     /// How many pieces are in both sets.
     pub fn common_count(&self, other: &Bitfield) -> u32 {
-        self.common(other).map(u64::count_ones).sum()
-    }
-
-    /// Of the pieces in both sets, ascending, the one with `nth` before it.
-    pub fn nth_common(&self, other: &Bitfield, mut nth: u32) -> Option<u32> {
-        for (at, mut word) in self.common(other).enumerate() {
-            let ones = word.count_ones();
-            if nth < ones {
-                for _ in 0..nth {
-                    word &= !(1 << (63 - word.leading_zeros()));
-                }
-                return Some(at as u32 * 64 + word.leading_zeros());
-            }
-            nth -= ones;
-        }
-        None
-    }
-
-    /// What is in both sets, 64 pieces at a time: the first is the highest bit.
-    fn common<'a>(&'a self, other: &'a Bitfield) -> impl Iterator<Item = u64> + 'a {
         debug_assert_eq!(self.len, other.len, "two sets of one torrent's pieces");
-        let (ours, our_rest) = self.bytes.as_chunks::<8>();
-        let (theirs, their_rest) = other.bytes.as_chunks::<8>();
-        let last = word_of(our_rest) & word_of(their_rest);
-        let words = ours.iter().zip(theirs).map(|(a, b)| u64::from_be_bytes(*a) & u64::from_be_bytes(*b));
-        words.chain(std::iter::once(last))
+        self.words().zip(other.words()).map(|(ours, theirs)| (ours & theirs).count_ones()).sum()
+    }
+
+    /// Pieces `64 * at` and the 63 behind it: the first is the highest bit. Zero past the end.
+    pub fn word(&self, at: u32) -> u64 {
+        match self.bytes.get(at as usize * 8..) {
+            Some(rest) => rest.first_chunk().map_or_else(|| word_of(rest), |word| u64::from_be_bytes(*word)),
+            None => 0,
+        }
+    }
+
+    /// All of the set, 64 pieces at a time.
+    pub fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        let (words, rest) = self.bytes.as_chunks::<8>();
+        let last = (!rest.is_empty()).then(|| word_of(rest));
+        words.iter().map(|word| u64::from_be_bytes(*word)).chain(last)
     }
 
     /// The pieces in the set as ascending ranges that do not touch.
@@ -201,9 +187,10 @@ mod tests {
             let both: Vec<u32> = (0..ours.len()).filter(|i| ours[*i] && theirs[*i]).map(|i| i as u32).collect();
             let (ours, theirs) = (set(&ours), set(&theirs));
             prop_assert_eq!(ours.common_count(&theirs), both.len() as u32);
-            prop_assert_eq!(ours.meets(&theirs), !both.is_empty());
-            let found: Vec<u32> = (0..).map_while(|nth| ours.nth_common(&theirs, nth)).collect();
-            prop_assert_eq!(found, both);
+            let words: Vec<u64> = ours.words().collect();
+            prop_assert_eq!(words.len() as u32, ours.len().div_ceil(64));
+            prop_assert!((0..words.len() + 2).all(|at| ours.word(at as u32) == words.get(at).copied().unwrap_or(0)));
+            prop_assert!((0..ours.len()).all(|i| ours.has(i) == (words[i as usize / 64] << (i % 64) >> 63 == 1)));
         }
     }
 

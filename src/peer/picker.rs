@@ -18,6 +18,7 @@
 //! to trade; then the rarest (`rarity`), ties at random; or simply the first, if the user wants to watch while it loads. Nothing is
 //! decided by the order of a hash table, so a seed replays a whole run.
 
+mod piece_set;
 mod rarity;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use super::conn_id::ConnId;
 use super::partial::{Partial, Source};
 use crate::bitfield::Bitfield;
 use crate::torrent::{Block, Geometry, Piece};
+use piece_set::PieceSet;
 use rarity::Rarity;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,13 +73,13 @@ pub struct Picker {
     have: Bitfield,
     /// The pieces that the user wants.
     wanted: Bitfield,
-    /// How many of them we do not have.
-    lacking: u32,
+    /// Those of them that we do not have.
+    lacking: PieceSet,
     /// Which pieces are missing, and how rare each is.
     rarity: Rarity,
     /// Whether pieces are fetched from the first to the last.
     in_order: bool,
-    peers: BTreeMap<ConnId, Bitfield>,
+    peers: BTreeMap<ConnId, PieceSet>,
     in_flight: Vec<Piece>,
     /// Missing pieces of which some blocks came before their connection ended.
     leftovers: BTreeMap<Piece, Partial>,
@@ -94,7 +96,7 @@ impl Picker {
         let mut picker = Picker {
             states: vec![State::Missing; count as usize],
             wanted: Bitfield::full(count),
-            lacking: count - have.count(),
+            lacking: PieceSet::from(Bitfield::full(count)),
             rarity: Rarity::new(count),
             in_order: false,
             peers: BTreeMap::new(),
@@ -108,6 +110,7 @@ impl Picker {
         for piece in geometry.pieces() {
             if picker.have.has(piece.index()) {
                 picker.states[at(piece)] = State::Have;
+                picker.lacking.clear(piece.index());
             } else {
                 picker.rarity.insert(piece);
             }
@@ -118,10 +121,12 @@ impl Picker {
     /// Nothing but these pieces is fetched. To be said at the start, before anything is in flight.
     pub fn want_only(&mut self, wanted: Bitfield) {
         debug_assert!(self.in_flight.is_empty() && self.checking_count() == 0);
-        self.lacking = wanted.count() - wanted.common_count(&self.have);
         self.wanted = wanted;
         for piece in self.geometry.clone().pieces() {
             if !self.have.has(piece.index()) {
+                if !self.wanted.has(piece.index()) {
+                    self.lacking.clear(piece.index());
+                }
                 self.rarity.remove(piece);
                 self.absent(piece);
             }
@@ -137,23 +142,27 @@ impl Picker {
 
     /// A connection began; it has nothing until it says so.
     pub fn joined(&mut self, peer: ConnId) {
-        self.peers.insert(peer, Bitfield::new(self.geometry.piece_count()));
+        self.peers.insert(peer, PieceSet::new(self.geometry.piece_count()));
     }
 
     /// The peer told all that it has. True if there is something that we want and lack.
     pub fn peer_has_pieces(&mut self, peer: ConnId, bits: Bitfield) -> bool {
-        let Some(known) = self.peers.get_mut(&peer) else { return false };
-        let known = std::mem::replace(known, bits.clone());
-        self.count(&known, -1);
+        if !self.peers.contains_key(&peer) {
+            return false;
+        }
         self.count(&bits, 1);
-        self.lacks_any(&bits)
+        let lacking = self.lacks_any(&bits);
+        if let Some(known) = self.peers.insert(peer, PieceSet::from(bits)) {
+            self.count(known.bits(), -1);
+        }
+        lacking
     }
 
     /// The peer has one more piece. True if we want it and lack it.
     pub fn peer_has(&mut self, peer: ConnId, piece: Piece) -> bool {
-        let Some(bits) = self.peers.get_mut(&peer) else { return false };
-        if bits.set(piece.index()) {
-            if bits.is_full() {
+        let Some(its) = self.peers.get_mut(&peer) else { return false };
+        if its.set(piece.index()) {
+            if its.bits().is_full() {
                 // It turned into a seed: counted as one from now on, no longer piece by piece.
                 let others: Vec<Piece> = self.geometry.pieces().filter(|other| *other != piece).collect();
                 others.into_iter().for_each(|other| self.rarity.shift(other, -1));
@@ -161,13 +170,13 @@ impl Picker {
                 self.rarity.shift(piece, 1);
             }
         }
-        self.wanted.has(piece.index()) && !self.have.has(piece.index())
+        self.lacking.has(piece.index())
     }
 
     /// The connection ended. Its pieces in flight are missing again.
     pub fn left(&mut self, peer: ConnId) {
-        if let Some(bits) = self.peers.remove(&peer) {
-            self.count(&bits, -1);
+        if let Some(its) = self.peers.remove(&peer) {
+            self.count(its.bits(), -1);
         }
         let owned: Vec<Piece> =
             self.in_flight.iter().copied().filter(|piece| self.owner(*piece) == Some(peer)).collect();
@@ -186,8 +195,8 @@ impl Picker {
     /// The next piece for `peer`: what others left half done, then a new one, then help. `memory` is for the new piece;
     /// without it none is begun.
     pub fn pick(&mut self, peer: ConnId, memory: Option<Buffer>) -> Pick {
-        let Some(bits) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
-        let begun = self.leftovers.keys().copied().find(|piece| bits.has(piece.index()));
+        let Some(its) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
+        let begun = self.leftovers.keys().copied().find(|piece| its.has(piece.index()));
         if let Some(partial) = begun.and_then(|piece| self.leftovers.remove(&piece)) {
             self.take(partial.piece(), peer);
             return Pick::Fetch(partial);
@@ -207,11 +216,11 @@ impl Picker {
 
     /// The missing piece to begin next with `peer`.
     fn next_new(&mut self, peer: ConnId) -> Option<Piece> {
-        let bits = self.peers.get(&peer)?;
+        let its = self.peers.get(&peer)?;
         let index = match self.in_order {
-            true => self.rarity.first(bits),
-            false if self.have.count() < RANDOM_FIRST => self.rarity.any(bits, &mut self.random),
-            false => self.rarity.rarest(bits, &mut self.random),
+            true => self.rarity.first(its),
+            false if self.have.count() < RANDOM_FIRST => self.rarity.any(its, &mut self.random),
+            false => self.rarity.rarest(its, &mut self.random),
         };
         self.geometry.piece(index?)
     }
@@ -224,10 +233,10 @@ impl Picker {
 
     /// Some piece in flight elsewhere that `peer` has, the least helped so far.
     fn pick_help(&mut self, peer: ConnId) -> Pick {
-        let Some(bits) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
+        let Some(its) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
         let helpable = self.in_flight.iter().filter_map(|piece| match self.states[at(*piece)] {
             State::InFlight { owner, helps }
-                if owner != peer && bits.has(piece.index()) && !self.alone.contains_key(piece) =>
+                if owner != peer && its.has(piece.index()) && !self.alone.contains_key(piece) =>
             {
                 Some((helps, *piece, owner))
             }
@@ -238,15 +247,13 @@ impl Picker {
                 self.states[at(piece)] = State::InFlight { owner, helps: helps.saturating_add(1) };
                 Pick::Help(piece, owner)
             }
-            None => Pick::Nothing { interesting: self.lacks_any(bits) },
+            None => Pick::Nothing { interesting: self.lacks_any(its.bits()) },
         }
     }
 
     /// Whether there is something among `bits` that we want and do not have.
     pub fn lacks_any(&self, bits: &Bitfield) -> bool {
-        let (theirs, wanted) = (bits.as_bytes().iter(), self.wanted.as_bytes());
-        let mut all = theirs.zip(wanted).zip(self.have.as_bytes());
-        all.any(|((theirs, wanted), ours)| theirs & wanted & !ours != 0)
+        self.lacking.overlaps(bits)
     }
 
     // ---- what becomes of a piece ----------------------------------------------------------------------------
@@ -280,7 +287,9 @@ impl Picker {
     pub fn distrust(&mut self, piece: Piece) {
         if self.have.clear(piece.index()) {
             self.states[at(piece)] = State::Checking;
-            self.lacking += u32::from(self.wanted.has(piece.index()));
+            if self.wanted.has(piece.index()) {
+                self.lacking.set(piece.index());
+            }
         }
     }
 
@@ -288,9 +297,8 @@ impl Picker {
     pub fn good(&mut self, piece: Piece) {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
         self.states[at(piece)] = State::Have;
-        if self.have.set(piece.index()) && self.wanted.has(piece.index()) {
-            self.lacking -= 1;
-        }
+        self.have.set(piece.index());
+        self.lacking.clear(piece.index());
         self.alone.remove(&piece);
     }
 
@@ -392,12 +400,12 @@ impl Picker {
 
     /// Whether we have all that is wanted.
     pub fn is_complete(&self) -> bool {
-        self.lacking == 0
+        self.lacking.is_empty()
     }
 
     /// What each connected peer has.
     pub fn peers(&self) -> impl Iterator<Item = (ConnId, &Bitfield)> {
-        self.peers.iter().map(|(id, bits)| (*id, bits))
+        self.peers.iter().map(|(id, its)| (*id, its.bits()))
     }
 
     /// Whether no piece is in flight.
@@ -422,15 +430,16 @@ impl Picker {
         assert_eq!(count(|state| *state == State::Have), self.have.count() as usize);
         assert!(self.leftovers.keys().all(|piece| self.states[at(*piece)] == State::Missing));
         self.rarity.assert_invariant();
+        self.peers.values().chain([&self.lacking]).for_each(PieceSet::assert_invariant);
         for piece in self.geometry.pieces() {
             let (index, state) = (piece.index(), self.states[at(piece)]);
             assert_eq!(state == State::Missing, self.rarity.missing().has(index), "{piece:?} is {state:?}");
             assert_eq!(state == State::Have, self.have.has(index), "{piece:?} is {state:?}");
             assert!(state != State::Unwanted || !self.wanted.has(index), "{piece:?} is wanted");
-            let holders = self.peers.values().filter(|bits| !bits.is_full() && bits.has(index)).count();
+            assert_eq!(self.lacking.has(index), self.wanted.has(index) && !self.have.has(index));
+            let holders = self.peers().filter(|(_, bits)| !bits.is_full() && bits.has(index)).count();
             assert_eq!(holders, usize::from(self.rarity.of(piece)), "availability of {piece:?}");
         }
-        assert_eq!(self.lacking, self.wanted.count() - self.wanted.common_count(&self.have));
     }
 }
 

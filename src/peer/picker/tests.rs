@@ -334,39 +334,6 @@ fn a_seed_replays_every_choice() {
     assert_eq!(run(), run());
 }
 
-/// What a pick costs must not grow with what the peer lacks. Figures: `cargo test --release --lib picks_of_a_huge -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn picks_of_a_huge_torrent_by_many_peers() {
-    const PIECES: u32 = 100_000;
-    let huge = |seed| {
-        let geometry = geometry((PIECES * 2) as usize, 2);
-        Picker::new(geometry, bits(PIECES, 0..RANDOM_FIRST), seed)
-    };
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut picker = huge(1);
-    join(&mut picker, 0, Bitfield::full(PIECES));
-    for peer in 1..500 {
-        // From hardly anything to nearly all.
-        let share = random.u32(1..1000);
-        join(&mut picker, peer, bits(PIECES, (0..PIECES).filter(|_| random.u32(0..1000) < share)));
-    }
-    let mut slowest = std::time::Duration::ZERO;
-    let begun = std::time::Instant::now();
-    for _ in 0..PIECES - RANDOM_FIRST {
-        let peer = ConnId(random.u64(0..500));
-        let pick = std::time::Instant::now();
-        let picked = picker.pick(peer, super::super::budget::Budget::new(usize::MAX).reserve(2));
-        slowest = slowest.max(pick.elapsed());
-        if let Pick::Fetch(partial) = picked {
-            assert!(picker.checking(partial.piece(), peer));
-            picker.good(partial.piece());
-        }
-    }
-    let each = begun.elapsed() / (PIECES - RANDOM_FIRST);
-    println!("{each:?} for a pick among {PIECES} pieces and 500 peers, the slowest {slowest:?}");
-}
-
 #[test]
 fn strangers_get_nothing() {
     let mut picker = picker(3, 1);
@@ -467,7 +434,7 @@ impl World {
     }
 
     fn pick(&mut self, peer: ConnId, has_memory: bool) {
-        let had = self.picker.peers.get(&peer).cloned();
+        let had = self.picker.peers.get(&peer).map(|its| its.bits().clone());
         match self.picker.pick(peer, memory().filter(|_| has_memory)) {
             Pick::Fetch(partial) => {
                 assert!(had.unwrap().has(partial.piece().index()), "the peer does not have it");

@@ -7,6 +7,7 @@ use crate::peer::partial::Source;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A download connects to so many peers by itself; more may connect to it.
@@ -70,6 +71,13 @@ impl Swarm {
 
     pub(super) fn wake_all(&self) {
         self.members().iter().for_each(|member| member.mailbox.wake());
+    }
+
+    /// Wakes those connections whose peers want to hear of our pieces: a seed has them all.
+    pub(super) fn wake_curious(&self) {
+        let pieces = self.torrent.geometry().piece_count();
+        let lacks_some = |member: &&Arc<Handle>| member.numbers.peer_pieces.load(Ordering::Relaxed) < pieces;
+        self.members().iter().filter(lacks_some).for_each(|member| member.mailbox.wake());
     }
 
     pub(super) fn close_all(&self, why: &'static str) {

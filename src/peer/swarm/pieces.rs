@@ -168,9 +168,9 @@ impl Swarm {
         self.feed_hungry();
     }
 
-    /// Lets every connection, and everybody else, know that pieces were finished.
+    /// Lets everybody know that pieces were finished who has a use for that.
     pub fn spread_news(self: &Arc<Self>) {
-        self.wake_all();
+        self.wake_curious();
         self.feed_hungry();
         self.observer.progressed(self);
         if self.is_time_to_save() {
