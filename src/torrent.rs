@@ -253,7 +253,7 @@ impl Torrent {
     /// The same for several pieces, whose hashes are computed side by side.
     pub fn verify_all(&self, pieces: &[(Piece, &[u8], Proof)]) -> Vec<bool> {
         let fits = |piece: Piece, data: &[u8]| data.len() == self.geometry.piece_len(piece) as usize;
-        let by_sha1 = |proof: Proof| self.v1.is_some() && (self.v2.is_none() || proof == Proof::V1);
+        let by_sha1 = |proof: Proof| self.is_verified_by_sha1(proof);
         let v1 = pieces.iter().filter(|(piece, data, proof)| fits(*piece, data) && by_sha1(*proof));
         let zeros =
             |piece: Piece| (self.geometry.padded_len(piece) - self.geometry.piece_len(piece)) as usize;
@@ -265,6 +265,11 @@ impl Torrent {
             true => self.piece_root(*piece) == Some(hash::data_root(data, self.geometry.leaf_width(*piece))),
         };
         pieces.iter().map(is_good).collect()
+    }
+
+    /// Whether it is by SHA-1 that pieces are verified of which `proof` is asked.
+    pub fn is_verified_by_sha1(&self, proof: Proof) -> bool {
+        self.v1.is_some() && (self.v2.is_none() || proof == Proof::V1)
     }
 
     /// The SHA-1 of the piece and its padding, if there is a v1 part.

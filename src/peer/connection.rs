@@ -121,6 +121,7 @@ impl Connection {
     ) -> Result<Self, End> {
         let Opened { socket, swarm, agreement } = opened;
         socket.set_nodelay(true)?;
+        net::do_not_pace_loopback(&socket, addr);
         net::keep_alive(&socket)?; // a peer that comes back is a twin of the one that died until that is noticed
         if let Some(bytes) = swarm.commons.tuning.socket_buffer {
             set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;

@@ -1,7 +1,7 @@
 //! The last part of a piece's way: from its last block to the disk.
 //!
-//! Two queues, so that nobody waits for anybody. In `arrived` stand pieces to be verified. A worker takes all of them at once, up to
-//! `MOST_AT_ONCE`, because SHA-1 is fast only where several pieces are hashed side by side; another one joins in only when so many wait that the
+//! Two queues, so that nobody waits for anybody. In `arrived` stand pieces to be verified. A worker takes several at once, up to
+//! `MOST_AT_ONCE`, because SHA-1 is fast only where several pieces are hashed side by side (v2 pieces have leaves for that); another one joins in only when so many wait that the
 //! first does not keep up. In `to_write` stand verified pieces. One worker at a time writes them: the kernel lets only one thread at a
 //! time write to a file, and another one that tried would only wait.
 //!
@@ -11,6 +11,7 @@
 //! Bound: both hold partials, whose memory is in the budget.
 
 use super::{Job, Swarm};
+use crate::hash::LEAF_LEN;
 use crate::peer::handle::Handle;
 use crate::peer::partial::Partial;
 use crate::torrent::Proof;
@@ -69,9 +70,22 @@ impl Swarm {
     /// For one who verifies: the next pieces. With none its turn is over.
     pub fn next_to_verify(&self) -> Vec<Arrived> {
         let mut arrived = self.arrived.lock();
-        let share = arrived.waiting.len().min(MOST_AT_ONCE);
+        let waiting = arrived.waiting.len().min(MOST_AT_ONCE);
+        let share = match arrived.waiting.front() {
+            Some(first) if !self.torrent.is_verified_by_sha1(first.proof) => {
+                waiting.min(self.enough_leaves())
+            }
+            _ => waiting,
+        };
         arrived.verifiers -= usize::from(share == 0);
         arrived.waiting.drain(..share).collect()
+    }
+
+    /// So many pieces have enough leaves to fill all lanes. Taken one after the other they are written while they are still in the
+    /// processor's cache.
+    fn enough_leaves(&self) -> usize {
+        let leaves = self.torrent.geometry().piece_length() as usize / LEAF_LEN;
+        (MOST_AT_ONCE / leaves.max(1)).max(1)
     }
 
     /// Adds verified pieces to those to be written. True if nobody else writes: then the caller does, until
