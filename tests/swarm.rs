@@ -246,6 +246,26 @@ fn what_a_slow_peer_owes_is_brought_by_a_fast_one() {
     source.assert_in(dir.path());
 }
 
+/// Where memory for pieces was short, connections that got none waited for half a second, again and again, though it was free
+/// a moment later. Here they would wait for an hour.
+#[test]
+fn who_waits_for_memory_is_told_when_some_is_free() {
+    let source = Source::new(14, 20_000_000, 1 << 15);
+    let seeds: Vec<Peer> = (0..4).map(|_| peer()).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Some(Duration::from_secs(3600));
+    let leecher =
+        tuned(Tuning { memory: Some(6 << 15), look_again: hour, patience: hour, ..Tuning::default() });
+    let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    for seed in &seeds {
+        source.share(seed);
+        swarm.add_candidates([seed.addr()], true);
+    }
+    leecher.look_for_peers();
+    wait_until("the download is complete", || swarm.is_complete());
+    source.assert_in(dir.path());
+}
+
 #[test]
 fn fifty_small_torrents_at_once() {
     let sources: Vec<Source> =

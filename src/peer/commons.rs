@@ -24,6 +24,10 @@ pub struct Tuning {
     pub socket_buffer: Option<usize>,
     /// Blocks asked for at once before anything is measured.
     pub first_window: Option<u32>,
+    /// Memory for pieces in flight, bytes.
+    pub memory: Option<usize>,
+    /// After how long a connection that found nothing to fetch looks again by itself.
+    pub look_again: Option<Duration>,
     /// How long a peer may owe us blocks without sending one.
     pub patience: Option<Duration>,
     /// How long the other side may take to connect and shake hands.
@@ -63,7 +67,7 @@ impl Commons {
     ) -> Self {
         Commons {
             peer_id,
-            budget: Budget::new(MEMORY),
+            budget: Budget::new(tuning.memory.unwrap_or(MEMORY)),
             uploads,
             ledger,
             bans,

@@ -215,16 +215,17 @@ impl Connection {
     fn on_mail(&mut self, mail: Mail) -> Result<(), End> {
         match mail {
             Mail::Fetch(partial) => {
-                self.looking = false;
+                (self.looking, self.look_again_at) = (false, None); // there is work again
                 self.session.fetch(partial, self.now);
             }
             Mail::Help { owner, blocks } => {
-                self.looking = false;
+                (self.looking, self.look_again_at) = (false, None);
                 self.session.help(owner, &blocks, self.now);
             }
             Mail::NoWork { interesting } => {
                 self.looking = false;
-                self.look_again_at = Some(self.now + LOOK_AGAIN);
+                let look_again = self.swarm.commons.tuning.look_again.unwrap_or(LOOK_AGAIN);
+                self.look_again_at = Some(self.now + look_again);
                 // The peer may have got something since: then that counts, and not what the worker saw.
                 self.session.set_interested(interesting || self.swarm.lacks_any(self.session.peer_has()));
             }

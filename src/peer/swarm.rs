@@ -155,6 +155,8 @@ pub struct Swarm {
     saves: AtomicUsize,
     /// Connections that found nothing to fetch; asked again when a piece or memory becomes free. Bounded by `members`.
     hungry: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
+    /// How often the hungry were asked again.
+    feedings: AtomicU64,
     first_copy: Mutex<FirstCopy>,
     /// Whether it goes out piece by piece now.
     is_showing: AtomicBool,
@@ -245,6 +247,7 @@ impl Swarm {
             saved_at: Mutex::default(),
             saves: AtomicUsize::new(0),
             hungry: Mutex::default(),
+            feedings: AtomicU64::new(0),
             first_copy: Mutex::default(),
             is_showing: AtomicBool::new(false),
             torrent,

@@ -80,24 +80,46 @@ impl Swarm {
         !self.storage.is_shared() && self.picker.lock().lacks_any(of)
     }
 
-    /// The next piece for a connection, with the memory for it.
+    /// The next piece for a connection, with the memory for it. If there is none to begin now, though its peer has some, the
+    /// connection is hungry: it is asked again as soon as a piece or memory becomes free.
     pub fn pick(&self, handle: &Arc<Handle>) -> Pick {
+        loop {
+            let fed_before = self.feedings.load(Ordering::SeqCst);
+            let (pick, short_of_memory) = self.look_for_piece(handle);
+            let is_hungry = match pick {
+                Pick::Fetch(_) => false,
+                Pick::Help(..) => short_of_memory,
+                Pick::Nothing { interesting } => interesting,
+            };
+            if !is_hungry {
+                return pick;
+            }
+            self.hungry.lock().insert(handle.id, Arc::clone(handle));
+            if self.member(handle.id).is_none() {
+                self.hungry.lock().remove(&handle.id); // it ended while we looked
+                return pick;
+            }
+            // Whatever became free before we stood there was offered to others.
+            if self.feedings.load(Ordering::SeqCst) == fed_before
+                || self.hungry.lock().remove(&handle.id).is_none()
+            {
+                return pick;
+            }
+        }
+    }
+
+    /// What there is to do for a connection, and whether it is for want of memory that it is not a new piece.
+    fn look_for_piece(&self, handle: &Handle) -> (Pick, bool) {
         if !self.is_running() || self.storage.is_shared() {
-            return Pick::Nothing { interesting: false };
+            return (Pick::Nothing { interesting: false }, false);
         }
         let (budget, len) = (&self.commons.budget, self.torrent.geometry().piece_length());
         let memory = budget.reserve(len).or_else(|| {
             let starving = self.picker.lock().is_idle();
             starving.then(|| budget.overdraw(len))?
         });
-        let pick = self.picker.lock().pick(handle.id, memory);
-        if let Pick::Nothing { interesting: true } = pick {
-            self.hungry.lock().insert(handle.id, Arc::clone(handle));
-            if self.member(handle.id).is_none() {
-                self.hungry.lock().remove(&handle.id); // it ended while we looked
-            }
-        }
-        pick
+        let short_of_memory = memory.is_none();
+        (self.picker.lock().pick(handle.id, memory), short_of_memory)
     }
 
     /// A connection will not finish these.
@@ -179,6 +201,7 @@ impl Swarm {
     }
 
     pub(super) fn feed_hungry(self: &Arc<Self>) {
+        self.feedings.fetch_add(1, Ordering::SeqCst);
         let hungry = std::mem::take(&mut *self.hungry.lock());
         hungry.into_values().for_each(|handle| self.pool.push(Job::Fetch(Arc::clone(self), handle)));
     }
