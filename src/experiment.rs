@@ -23,6 +23,7 @@ mod contents;
 mod meeting;
 pub mod plan;
 mod plot;
+pub mod report;
 pub mod roles;
 pub mod rows;
 mod statistics;

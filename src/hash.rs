@@ -6,7 +6,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `kernel.rs` | which code paths there are, and the rule by which one is taken |
+//! | `choice.rs` | which code paths there are, and the rule by which one is taken |
+//! | `kernel.rs` | what a code path is, and the call of it |
 //! | `lanes.rs` | deals messages out to lanes |
 //! | `stream.rs` | messages that come in parts; padding |
 //! | `rounds.rs` | the rounds, over vectors of any width |
@@ -22,6 +23,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod choice;
 mod kernel;
 mod lanes;
 mod portable;
@@ -33,7 +35,8 @@ mod stream;
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
-use kernel::{BLOCK, Hash};
+use choice::Hash;
+use kernel::BLOCK;
 use lanes::Run;
 use stream::Stream;
 
@@ -60,7 +63,7 @@ pub fn sha1_padded(data: &[u8], zeros: usize) -> [u8; 20] {
 
 /// SHA-1 of each message.
 pub fn sha1_many(messages: &[&[u8]]) -> Vec<[u8; 20]> {
-    sha1s(&kernel::SHA1, messages)
+    sha1s(&choice::SHA1, messages)
 }
 
 /// [`sha1_padded`] of each message and its number of zeros.
@@ -78,13 +81,13 @@ pub struct Sha1s(Vec<Stream<5>>);
 impl Sha1s {
     /// `count` hashes of nothing yet.
     pub fn new(count: usize) -> Self {
-        Sha1s(vec![Stream::new(&kernel::SHA1); count])
+        Sha1s(vec![Stream::new(&choice::SHA1); count])
     }
 
     /// Adds to each hash the next part of its message; a part may be empty. Multiples of 64 bytes are fastest.
     pub fn feed(&mut self, parts: &[&[u8]]) {
         assert_eq!(parts.len(), self.0.len(), "one part for each hash");
-        stream::feed(&kernel::SHA1, &mut self.0, parts);
+        stream::feed(&choice::SHA1, &mut self.0, parts);
     }
 
     /// Adds to each hash so many bytes of zero (BEP 47).
@@ -101,7 +104,7 @@ impl Sha1s {
 
     /// The hashes, in the order of the messages.
     pub fn finish(self) -> Vec<[u8; 20]> {
-        stream::finish(&kernel::SHA1, self.0).into_iter().map(bytes).collect()
+        stream::finish(&choice::SHA1, self.0).into_iter().map(bytes).collect()
     }
 }
 
@@ -140,7 +143,7 @@ pub fn sha256(data: &[u8]) -> Hash256 {
 
 /// SHA-256 of each message.
 pub fn sha256_many(messages: &[&[u8]]) -> Vec<Hash256> {
-    sha256s(&kernel::SHA256, messages)
+    sha256s(&choice::SHA256, messages)
 }
 
 /// Appends to `out` the hash of each leaf of `data`; the last leaf may be short. The leaves do not depend on each
@@ -161,7 +164,7 @@ pub fn merkle_root(layer: &[Hash256], width: usize, pad: Hash256) -> Hash256 {
         if layer.len() % 2 == 1 {
             layer.push(pad);
         }
-        layer = parents(&kernel::SHA256, &layer);
+        layer = parents(&choice::SHA256, &layer);
         pad = node(&pad, &pad);
         width /= 2;
     }

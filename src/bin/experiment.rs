@@ -6,7 +6,7 @@ use shoal::experiment::client::{Kind, Settings};
 use shoal::experiment::plan::Plan;
 use shoal::experiment::roles::{self, Part};
 use shoal::experiment::stop::Stop;
-use shoal::experiment::{Failure, Role, all, rows, summary};
+use shoal::experiment::{Failure, Role, all, report, rows};
 use shoal::logging;
 use shoal::peer::settings::TrackerAddr;
 use shoal::tracker::{Config, Limits, Tracker};
@@ -124,7 +124,7 @@ fn play(cli: &Cli, role: Role, stop: &Stop) -> Outcome {
 }
 
 fn report(cli: &Cli) -> Outcome {
-    print!("{}", summary::report(&cli.results, &cli.with)?);
+    print!("{}", report::report(&cli.results, &cli.with)?);
     eprintln!("tables and plots are in {}", cli.results.display());
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! Invariant: between two calls of a kernel, the seats from 0 on are taken without a gap, and `seats[n]` is in lane `n`.
 
-use super::kernel::{BLOCK, Columns, Hash, Kernel, MAX_LANES};
+use super::choice::Hash;
+use super::kernel::{BLOCK, Columns, Kernel, MAX_LANES};
 
 /// Whole blocks that are to be added to the state of one hash.
 pub(super) struct Run<'a, const W: usize> {

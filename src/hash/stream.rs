@@ -2,7 +2,8 @@
 //!
 //! Invariant: `tail` holds the bytes since the last whole block, `length % 64` of them.
 
-use super::kernel::{BLOCK, Hash};
+use super::choice::Hash;
+use super::kernel::BLOCK;
 use super::lanes::{Run, advance};
 
 /// A hash under way.

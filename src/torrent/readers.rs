@@ -17,6 +17,9 @@ use super::{Geometry, Piece};
 use crate::hash::Hash256;
 use batch::Reader;
 
+/// The most pieces in a batch: as many as there are lanes in the widest vector.
+const MAX_BATCH: usize = 16;
+
 /// A file that could not be read.
 #[derive(Debug)]
 pub(super) struct ReadError {

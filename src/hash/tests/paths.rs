@@ -3,7 +3,7 @@
 use data_encoding::HEXLOWER;
 use proptest::prelude::*;
 
-use super::super::kernel::{self, Hash};
+use super::super::choice::{self, Hash};
 use super::super::*;
 
 const NAMES: [&str; 6] = ["avx512", "avx2", "sha-ni", "sha-ni x2", "sha-ni x4", "portable"];
@@ -35,8 +35,8 @@ fn plain_sha256(messages: &[&[u8]]) -> Vec<Hash256> {
 
 fn agree(messages: &[&[u8]]) {
     let (sha1, sha256) = (plain_sha1(messages), plain_sha256(messages));
-    on_all(&kernel::SHA1, |name, hash| assert_eq!(sha1s(hash, messages), sha1, "SHA-1 by {name}"));
-    on_all(&kernel::SHA256, |name, hash| assert_eq!(sha256s(hash, messages), sha256, "SHA-256 by {name}"));
+    on_all(&choice::SHA1, |name, hash| assert_eq!(sha1s(hash, messages), sha1, "SHA-1 by {name}"));
+    on_all(&choice::SHA256, |name, hash| assert_eq!(sha256s(hash, messages), sha256, "SHA-256 by {name}"));
 }
 
 /// The examples of FIPS 180-4.
@@ -53,11 +53,11 @@ fn the_standard_s_examples() {
         (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
         (two_blocks, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"),
     ];
-    on_all(&kernel::SHA1, |name, hash| {
+    on_all(&choice::SHA1, |name, hash| {
         let hashes = sha1s(hash, &sha1.map(|(message, _)| message)).into_iter();
         assert!(hashes.map(|hash| HEXLOWER.encode(&hash)).eq(sha1.map(|(_, hex)| hex)), "{name}");
     });
-    on_all(&kernel::SHA256, |name, hash| {
+    on_all(&choice::SHA256, |name, hash| {
         let hashes = sha256s(hash, &sha256.map(|(message, _)| message)).into_iter();
         assert!(hashes.map(|hash| HEXLOWER.encode(&hash)).eq(sha256.map(|(_, hex)| hex)), "{name}");
     });
@@ -115,7 +115,7 @@ fn a_layer_of_nodes() {
     for nodes in [2, 4, 30, 32, 34, 200] {
         let layer: Vec<Hash256> = (0..nodes).map(|n: u32| sha256(&n.to_be_bytes())).collect();
         let above: Vec<Hash256> = layer.chunks(2).map(|pair| sha256(&pair.concat())).collect();
-        on_all(&kernel::SHA256, |name, hash| assert_eq!(parents(hash, &layer), above, "{nodes} by {name}"));
+        on_all(&choice::SHA256, |name, hash| assert_eq!(parents(hash, &layer), above, "{nodes} by {name}"));
     }
 }
 
@@ -123,8 +123,8 @@ fn a_layer_of_nodes() {
 #[test]
 fn the_choice_is_one_of_those_that_are_there() {
     for messages in 1..=40 {
-        assert!((kernel::SHA1.best(messages).is_there)());
-        assert!((kernel::SHA256.best(messages).is_there)());
+        assert!((choice::SHA1.best(messages).is_there)());
+        assert!((choice::SHA256.best(messages).is_there)());
     }
 }
 

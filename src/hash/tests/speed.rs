@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::super::kernel::{self, Hash};
+use super::super::choice::{self, Hash};
 use super::super::*;
 
 /// Bytes of all messages together: what stays in the second cache, and what stays in none.
@@ -25,17 +25,17 @@ fn speed() {
                 black_box(sha1(message));
             }
         });
-        each(&kernel::SHA1, "SHA-1", &data, |hash, messages| drop(black_box(sha1s(hash, messages))));
+        each(&choice::SHA1, "SHA-1", &data, |hash, messages| drop(black_box(sha1s(hash, messages))));
         row("SHA-256, crate", &data, |messages| {
             for message in messages {
                 black_box(sha256(message));
             }
         });
-        each(&kernel::SHA256, "SHA-256", &data, |hash, messages| drop(black_box(sha256s(hash, messages))));
+        each(&choice::SHA256, "SHA-256", &data, |hash, messages| drop(black_box(sha256s(hash, messages))));
     }
     let layer = vec![[7; 32]; 1024];
     let time =
-        usual((0..1000).map(|_| timed(|| drop(black_box(parents(&kernel::SHA256, &layer))))).collect());
+        usual((0..1000).map(|_| timed(|| drop(black_box(parents(&choice::SHA256, &layer))))).collect());
     println!("\na layer of a merkle tree, 1024 nodes: {:.0} ns for each of the 512 above", time / 512.0);
 }
 

@@ -5,12 +5,9 @@
 //! A v2 piece is many leaves, which fill the lanes by themselves; it shares its batch only if it is short.
 
 use super::files::Files;
-use super::{Hashes, Job, ReadError};
+use super::{Hashes, Job, MAX_BATCH, ReadError};
 use crate::hash::{Hash256, LEAF_LEN, Sha1s, merkle_root, sha256_many};
 use crate::torrent::Piece;
-
-/// The most pieces in a batch: as many as there are lanes in the widest vector.
-pub(super) const MAX_PIECES: usize = 16;
 
 /// Bytes of all strips of a batch: half of what the second cache of most cores holds. The other half is for what the system
 /// copies them from.
@@ -26,7 +23,7 @@ const AHEAD: u32 = 1024 * 1024;
 /// How many pieces are to be hashed side by side.
 pub(super) fn pieces_of(job: &Job) -> usize {
     let fill = BUFFER.div_ceil(job.geometry.piece_length() as usize);
-    let wanted = if job.v1 { MAX_PIECES } else { fill.min(MAX_PIECES) };
+    let wanted = if job.v1 { MAX_BATCH } else { fill.min(MAX_BATCH) };
     // Few pieces are shared out among the threads rather than hashed by one.
     wanted.min(job.pieces.len().div_ceil(job.threads.max(1))).max(1)
 }
@@ -50,7 +47,7 @@ struct Reading {
 
 impl<'a> Reader<'a> {
     pub fn new(job: Job<'a>) -> Self {
-        Reader { job, files: Files::new(job), buffer: vec![0; BUFFER + MAX_PIECES * GAP] }
+        Reader { job, files: Files::new(job), buffer: vec![0; BUFFER + MAX_BATCH * GAP] }
     }
 
     /// The hashes of each of `pieces`, of which there are as many as [`pieces_of`] says at most.

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use rustix::fs::{Advice, fadvise};
 
-use super::{Job, ReadError};
+use super::{Job, MAX_BATCH, ReadError};
 use crate::torrent::Piece;
 
 /// As many files are kept open as pieces are read side by side, each of which may lie in another one.
-const MAX_OPEN: usize = super::batch::MAX_PIECES;
+const MAX_OPEN: usize = MAX_BATCH;
 
 pub(super) struct Files<'a> {
     job: Job<'a>,
