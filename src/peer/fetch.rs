@@ -131,14 +131,10 @@ fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     for pieces in all.chunks(side_by_side) {
         let era = swarm.era();
         let there = read_all(swarm, pieces, &mut memory);
-        let proofs = there.iter().map(|(piece, data)| (*piece, *data, Proof::V2));
-        let verdicts = swarm.torrent.verify_all(&proofs.collect::<Vec<_>>());
-        let mut good_ones =
-            there.iter().zip(verdicts).filter(|(_, good)| *good).map(|(there, _)| *there).peekable();
-        for piece in pieces {
-            match good_ones.next_if(|(good, _)| good == piece) {
-                Some((_, data)) => found += u32::from(keep(swarm, *piece, data, era)),
-                None => swarm.bad(*piece),
+        for ((piece, data, _), good) in there.iter().zip(swarm.torrent.verify_all(&there)) {
+            match good {
+                true => found += u32::from(keep(swarm, *piece, data, era)),
+                false => swarm.bad(*piece),
             }
         }
     }
@@ -148,15 +144,16 @@ fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     }
 }
 
-/// Those of the pieces of which all bytes are on the disk; a file cut short lacks some, no more.
-fn read_all<'a>(swarm: &Swarm, pieces: &[Piece], memory: &'a mut Vec<u8>) -> Vec<(Piece, &'a [u8])> {
+/// What the disk has of each piece: all of it or, as where a file was cut short, nothing.
+fn read_all<'a>(swarm: &Swarm, pieces: &[Piece], memory: &'a mut Vec<u8>) -> Vec<(Piece, &'a [u8], Proof)> {
     let len = |piece: &Piece| swarm.torrent.geometry().piece_len(*piece) as usize;
     memory.resize(pieces.iter().map(len).sum::<usize>().max(memory.len()), 0);
     let mut rest = &mut memory[..];
-    let read = pieces.iter().filter_map(|piece| {
+    let read = pieces.iter().map(|piece| {
         let (data, after) = std::mem::take(&mut rest).split_at_mut(len(piece));
         rest = after;
-        swarm.storage.read(*piece, 0, data).is_ok().then_some((*piece, &*data))
+        let there = swarm.storage.read(*piece, 0, data).is_ok();
+        (*piece, if there { &*data } else { &[] }, Proof::V2)
     });
     read.collect()
 }

@@ -58,14 +58,18 @@ impl Connection {
     pub(super) fn serve(&mut self) -> Result<(), End> {
         self.flush()?;
         for _ in 0..RUNS {
-            let next = self.session.has_uploads() && !self.is_held(self.serve_at);
+            let is_due = self.session.has_uploads() && !self.is_held(self.serve_at);
             let is_full = !self.outbox.is_empty(); // the socket
-            if !next || is_full || !self.read_run() {
+            if !is_due || is_full {
                 break;
             }
-            self.flush()?;
+            let read = self.read_run();
+            self.flush()?; // the blocks, or the refusals
+            if !read {
+                break;
+            }
         }
-        self.flush() // what a failure had us say
+        Ok(())
     }
 
     /// Reads the next blocks to serve. False if it is not their time, or the disk failed.
