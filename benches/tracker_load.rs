@@ -12,10 +12,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use shoal::bencode;
+use shoal::protocol::announce::AnnounceEvent;
+use shoal::protocol::announce_udp::{Family, Options, Reply, Request as Packet, UdpAnnounce};
+use shoal::protocol::catalogue::{Answer, Call, Held, Hello, Metainfo, PeerId, Publish, Request, Search};
 use shoal::torrent::{InfoHash, Torrent};
-use shoal::tracker::protocol::announce::AnnounceEvent;
-use shoal::tracker::protocol::udp::{Family, Options, Reply, Request as Packet, UdpAnnounce};
-use shoal::tracker::protocol::{Answer, Call, Held, Hello, Metainfo, PeerId, Publish, Request, Search};
 
 /// Requests that are sent before the answer to the first is awaited.
 const WINDOW: usize = 32;

@@ -12,11 +12,13 @@
 //! 4. [`experiment`]: the measurement that is made with them
 
 pub mod atomic;
+pub mod backoff;
 pub mod bencode;
 pub mod bitfield;
 pub mod disk;
 pub mod experiment;
 pub mod hash;
+pub mod http;
 pub mod interrupt;
 pub mod lock;
 pub mod logging;
@@ -24,6 +26,10 @@ pub mod mailbox;
 pub mod net;
 pub mod peer;
 pub mod peer_id;
+pub mod pool;
+pub mod protocol;
+#[cfg(test)]
+mod testing;
 pub mod threads;
 pub mod torrent;
 pub mod tracker;

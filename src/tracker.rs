@@ -11,9 +11,10 @@
 //! | `sweep` | 1 | forgets announcers that went silent |
 //! | `store` | 1, with `--data` | keeps `search_content.txt` |
 //!
+//! The languages as types and bytes are in [`protocol`](crate::protocol).
+//!
 //! | file | what it holds |
 //! |---|---|
-//! | `tracker/protocol.rs` | the languages as types and bytes, for the server and for the peer's clients; pure |
 //! | `tracker/registry.rs` | swarms, sessions, catalogue, news; pure |
 //! | `tracker/address.rs` | which address of a peer to hand to whom; pure |
 //! | `tracker/shared.rs` | what the threads share, and all the locks |
@@ -28,9 +29,7 @@ mod budget;
 mod clients;
 mod connection;
 mod http;
-pub(crate) mod lines;
 mod metrics;
-pub mod protocol;
 mod registry;
 mod session;
 mod shared;
@@ -54,9 +53,9 @@ use shared::Shared;
 use store::Store;
 
 #[doc(hidden)]
-pub use http::request as http_request; // for fuzz/
+pub use super::http::request as http_request; // for fuzz/
 #[doc(hidden)]
-pub use lines::Lines; // for fuzz/
+pub use super::protocol::lines::Lines; // for fuzz/
 pub use registry::RegistryLimits;
 pub use store::StoreError;
 

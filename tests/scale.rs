@@ -6,7 +6,7 @@ use common::raw::{self, Raw, assert_refused};
 use common::*;
 use parking_lot::Mutex;
 use shoal::peer::Peer;
-use shoal::peer::wire::{Message, Wanted};
+use shoal::protocol::wire::{Message, Wanted};
 use shoal::torrent::{BLOCK_LEN, Format, Torrent};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

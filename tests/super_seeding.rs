@@ -6,7 +6,7 @@ use common::raw::Raw;
 use common::*;
 use shoal::peer::Peer;
 use shoal::peer::super_seeding::ENOUGH_PEERS;
-use shoal::peer::wire::Message;
+use shoal::protocol::wire::Message;
 use shoal::torrent::{Format, Torrent};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -97,13 +97,13 @@ fn what_was_not_shown_is_not_served() {
     last.send(Message::Interested);
     last.wait_for("it is unchoked", |message| matches!(message, Message::Unchoke));
     let hidden = (0..PIECES).find(|piece| !shown.contains(piece)).unwrap();
-    let wanted = shoal::peer::wire::Wanted { index: hidden, begin: 0, len: 1 << 14 };
+    let wanted = shoal::protocol::wire::Wanted { index: hidden, begin: 0, len: 1 << 14 };
     last.send(Message::Request(wanted));
     last.wait_for(
         "it is refused",
         |message| matches!(message, Message::Reject(refused) if refused == wanted),
     );
-    let wanted = shoal::peer::wire::Wanted { index: *shown.first().unwrap(), ..wanted };
+    let wanted = shoal::protocol::wire::Wanted { index: *shown.first().unwrap(), ..wanted };
     last.send(Message::Request(wanted));
     assert_eq!(last.block().unwrap().0, wanted);
     seed.stop();

@@ -8,10 +8,10 @@ use cli_support::*;
 use common::raw::Raw;
 use common::*;
 use shoal::bitfield::Bitfield;
-use shoal::peer::extended::Extended;
 use shoal::peer::swarm::Swarm as Torrenting;
-use shoal::peer::wire::Message;
 use shoal::peer::wish::Wish;
+use shoal::protocol::extension::Extended;
+use shoal::protocol::wire::Message;
 use shoal::torrent::{Format, Selection};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -307,7 +307,7 @@ fn a_partial_seed_serves_what_it_has_of_its_neighbours_too() {
     inside.served();
     let mut leecher = Raw::leech(inside.peer.addr(), &inside.torrent, 2, true);
     // The first 8,480 bytes of piece 15 are of a file that is not wanted.
-    leecher.send(Message::Request(shoal::peer::wire::Wanted { index: 15, begin: 0, len: 1 << 14 }));
+    leecher.send(Message::Request(shoal::protocol::wire::Wanted { index: 15, begin: 0, len: 1 << 14 }));
     let data = leecher.listen(|_, message| match message {
         Message::Piece { data, .. } => std::ops::ControlFlow::Break(data.to_vec()),
         _ => std::ops::ControlFlow::Continue(()),

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use shoal::peer::announce::{
     AnnounceConfig, AnnounceHost, Announcer, AskError, Host, Nudge, Progress, Publication, SessionClient,
 };
+use shoal::protocol::catalogue::{Event, Held, Hello, List, PeerId, Reply, Request};
 use shoal::torrent::{InfoHash, Torrent};
-use shoal::tracker::protocol::{Event, Held, Hello, List, PeerId, Reply, Request};
 use shoal::tracker::{Config, Limits, Tracker};
 use tracker_support::*;
 
@@ -151,8 +151,8 @@ fn what_is_told_arrives_even_when_it_is_more_than_there_is_room_for() {
     let client = connect(tracker.addr(), &peer);
     for nth in 0..5000 {
         let torrent = torrent(&format!("file {nth}"), 1);
-        let request = Request::Publish(shoal::tracker::protocol::Publish {
-            torrent: shoal::tracker::protocol::Metainfo(torrent.bytes().to_vec()),
+        let request = Request::Publish(shoal::protocol::catalogue::Publish {
+            torrent: shoal::protocol::catalogue::Metainfo(torrent.bytes().to_vec()),
             have: Held::All,
             offer: false,
         });

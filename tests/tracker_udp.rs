@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use cli_support::{Process, Swarm, program, run};
 use common::{assert_same, content};
+use shoal::protocol::announce::{AnnounceEvent, AnnounceReply};
+use shoal::protocol::announce_udp::{Counts, Family, Options, Reply, Request, UdpAnnounce};
+use shoal::protocol::catalogue::PeerId;
 use shoal::torrent::InfoHash;
-use shoal::tracker::protocol::PeerId;
-use shoal::tracker::protocol::announce::{AnnounceEvent, AnnounceReply};
-use shoal::tracker::protocol::udp::{Counts, Family, Options, Reply, Request, UdpAnnounce};
 use shoal::tracker::{Config, Limits, RegistryLimits, Tracker};
 use tracker_support::{GENEROUS, get, start, until};
 

@@ -2,7 +2,7 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use shoal::peer::wire::{self, Message, Wanted};
+use shoal::protocol::wire::{self, Message, Wanted};
 use shoal::torrent::BLOCK_LEN;
 
 const MESSAGES: u32 = 1000;

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use shoal::tracker::http_request;
-use shoal::tracker::protocol::announce::{
+use shoal::protocol::announce::{
     Announce, AnnounceReply, MAX_PEERS_READ, PeersAs, escape, pairs, scrape_hashes, unescape,
 };
+use shoal::tracker::http_request;
 
 pub fn check(data: &[u8]) {
     request(data);

@@ -13,10 +13,10 @@ use shoal::bitfield::Bitfield;
 use shoal::hash;
 use shoal::peer::budget::Budget;
 use shoal::peer::conn_id::ConnId;
-use shoal::peer::handshake::{Agreement, PeerId};
 use shoal::peer::partial::{Partial, Source};
 use shoal::peer::session::{Event, Session, Violation};
-use shoal::peer::wire::{self, Message, Wanted};
+use shoal::protocol::handshake::{Agreement, PeerId};
+use shoal::protocol::wire::{self, Message, Wanted};
 use shoal::torrent::{BLOCK_LEN, Block, Piece, Proof, Torrent};
 
 const PIECES: u32 = 6;

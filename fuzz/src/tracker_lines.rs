@@ -1,8 +1,8 @@
 //! The tracker's session, both ends: calls and answers survive being written and read again, and lines come out the same
 //! however the bytes come in.
 
+use shoal::protocol::catalogue::{Answer, Call, Held, Request};
 use shoal::tracker::Lines;
-use shoal::tracker::protocol::{Answer, Call, Held, Request};
 
 pub fn check(data: &[u8]) {
     lines(data);

@@ -1,7 +1,7 @@
 //! UDP packets at the tracker, both ends: what is read is written back as it was, but for what is not read.
 
-use shoal::tracker::protocol::announce::Announce;
-use shoal::tracker::protocol::udp::{Family, MAX_REPLY, Options, Reply, Request, UdpAnnounce};
+use shoal::protocol::announce::Announce;
+use shoal::protocol::announce_udp::{Family, MAX_REPLY, Options, Reply, Request, UdpAnnounce};
 
 pub fn check(data: &[u8]) {
     request(data);

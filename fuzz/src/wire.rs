@@ -1,8 +1,8 @@
 //! The messages of a connection, and its handshake: decoding and encoding undo each other.
 
-use shoal::peer::extended::Extended;
-use shoal::peer::handshake::{HANDSHAKE_LEN, Hello, check_start};
-use shoal::peer::wire::{self, Message};
+use shoal::protocol::extension::Extended;
+use shoal::protocol::handshake::{HANDSHAKE_LEN, Hello, check_start};
+use shoal::protocol::wire::{self, Message};
 
 /// Small, so that the bound is met often.
 const MAX_LEN: u32 = 512;

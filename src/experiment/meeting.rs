@@ -8,8 +8,8 @@ use super::stop::Stop;
 use super::{Failure, Role};
 use crate::peer::announce::{AskError, Host, Publication, SessionClient};
 use crate::peer_id::PeerId;
+use crate::protocol::catalogue::{Event, Held, Hello, MAX_LISTED, Metainfo, Publish, Reply, Request, Search};
 use crate::torrent::{InfoHash, Torrent};
-use crate::tracker::protocol::{Event, Held, Hello, MAX_LISTED, Metainfo, Publish, Reply, Request, Search};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -106,7 +106,7 @@ impl Meeting {
     fn members(&self, torrent: &Torrent) -> Result<Vec<Member>, AskError> {
         let request = Request::Peers { key: Some(torrent.key()), want: Some(MAX_LISTED) };
         let Reply::Peers { peers } = self.session.ask(request)? else { return Err(AskError::Unexpected) };
-        let member = |peer: crate::tracker::protocol::PeerInfo| {
+        let member = |peer: crate::protocol::catalogue::PeerInfo| {
             let role =
                 [Role::Seed, Role::Leech].into_iter().find(|role| client_name(*role) == peer.client)?;
             Some(Member { role, addr: peer.address, has_all: peer.have == peer.n_parts })

@@ -8,7 +8,6 @@
 //!
 //! Both run callbacks on their own thread and with no lock held; both end at once when told to.
 
-mod backoff;
 mod echoes;
 mod http;
 mod link;

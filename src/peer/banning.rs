@@ -4,9 +4,9 @@
 use super::bans::{Bans, Who};
 use super::command::{Command, excerpt};
 use super::handle::Handle;
-use super::handshake::PeerId;
 use super::report;
 use super::state_dir::{StateDir, StateError};
+use crate::protocol::handshake::PeerId;
 use serde_json::json;
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -77,7 +77,7 @@ impl Blame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::testing::{content, empty, geometry, source};
+    use crate::testing::{content, empty, geometry, source};
 
     const LEN: u32 = 4 * BLOCK_LEN;
 

@@ -4,11 +4,11 @@
 use super::bans::Bans;
 use super::budget::Budget;
 use super::conn_id::ConnId;
-use super::handshake::PeerId;
 use super::ledger::Ledger;
 use super::rate::Bucket;
 use super::traffic::Traffic;
 use super::uploads::Uploads;
+use crate::protocol::handshake::PeerId;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};

@@ -193,7 +193,7 @@ impl std::fmt::Display for Handle {
 mod tests {
     use super::*;
     use crate::mailbox::{Inbox, mailbox};
-    use crate::peer::handshake::PeerId;
+    use crate::protocol::handshake::PeerId;
 
     fn connection(id: u64) -> (Arc<Handle>, Inbox<Mail>) {
         let (letters, inbox) = mailbox(4).unwrap();
@@ -207,7 +207,7 @@ mod tests {
     fn an_offer_of_help_is_answered_even_if_nobody_reads_it() {
         let (owner, owners_inbox) = connection(1);
         let (helper, mut inbox) = connection(2);
-        let geometry = crate::peer::testing::geometry(1, 1 << 14);
+        let geometry = crate::testing::geometry(1, 1 << 14);
         let piece = geometry.piece(0).unwrap();
         owner.mailbox.post(Mail::Lend { piece, helper: Helper::new(&helper) }).ok().unwrap();
         assert!(inbox.take().is_none());

@@ -114,7 +114,7 @@ fn name(source: &Source) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::handshake::PeerId;
+    use crate::protocol::handshake::PeerId;
 
     fn source(id: &[u8; 20], addr: &str) -> Source {
         Source { addr: addr.parse().unwrap(), peer_id: PeerId(*id) }

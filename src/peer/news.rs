@@ -4,8 +4,8 @@
 //! because the reader looks how things stand anyway and is only woken earlier by the news.
 
 use super::swarm::{Observer, Swarm};
+use crate::protocol::catalogue::Event;
 use crate::torrent::InfoHash;
-use crate::tracker::protocol::Event;
 use crossbeam_channel::{Receiver, Sender};
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@
 //! same memory, which so stays in the processor's cache. Its owner adds blocks only when nothing is left; messages come on top, and
 //! `CLOGGED` bounds them all.
 
-use super::wire::{PIECE_HEADER_LEN, piece_header};
+use crate::protocol::wire::{PIECE_HEADER_LEN, piece_header};
 use crate::torrent::{Block, Piece};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -127,7 +127,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::wire::{Message, decode};
+    use crate::protocol::wire::{Message, decode};
 
     /// Takes at most a few bytes at a time, and refuses every other call.
     struct Stingy {

@@ -4,7 +4,7 @@
 //! moved, never shared, so a block lands in it without a lock.
 
 use super::budget::Buffer;
-use super::handshake::PeerId;
+use crate::protocol::handshake::PeerId;
 use crate::torrent::{BLOCK_LEN, Block, Geometry, Piece};
 use std::net::IpAddr;
 use std::ops::Range;

@@ -21,11 +21,11 @@ pub use event::{Event, Violation};
 pub use landing::Landing;
 
 use super::conn_id::ConnId;
-use super::extended::{self, Extended};
-use super::handshake::Agreement;
 use super::partial::{Partial, Source};
-use super::wire::{self, Message, Wanted};
 use crate::bitfield::Bitfield;
+use crate::protocol::extension::{self, Extended};
+use crate::protocol::handshake::Agreement;
+use crate::protocol::wire::{self, Message, Wanted};
 use crate::torrent::{Block, Piece, Torrent};
 use fetching::Fetching;
 use flood::{Flood, IDLE};
@@ -107,7 +107,7 @@ impl Session {
 
     fn open(&mut self, own_port: Option<u16>) {
         if self.agreement.extended {
-            extended::say_hello(own_port, REQQ, self.upload_only, &mut self.out);
+            extension::say_hello(own_port, REQQ, self.upload_only, &mut self.out);
         }
         match (self.agreement.fast, self.told.count()) {
             (true, 0) => Message::HaveNone.encode(&mut self.out),

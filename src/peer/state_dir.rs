@@ -3,11 +3,11 @@
 //! `lock`, `peer_id`, `ledger.json`, `bans.json` ([`bans`](super::bans)), `published.json` ([`library`](super::library)),
 //! `offered.json`, `torrents/KEY.torrent`, and `resume/KEY.json` ([`resume`](super::resume)).
 
-use super::handshake::PeerId;
 use super::resume::ResumeFile;
 use crate::atomic;
 use crate::disk::Disk;
 use crate::lock;
+use crate::protocol::handshake::PeerId;
 use crate::torrent::{InfoHash, Torrent};
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};

@@ -1,7 +1,7 @@
 //! How many pieces each worker of the pool took, stole and finished: for `status`, and for people who want to see the
 //! work being shared out. Workers write, anybody reads; no lock.
 
-use super::pool::Turn;
+use crate::pool::Turn;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counts of all workers, by their number.

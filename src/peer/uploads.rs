@@ -167,7 +167,7 @@ fn traffic(handle: &Handle) -> Traffic {
 mod tests {
     use super::*;
     use crate::mailbox::mailbox;
-    use crate::peer::testing::source;
+    use crate::testing::source;
     use crate::torrent::Proof;
 
     fn join(uploads: &Uploads, id: u8) -> Arc<Handle> {

@@ -5,15 +5,14 @@
 //! turned away as well. Connections are kept for further requests, a bounded number of them.
 
 mod pages;
-pub mod request;
 
 use std::time::Instant;
 
 use super::connection::{Connection, End};
 use super::shared::Shared;
 
+use crate::http::request::{HttpError, Request, parse};
 use pages::respond;
-use request::{HttpError, Request};
 
 /// Requests on one connection; the client makes a new one then.
 const MAX_REQUESTS: usize = 1000;
@@ -66,7 +65,7 @@ fn read_request(
     }
     let until = Instant::now() + shared.limits.greeting;
     loop {
-        match request::parse(buffer) {
+        match parse(buffer) {
             Ok(Some((request, length))) => {
                 buffer.drain(..length);
                 return Ok(Ok(request));

@@ -33,7 +33,7 @@ pub use swarm::Facts;
 use swarm::{Sums, Swarm};
 
 use super::address::Place;
-use super::protocol::{
+use crate::protocol::catalogue::{
     DEFAULT_WANT, Event, Held, Hello, Holder, MAX_LISTED, PeerId, PeerInfo, Pieces, Refusal,
 };
 

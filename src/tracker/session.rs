@@ -13,12 +13,12 @@ use crate::torrent::Torrent;
 
 use super::budget::Share;
 use super::connection::{Connection, End};
-use super::lines::Lines;
-use super::protocol::{
-    Answer, Call, Hello, MAX_FIRST_LINE, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request,
-};
 use super::registry::{Departure, Read, SessionId};
 use super::shared::{ConnectionId, Shared};
+use crate::protocol::catalogue::{
+    Answer, Call, Hello, MAX_FIRST_LINE, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request,
+};
+use crate::protocol::lines::Lines;
 
 /// As long as more bytes than this wait to be sent, nothing more is read, answered or told.
 const HIGH_WATER: usize = 64 << 10;

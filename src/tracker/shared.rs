@@ -23,9 +23,9 @@ use crate::torrent::Torrent;
 use super::Limits;
 use super::budget::Budget;
 use super::metrics::Metrics;
-use super::protocol::Refusal;
 use super::registry::Registry;
 use super::store::Store;
+use crate::protocol::catalogue::Refusal;
 
 /// Wakes a thread that waits; nothing is ever put into it.
 pub type Waker = Mailbox<()>;

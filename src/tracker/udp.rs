@@ -21,9 +21,9 @@ use crate::net;
 use crate::torrent::InfoHash;
 
 use super::BREATHER;
-use super::protocol::announce::Scraped;
-use super::protocol::udp::{Counts, Family, MAX_REPLY, Reply, Request, UdpAnnounce};
 use super::shared::Shared;
+use crate::protocol::announce::Scraped;
+use crate::protocol::announce_udp::{Counts, Family, MAX_REPLY, Reply, Request, UdpAnnounce};
 pub use connection_ids::ConnectionIds;
 
 /// The longest packet that is read, in bytes: a scrape of 74 swarms has 1496, an announce with a long URL less.

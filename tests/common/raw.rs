@@ -1,8 +1,8 @@
 //! A scripted peer on a bare socket, which does exactly what a test has it do.
 
 use super::{LIMIT, wait_until};
-use shoal::peer::handshake::{HANDSHAKE_LEN, Hello, PeerId};
-use shoal::peer::wire::{Message, Wanted, decode};
+use shoal::protocol::handshake::{HANDSHAKE_LEN, Hello, PeerId};
+use shoal::protocol::wire::{Message, Wanted, decode};
 use shoal::torrent::{InfoHash, Torrent};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

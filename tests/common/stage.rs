@@ -3,11 +3,11 @@
 use super::{assert_same, content, torrent_of, wait_until};
 use parking_lot::Mutex;
 use shoal::peer::handle::Handle;
-use shoal::peer::handshake::PeerId;
 use shoal::peer::partial::Source;
 use shoal::peer::swarm::{Observer, Swarm};
-use shoal::peer::wire::{Message, Wanted};
 use shoal::peer::{Config, Peer};
+use shoal::protocol::handshake::PeerId;
+use shoal::protocol::wire::{Message, Wanted};
 use shoal::torrent::{BLOCK_LEN, Format, Torrent};
 use std::path::PathBuf;
 use std::sync::Arc;

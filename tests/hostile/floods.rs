@@ -5,8 +5,8 @@ use crate::common::stage::*;
 use crate::common::*;
 use shoal::bitfield::Bitfield;
 use shoal::peer::bans::Cause;
-use shoal::peer::handshake::PeerId;
-use shoal::peer::wire::Message;
+use shoal::protocol::handshake::PeerId;
+use shoal::protocol::wire::Message;
 use shoal::torrent::{BLOCK_LEN, Format};
 use std::io::Write;
 

@@ -5,7 +5,7 @@ use crate::common::stage::*;
 use crate::common::*;
 use shoal::peer::Config;
 use shoal::peer::commons::Tuning;
-use shoal::peer::wire::Message;
+use shoal::protocol::wire::Message;
 use shoal::torrent::{BLOCK_LEN, Format};
 use std::io::Write;
 use std::sync::atomic::Ordering;

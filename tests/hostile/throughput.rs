@@ -10,7 +10,7 @@ use crate::cli_support::{Process, program, run};
 use crate::common::raw::hello;
 use crate::common::stage::*;
 use crate::common::*;
-use shoal::peer::wire::Message;
+use shoal::protocol::wire::Message;
 use shoal::torrent::{Format, Torrent};
 use std::fs;
 use std::io::{Read, Write};

@@ -9,7 +9,7 @@ use super::world::{Env, Event, Fault};
 use shoal::peer::conn_id::ConnId;
 use shoal::peer::partial::{Partial, Source};
 use shoal::peer::session::{self, Session, Violation};
-use shoal::peer::wire::{self, Message, Wanted};
+use shoal::protocol::wire::{self, Message, Wanted};
 use shoal::torrent::{Block, Piece};
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -4,7 +4,7 @@
 //! waits for is *excused*: it cancelled it, or it was choked, refused or let down by a peer that owed blocks for too
 //! long. An excused one may still be answered. An answer to anything else was never asked for.
 
-use shoal::peer::wire::Wanted;
+use shoal::protocol::wire::Wanted;
 use shoal::torrent::Block;
 use std::collections::BTreeMap;
 

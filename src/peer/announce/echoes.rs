@@ -1,7 +1,7 @@
 //! Which event of which tracker is news. Several trackers tell of the same torrents, since peers publish at all of them;
 //! whoever looks wants to hear each thing once. Pure.
 
-use crate::tracker::protocol::{Event, PeerId};
+use crate::protocol::catalogue::{Event, PeerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many torrents and offers are remembered, as many as a tracker's catalogue has. Beyond that all is forgotten, and
@@ -65,7 +65,7 @@ impl Echoes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::protocol::Entry;
+    use crate::protocol::catalogue::Entry;
 
     fn entry(key: &str) -> Entry {
         Entry {

@@ -19,13 +19,13 @@ use parking_lot::Mutex;
 use ureq::Agent;
 
 use crate::mailbox::{Inbox, Mailbox, mailbox};
+use crate::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
+use crate::protocol::catalogue::PeerId;
 use crate::threads;
 use crate::torrent::{InfoHash, Torrent};
-use crate::tracker::protocol::PeerId;
-use crate::tracker::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
 
-use super::backoff::Backoff;
 use super::udp;
+use crate::backoff::Backoff;
 
 /// The largest reply that is read, in bytes: some hundred thousand peers.
 const MAX_REPLY: u64 = 1 << 20;
@@ -469,7 +469,7 @@ mod tests {
             downloaded: 0,
             peers: addresses
                 .iter()
-                .map(|text| crate::tracker::protocol::announce::AnnouncedPeer {
+                .map(|text| crate::protocol::announce::AnnouncedPeer {
                     peer_id: None,
                     address: text.parse().unwrap(),
                 })

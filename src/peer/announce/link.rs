@@ -12,12 +12,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::mailbox::{Inbox, Interest};
+use crate::protocol::catalogue::{Answer, Call, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request};
+use crate::protocol::lines::Lines;
 use crate::torrent::InfoHash;
-use crate::tracker::lines::Lines;
-use crate::tracker::protocol::{Answer, Call, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request};
 
-use super::backoff::Backoff;
 use super::shared::{Answered, AskError, Mail, Publication, Shared};
+use crate::backoff::Backoff;
 
 const HIGH_WATER: usize = 64 << 10;
 

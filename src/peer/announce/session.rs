@@ -12,8 +12,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 
 use crate::mailbox::{Mailbox, Undelivered, mailbox};
+use crate::protocol::catalogue::{Reply, Request};
 use crate::threads;
-use crate::tracker::protocol::{Reply, Request};
 
 use super::link;
 use super::shared::{ANSWER, Answered, AskError, CONNECTION, Host, Mail, Shared};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
+use crate::protocol::catalogue::{Event, Held, Hello, Refusal, Reply, Request};
 use crate::torrent::{InfoHash, Torrent};
-use crate::tracker::protocol::{Event, Held, Hello, Refusal, Reply, Request};
 
 /// How long a question waits for an answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);

@@ -8,10 +8,10 @@
 use super::echoes::Echoes;
 use super::session::SessionClient;
 use super::shared::{ANSWER, Answered, AskError, CONNECTION, Host, Publication};
-use crate::torrent::InfoHash;
-use crate::tracker::protocol::{
+use crate::protocol::catalogue::{
     Entry, Event, Found, Hello, List, Metainfo, PeerInfo, Publish, Refusal, Reply, Request, Search,
 };
+use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, Select};
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
@@ -357,7 +357,7 @@ impl Host for Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracker::protocol::PeerId;
+    use crate::protocol::catalogue::PeerId;
 
     #[test]
     fn peers_and_entries_of_several_trackers_are_told_once() {

@@ -9,9 +9,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::protocol::announce::{Announce, AnnounceReply};
+use crate::protocol::announce_udp::{Family, Options, Reply, Request, UdpAnnounce};
 use crate::threads;
-use crate::tracker::protocol::announce::{Announce, AnnounceReply};
-use crate::tracker::protocol::udp::{Family, Options, Reply, Request, UdpAnnounce};
 
 /// How long a connection id may be used (BEP 15).
 const ID_AGE: Duration = Duration::from_secs(60);
@@ -179,9 +179,9 @@ fn not_refused(reply: Reply) -> Result<Reply, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::announce::AnnounceEvent;
+    use crate::protocol::catalogue::PeerId;
     use crate::torrent::InfoHash;
-    use crate::tracker::protocol::PeerId;
-    use crate::tracker::protocol::announce::AnnounceEvent;
     use std::cell::Cell;
 
     const QUICK: Patience = Patience { first: Duration::from_millis(200), all: Duration::from_secs(60) };

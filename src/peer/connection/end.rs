@@ -1,7 +1,7 @@
 //! Why a connection ended, in one sentence for the log. Pure.
 
-use crate::peer::handshake::HandshakeError;
 use crate::peer::session::Violation;
+use crate::protocol::handshake::HandshakeError;
 use std::io;
 use thiserror::Error;
 

@@ -11,7 +11,7 @@
 
 use super::end::End;
 use crate::peer::session::{Landing, Violation};
-use crate::peer::wire::{self, PIECE_HEADER_LEN};
+use crate::protocol::wire::{self, PIECE_HEADER_LEN};
 use std::io::{self, IoSliceMut, Read};
 
 /// The buffer starts so small, for a connection that stays idle ...

@@ -1,7 +1,7 @@
 //! The picker by example, and its invariant after every step of random runs.
 
 use super::*;
-use crate::peer::testing::{empty, geometry, source};
+use crate::testing::{empty, geometry, source};
 use proptest::prelude::*;
 
 const BLOCK: u32 = 16 * 1024;

@@ -5,9 +5,10 @@ use super::{Rates, RoomError};
 use crate::peer::announce::{AskError, Host, Publication, Trackers};
 use crate::peer::news::{News, Reporter};
 use crate::peer::swarm::{Observer, Swarm};
-use crate::peer::{Peer, StartError, extended};
+use crate::peer::{Peer, StartError};
+use crate::protocol::catalogue::{Entry, Event, Held, Hello, Metainfo, Publish};
+use crate::protocol::extension;
 use crate::torrent::{InfoHash, Torrent};
-use crate::tracker::protocol::{Entry, Event, Held, Hello, Metainfo, Publish};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -150,7 +151,7 @@ impl Host for Place {
             peer_id: self.peer.commons.peer_id,
             port: self.peer.addr().port(),
             addresses: addresses.collect(),
-            client: extended::CLIENT.to_owned(),
+            client: extension::CLIENT.to_owned(),
             mirror: self.mirror,
         }
     }

@@ -3,9 +3,9 @@
 use super::{REQQ, SILENCE};
 use crate::bitfield::Bitfield;
 use crate::peer::conn_id::ConnId;
-use crate::peer::extended::Extended;
 use crate::peer::partial::Partial;
-use crate::peer::wire::{Wanted, WireError};
+use crate::protocol::extension::Extended;
+use crate::protocol::wire::{Wanted, WireError};
 use crate::torrent::{Block, Piece};
 use thiserror::Error;
 

@@ -6,8 +6,8 @@ use super::flood::{BLOCK, BYTES, HAVE, IDLE, STIR};
 use super::serving::Refused;
 use super::{REQQ, Session};
 use crate::bitfield::Bitfield;
-use crate::peer::extended::{self, Extended};
-use crate::peer::wire::{HashRange, Message, Wanted};
+use crate::protocol::extension::{self, Extended};
+use crate::protocol::wire::{HashRange, Message, Wanted};
 use crate::torrent::Block;
 use std::time::Instant;
 
@@ -175,11 +175,11 @@ impl Session {
             return Err(Violation::NotAgreed("extended"));
         }
         match id {
-            extended::HANDSHAKE_ID => {
+            extension::HANDSHAKE_ID => {
                 let hello = Extended::decode(payload).ok_or(Violation::BadExtended)?;
                 self.on_hello(hello);
             }
-            extended::UPLOAD_ONLY_ID => {
+            extension::UPLOAD_ONLY_ID => {
                 let hello = self.introduced.get_or_insert_default();
                 hello.upload_only = payload.first().is_some_and(|flag| *flag != 0);
             }
@@ -206,7 +206,7 @@ impl Session {
         };
         match hello.upload_only_id {
             Some(id) => Message::Extended { id, payload: &[1] }.encode(&mut self.out),
-            None => extended::say_hello(None, REQQ, true, &mut self.out),
+            None => extension::say_hello(None, REQQ, true, &mut self.out),
         }
         self.told_upload_only = true;
     }

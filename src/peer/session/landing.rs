@@ -6,7 +6,7 @@
 //! are, once they are here; until then the memory of a missing block may hold anything.
 
 use crate::peer::partial::Partial;
-use crate::peer::wire::{PIECE_HEADER_LEN, Wanted, piece_header};
+use crate::protocol::wire::{PIECE_HEADER_LEN, Wanted, piece_header};
 use crate::torrent::{BLOCK_LEN, Block, Piece};
 use std::ops::Range;
 

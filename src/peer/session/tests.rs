@@ -1,9 +1,10 @@
 //! The session: every path by example, two ends on a wire in memory, and anything at all.
 
 use super::*;
-use crate::peer::handshake::PeerId;
 use crate::peer::picker::{Pick, Picker};
-use crate::peer::testing::*;
+use crate::protocol::extension;
+use crate::protocol::handshake::PeerId;
+use crate::testing::*;
 use crate::torrent::BLOCK_LEN;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -1097,7 +1098,7 @@ fn a_connection_is_useless_when_neither_side_wants_anything() {
     assert!(!partial.is_useless(), "it has something that we want");
     partial.set_interested(false);
     assert!(partial.is_useless(), "it has nothing for us, and wants nothing of us");
-    hears(&mut partial, Message::Extended { id: extended::UPLOAD_ONLY_ID, payload: &[0] });
+    hears(&mut partial, Message::Extended { id: extension::UPLOAD_ONLY_ID, payload: &[0] });
     assert!(!partial.is_useless(), "it has changed its mind");
 
     let mut done = session(&torrent, &Bitfield::new(2), true, now);

@@ -35,14 +35,14 @@ impl Stage {
         for (name, len) in files {
             let path = from.path().join("top").join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, crate::peer::testing::content(*len)).unwrap();
+            fs::write(path, crate::testing::content(*len)).unwrap();
         }
         Stage::of(from)
     }
 
     fn file(len: usize) -> Self {
         let from = tempfile::tempdir().unwrap();
-        fs::write(from.path().join("top"), crate::peer::testing::content(len)).unwrap();
+        fs::write(from.path().join("top"), crate::testing::content(len)).unwrap();
         Stage::of(from)
     }
 
@@ -104,7 +104,7 @@ fn pieces_across_files_are_written_and_read_back() {
     storage.finish().unwrap();
     assert_eq!(names(stage.to.path()), ["top"]);
     assert_eq!(names(&stage.to.path().join("top/b")), ["c", "empty"]);
-    assert!(fs::read(stage.to.path().join("top/d")).unwrap() == crate::peer::testing::content(50_000));
+    assert!(fs::read(stage.to.path().join("top/d")).unwrap() == crate::testing::content(50_000));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_part_that_is_too_long_is_cut() {
     let storage = stage.download().unwrap();
     stage.fill(&storage);
     storage.finish().unwrap();
-    assert!(fs::read(stage.to.path().join("top")).unwrap() == crate::peer::testing::content(20_000));
+    assert!(fs::read(stage.to.path().join("top")).unwrap() == crate::testing::content(20_000));
 }
 
 /// A read that came while the download got its name made a new, empty `.part`, or failed.
@@ -243,7 +243,7 @@ fn shared_content_is_never_written() {
     let shared = stage.shared();
     assert!(shared.write(stage.piece(0), &vec![0; PIECE_LEN]).is_err());
     shared.finish().unwrap();
-    assert!(fs::read(stage.from.path().join("top")).unwrap() == crate::peer::testing::content(20_000));
+    assert!(fs::read(stage.from.path().join("top")).unwrap() == crate::testing::content(20_000));
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn a_name_that_leaves_no_room_for_the_ending_is_shortened_meanwhile() {
     let name = "\u{e9}".repeat(127) + "x"; // 255 bytes, and a character must not be cut in two
     let from = tempfile::tempdir().unwrap();
     let path = from.path().join(&name);
-    fs::write(&path, crate::peer::testing::content(20_000)).unwrap();
+    fs::write(&path, crate::testing::content(20_000)).unwrap();
     let torrent = Arc::new(Torrent::parse(&create(&path, &Options::default(), &|_| ()).unwrap()).unwrap());
     let to = tempfile::tempdir().unwrap();
     let storage = Storage::download(Arc::clone(&torrent), to.path()).unwrap();

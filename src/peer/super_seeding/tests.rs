@@ -1,7 +1,7 @@
 //! What each peer is shown, and that every piece without a holder is to be given.
 
 use super::*;
-use crate::peer::testing::geometry;
+use crate::testing::geometry;
 use proptest::prelude::*;
 use std::collections::HashSet;
 

@@ -4,14 +4,12 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::tracker::protocol::announce::{
-    Announce, PeersAs, failure, pairs, scrape_bytes, scrape_hashes, unescape,
-};
-use crate::tracker::protocol::{Entry, Found};
+use crate::protocol::announce::{Announce, PeersAs, failure, pairs, scrape_bytes, scrape_hashes, unescape};
+use crate::protocol::catalogue::{Entry, Found};
 use crate::tracker::shared::Shared;
 
 use super::Response;
-use super::request::{HttpError, Request};
+use crate::http::request::{HttpError, Request};
 
 /// The answer to a request from `remote`.
 pub fn respond(shared: &Shared, request: &Request, remote: IpAddr) -> Response {

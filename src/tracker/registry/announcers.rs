@@ -6,13 +6,13 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::torrent::InfoHash;
-use crate::tracker::address::Place;
-use crate::tracker::protocol::announce::{
+use crate::protocol::announce::{
     Announce, AnnounceEvent, AnnounceReply, AnnouncedPeer, Key, MAX_WANT, Scraped,
 };
-use crate::tracker::protocol::udp::UdpAnnounce;
-use crate::tracker::protocol::{DEFAULT_WANT, PeerId, Refusal};
+use crate::protocol::announce_udp::UdpAnnounce;
+use crate::protocol::catalogue::{DEFAULT_WANT, PeerId, Refusal};
+use crate::torrent::InfoHash;
+use crate::tracker::address::Place;
 
 use super::member::{Caller, Have, Member, Who};
 use super::swarm::Swarm;

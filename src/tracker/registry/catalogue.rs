@@ -1,7 +1,7 @@
 //! Finding torrents in the catalogue: by words, by key, by name. Pure.
 
+use crate::protocol::catalogue::{Entry, Found, MAX_LISTED, Refusal};
 use crate::torrent::InfoHash;
-use crate::tracker::protocol::{Entry, Found, MAX_LISTED, Refusal};
 
 use super::swarm::{Facts, Swarm};
 use super::{Registry, unknown};

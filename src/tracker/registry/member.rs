@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
+use crate::protocol::announce::Key;
+use crate::protocol::catalogue::{PeerId, PeerInfo, Pieces};
 use crate::tracker::address::{self, Place};
-use crate::tracker::protocol::announce::Key;
-use crate::tracker::protocol::{PeerId, PeerInfo, Pieces};
 
 use super::SessionId;
 

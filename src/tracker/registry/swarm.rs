@@ -12,10 +12,10 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{AddAssign, SubAssign};
 
+use crate::protocol::announce::Key;
+use crate::protocol::catalogue::{Entry, PeerId, Pieces};
 use crate::torrent::Torrent;
 use crate::tracker::address::Place;
-use crate::tracker::protocol::announce::Key;
-use crate::tracker::protocol::{Entry, PeerId, Pieces};
 
 use super::SessionId;
 use super::coverage::Coverage;

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::*;
 use crate::bencode;
-use crate::tracker::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
-use crate::tracker::protocol::{Entry, Found};
+use crate::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
+use crate::protocol::catalogue::{Entry, Found};
 
 const NEAR: &str = "192.168.1.10";
 const FAR: &str = "203.0.113.9";

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
-use crate::tracker::protocol::PeerId;
+use crate::protocol::catalogue::PeerId;
 use crate::tracker::registry::member::{Caller, Have, Tick};
 
 fn member(left: u64) -> Member {

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use crate::bencode::{self, Dict};
 use crate::torrent::InfoHash;
 
-use super::PeerId;
+use super::catalogue::PeerId;
 
 /// How many peers a reply holds at most, whatever `numwant` says.
 pub const MAX_WANT: usize = 200;

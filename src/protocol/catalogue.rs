@@ -1,13 +1,8 @@
-//! The tracker's languages as types and bytes, for the server and for the peer's clients. Pure: no thread, no lock.
-//! `docs/PROTOCOL.md` shows an example of each.
-//!
-//! This file holds the *session*, one JSON object a line; [`announce`] holds what goes over HTTP.
+//! A *session* with a shoal tracker, one JSON object a line: for the server and for the peer's client. Pure: no thread,
+//! no lock. `docs/PROTOCOL.md` shows an example of each line.
 //!
 //! A peer sends [`Call`]s; the tracker answers each with the [`Answer`] of the same `id`, in the order of the
 //! calls, and sends [`Event`]s unasked. An empty line says nothing but that one is alive.
-
-pub mod announce;
-pub mod udp;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::announce::*;
 use super::*;
+use crate::protocol::announce::*;
 use crate::torrent::InfoHash;
 
 fn call(line: &str) -> Request {

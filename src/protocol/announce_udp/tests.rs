@@ -139,7 +139,7 @@ fn a_client_is_the_same_over_http_and_over_udp() {
 /// Every packet on the page is one that is sent or taken, and no kind of packet is missing from it.
 #[test]
 fn the_page_s_packets_are_true() {
-    let page = include_str!("../../../../docs/PROTOCOL.md");
+    let page = include_str!("../../../docs/PROTOCOL.md");
     let blocks = page.split("```udp\n").skip(1).filter_map(|block| block.split("```").next());
     let mut seen = std::collections::BTreeSet::new();
     for line in blocks.flat_map(str::lines) {

@@ -164,7 +164,7 @@ mod tests {
     /// It closed without a word, so that the side that had connected took it for a fault and tried again for ever.
     #[test]
     fn whoever_connects_to_itself_learns_it_from_the_reply() {
-        let torrent = crate::peer::testing::torrent(b"x", 1 << 14);
+        let torrent = crate::testing::torrent(b"x", 1 << 14);
         let own = PeerId::random();
         let (initiator, hello) = Initiator::new(&torrent, own);
         let (agreement, reply) = reply(&Hello::decode(&hello).unwrap(), &torrent, own);

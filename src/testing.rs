@@ -1,8 +1,8 @@
 //! What the tests of the pure parts share: torrents made in memory, and names of peers.
 
-use super::budget::Budget;
-use super::handshake::{Agreement, PeerId};
-use super::partial::{Partial, Source};
+use crate::peer::budget::Budget;
+use crate::peer::partial::{Partial, Source};
+use crate::protocol::handshake::{Agreement, PeerId};
 use crate::torrent::{Geometry, Piece, Proof, Torrent};
 use sha1::{Digest, Sha1};
 use std::sync::Arc;

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::torrent::InfoHash;
 
-use super::PeerId;
 use super::announce::{Announce, AnnounceEvent, AnnounceReply, AnnouncedPeer};
+use super::catalogue::PeerId;
 
 /// What a request for a connection id begins with, so that other traffic gets no answer.
 const MAGIC: u64 = 0x0417_2710_1980;

@@ -1,0 +1,19 @@
+//! Every format on a wire, as types and bytes, for both sides of it. Pure: no socket, no clock, no lock.
+//!
+//! | file | format |
+//! |---|---|
+//! | [`handshake`] | the 68 bytes that open a connection between peers (BEP 3, 6, 10, 52) |
+//! | [`wire`] | the messages between peers (BEP 3, 6, 10, 52) |
+//! | [`extension`] | the extension protocol's handshake (BEP 10) |
+//! | [`announce`] | announces and scrapes over HTTP (BEP 3, 7, 23, 48) |
+//! | [`announce_udp`] | the same over UDP (BEP 15, 41) |
+//! | [`catalogue`] | a session with a shoal tracker, one JSON object a line |
+//! | [`lines`] | cutting a stream into such lines |
+
+pub mod announce;
+pub mod announce_udp;
+pub mod catalogue;
+pub mod extension;
+pub mod handshake;
+pub mod lines;
+pub mod wire;
