@@ -7,7 +7,7 @@ mod tracker_support;
 use cli_support::{Process, Swarm, run};
 use common::{assert_same, content, wait_until};
 use parking_lot::Mutex;
-use shoal::peer::announce::{AskError, Host, Publication, Standing, Trackers};
+use shoal::peer::catalogue::{AskError, Host, Publication, Standing, Trackers};
 use shoal::protocol::catalogue::{Event, Held, Hello, Metainfo, PeerId, Publish, Request};
 use shoal::torrent::{InfoHash, Torrent};
 use shoal::tracker::{Config, Limits, Tracker};

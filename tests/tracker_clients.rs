@@ -11,9 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use shoal::peer::announce::{
-    AnnounceConfig, AnnounceHost, Announcer, AskError, Host, Nudge, Progress, Publication, SessionClient,
-};
+use shoal::peer::catalogue::{AskError, Host, Publication, SessionClient};
+use shoal::peer::discovery::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
 use shoal::protocol::catalogue::{Event, Held, Hello, List, PeerId, Reply, Request};
 use shoal::torrent::{InfoHash, Torrent};
 use shoal::tracker::{Config, Limits, Tracker};

@@ -1,6 +1,6 @@
 //! Resume files: whatever is on the disk, no more is vouched for than there is, and what is saved is loaded.
 
-use shoal::peer::resume::Resume;
+use shoal::peer::storage::resume::Resume;
 
 pub fn check(data: &[u8]) {
     let Ok(resume) = serde_json::from_slice::<Resume>(data) else { return };

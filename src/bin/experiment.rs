@@ -8,7 +8,7 @@ use shoal::experiment::roles::{self, Part};
 use shoal::experiment::stop::Stop;
 use shoal::experiment::{Failure, Role, all, report, rows};
 use shoal::logging;
-use shoal::peer::settings::TrackerAddr;
+use shoal::peer::app::settings::TrackerAddr;
 use shoal::tracker::{Config, Limits, Tracker};
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -5,15 +5,15 @@
 use clap::Parser;
 use shoal::interrupt;
 use shoal::logging;
-use shoal::peer::banning;
-use shoal::peer::command::{self, Command};
-use shoal::peer::library::Library;
-use shoal::peer::news;
-use shoal::peer::room::Room;
-use shoal::peer::settings::{Resolved, Settings, TrackerAddr};
-use shoal::peer::shell::{self, Next, Shell};
-use shoal::peer::state_dir::StateDir;
-use shoal::peer::watch::Watch;
+use shoal::peer::app::banning;
+use shoal::peer::app::command::{self, Command};
+use shoal::peer::app::library::Library;
+use shoal::peer::app::notices;
+use shoal::peer::app::room::Room;
+use shoal::peer::app::settings::{Resolved, Settings, TrackerAddr};
+use shoal::peer::app::shell::{self, Next, Shell};
+use shoal::peer::app::watch::Watch;
+use shoal::peer::storage::state_dir::StateDir;
 use shoal::peer::{Config, Peer};
 use std::error::Error;
 use std::process::ExitCode;
@@ -83,7 +83,7 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
     if question {
         peer.commons.bans.learn(&StateDir::bans_under(&state)); // to be shown
     }
-    let (reporter, news) = news::channel();
+    let (reporter, news) = notices::channel();
     let room = Arc::new(Room::join(Arc::clone(&peer), &trackers, &downloads, mirror, reporter)?);
     let watch = match peer.state() {
         Some(state) => {

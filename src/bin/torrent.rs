@@ -15,8 +15,8 @@ use clap::{Args, Parser, Subcommand};
 use shoal::interrupt;
 use shoal::logging;
 use shoal::peer::Config;
-use shoal::peer::plain::{self, Order};
-use shoal::peer::progress::bytes_bar;
+use shoal::peer::app::progress::bytes_bar;
+use shoal::peer::app::standalone::{self, Order};
 use shoal::peer::wish::Wish;
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
 use shoal::torrent::verify::{FileState, Report, verify};
@@ -256,7 +256,7 @@ fn download(args: &DownloadArgs) -> Outcome {
         stay: args.seed,
         wish: Wish { files, in_order: args.sequential },
     };
-    plain::download(&order, &interrupt::channel()?, |line| {
+    standalone::download(&order, &interrupt::channel()?, |line| {
         let _ = print(&format!("{line}\n")); // who closed our output still wants the files
     })?;
     let _ = fs::remove_dir(args.dir.join(".shoal")); // other downloads may need it, or this one to seed
@@ -298,7 +298,7 @@ fn seed(args: &SeedArgs) -> Outcome {
         stay: true,
         wish: Wish::default(),
     };
-    plain::seed(&order, &interrupt::channel()?)?;
+    standalone::seed(&order, &interrupt::channel()?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,7 +6,7 @@
 
 use super::stop::Stop;
 use super::{Failure, Role};
-use crate::peer::announce::{AskError, Host, Publication, SessionClient};
+use crate::peer::catalogue::{AskError, Host, Publication, SessionClient};
 use crate::peer_id::PeerId;
 use crate::protocol::catalogue::{Event, Held, Hello, MAX_LISTED, Metainfo, Publish, Reply, Request, Search};
 use crate::torrent::{InfoHash, Torrent};

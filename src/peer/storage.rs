@@ -2,18 +2,18 @@
 //! locks are leaves and never held over the disk.
 //!
 //! A download is written in place under `NAME.part` (a file, or a folder for a torrent of several), synced before
-//! anything vouches for it ([`resume`](super::resume)), and renamed to `NAME` when complete: atomically, and never
+//! anything vouches for it ([`resume`](resume)), and renamed to `NAME` when complete: atomically, and never
 //! over something that is there already. Nothing is reached through a link below the download folder. `NAME.part` is
 //! locked while it grows, so that two processes never write into one; and each sync looks whether it is still there. Where the
 //! files are of which only some are wanted, `places` says.
 
-use super::resume::Stamp;
 use crate::bitfield::Bitfield;
 use crate::disk::{self, Disk, above};
 use crate::torrent::{Piece, Selection, Torrent};
 use opening::Opened;
 use parking_lot::{Mutex, RwLock};
 use places::{Place, Places};
+use resume::Stamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
@@ -24,6 +24,8 @@ use thiserror::Error;
 mod opening;
 mod part;
 mod places;
+pub mod resume;
+pub mod state_dir;
 #[cfg(test)]
 mod tests;
 

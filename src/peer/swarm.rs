@@ -34,13 +34,13 @@ pub use pieces::Look;
 use showing::FirstCopy;
 
 use super::blame::Blame;
-use super::candidates::Candidates;
 use super::commons::Commons;
 use super::conn_id::ConnId;
+use super::discovery::addresses::Candidates;
 use super::handle::Handle;
 use super::picker::Picker;
-use super::resume::ResumeFile;
 use super::storage::Storage;
+use super::storage::resume::ResumeFile;
 use super::wish::Wish;
 use crate::bitfield::Bitfield;
 use crate::pool::Pool;

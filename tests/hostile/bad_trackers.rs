@@ -3,8 +3,8 @@
 use crate::common::stage::*;
 use crate::common::*;
 use parking_lot::Mutex;
-use shoal::peer::announce::{Host, Publication, SessionClient};
-use shoal::peer::plain::{Order, download};
+use shoal::peer::app::standalone::{Order, download};
+use shoal::peer::catalogue::{Host, Publication, SessionClient};
 use shoal::peer::wish::Wish;
 use shoal::protocol::catalogue::{Event, Hello, PeerId};
 use shoal::torrent::create::{Options, create};

@@ -4,7 +4,7 @@ use crate::cli_support::Swarm as Room;
 use crate::common::raw::Raw;
 use crate::common::stage::*;
 use crate::common::*;
-use shoal::peer::banning;
+use shoal::peer::app::banning;
 use shoal::peer::commons::Tuning;
 use shoal::peer::{Config, Peer};
 use shoal::protocol::handshake::PeerId;

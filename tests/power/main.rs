@@ -13,7 +13,7 @@ use common::truth::{Truth, file_under, piece_of, vouched_in};
 use common::*;
 use model::{Event, Fate, Model, Tree};
 use shoal::disk::{Between, Disk, Op};
-use shoal::peer::resume::Resume;
+use shoal::peer::storage::resume::Resume;
 use shoal::peer::{Config, Peer};
 use shoal::torrent::{Format, InfoHash, Torrent};
 use std::collections::BTreeSet;

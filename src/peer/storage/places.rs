@@ -12,9 +12,9 @@
 //! the first when all that is wanted is there. Whatever crash comes between, the next start finds each file where it
 //! is, and moves the rest.
 
+use super::resume::Stamp;
 use super::{StorageError, failed, is_link, part};
 use crate::disk::Disk;
-use crate::peer::resume::Stamp;
 use crate::torrent::verify::check_pieces;
 use crate::torrent::{Piece, Selection, Torrent, all_cores};
 use std::collections::{BTreeMap, BTreeSet};

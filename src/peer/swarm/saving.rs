@@ -2,8 +2,8 @@
 
 use super::{Job, Swarm};
 use crate::bitfield::Bitfield;
-use crate::peer::resume::{Resume, ResumeFile};
 use crate::peer::storage::StorageError;
+use crate::peer::storage::resume::{Resume, ResumeFile};
 use crate::torrent::Piece;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

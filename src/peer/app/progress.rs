@@ -1,8 +1,8 @@
 //! Progress on a terminal: a bar for each torrent, with percent, rate, peers and time left. Nothing elsewhere. Runs on
 //! the thread that draws, and takes the torrents' locks for a look only.
 
-use super::rate::Meter;
-use super::swarm::{State, Swarm};
+use crate::peer::rate::Meter;
+use crate::peer::swarm::{State, Swarm};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 //! nobody else should have to. It takes the picker's and the candidates' locks of a torrent, one at a time, for a look.
 
 use super::Rates;
-use super::place::{Place, Task};
+use super::host::{Place, Task};
 use crate::bitfield::Bitfield;
-use crate::peer::announce::Trackers;
+use crate::peer::catalogue::Trackers;
 use crate::peer::rate::Meter;
 use crate::peer::swarm::Swarm;
 use crate::protocol::catalogue::{Entry, Request};

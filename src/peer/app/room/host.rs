@@ -2,8 +2,8 @@
 //! call it as their host, the workers as the torrents' observer. Its locks are leaves.
 
 use super::{Rates, RoomError};
-use crate::peer::announce::{AskError, Host, Publication, Trackers};
-use crate::peer::news::{News, Reporter};
+use crate::peer::app::notices::{News, Reporter};
+use crate::peer::catalogue::{AskError, Host, Publication, Trackers};
 use crate::peer::swarm::{Observer, Swarm};
 use crate::peer::{Peer, StartError};
 use crate::protocol::catalogue::{Entry, Event, Held, Hello, Metainfo, Publish};

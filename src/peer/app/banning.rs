@@ -1,11 +1,11 @@
 //! The list of bans as the user sees and changes it: `ban`, `unban`, `bans`. In the shell of a running peer by
 //! [`ban`] and [`unban`]; as one command, with no peer running, by [`alone`] on the state folder.
 
-use super::bans::{Bans, Who};
 use super::command::{Command, excerpt};
-use super::handle::Handle;
 use super::report;
-use super::state_dir::{StateDir, StateError};
+use crate::peer::bans::{Bans, Who};
+use crate::peer::handle::Handle;
+use crate::peer::storage::state_dir::{StateDir, StateError};
 use crate::protocol::handshake::PeerId;
 use serde_json::json;
 use std::io;

@@ -1,13 +1,13 @@
 //! `torrent download` and `torrent seed`: plain torrents, without our tracker's catalogue. Runs on `main`, which
 //! only waits: for news of the torrents, for the user to end it, and for the next look at the bars.
 
-use super::announce::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
-use super::news::{self, News};
+use super::notices::{self, News};
 use super::progress::{Bars, TICK, plural};
-use super::state_dir::StateError;
-use super::swarm::{State, Swarm};
-use super::wish::Wish;
-use super::{Config, Peer, StartError};
+use crate::peer::discovery::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
+use crate::peer::storage::state_dir::StateError;
+use crate::peer::swarm::{State, Swarm};
+use crate::peer::wish::Wish;
+use crate::peer::{Config, Peer, StartError};
 use crate::torrent::units::thousands;
 use crate::torrent::{InfoHash, Selection, Torrent};
 use crossbeam_channel::{Receiver, select};
@@ -51,7 +51,7 @@ pub enum OrderError {
 /// Downloads all torrents, and stays if told to, until something comes from `stop`. `report` is called with a line
 /// for each torrent that is complete.
 pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)) -> Result<(), OrderError> {
-    let (reporter, news) = news::channel();
+    let (reporter, news) = notices::channel();
     let reporter = Arc::new(reporter);
     let peer = Peer::start(&order.config).map_err(|why| match (&why, order.torrents.first()) {
         (StartError::State(StateError::InUse(_)), Some(first)) => OrderError::Twice(first.name().to_owned()),
@@ -124,7 +124,7 @@ fn outcome(swarms: &[Arc<Swarm>]) -> Result<(), OrderError> {
 
 /// Serves all torrents until something comes from `stop`.
 pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
-    let (reporter, news) = news::channel();
+    let (reporter, news) = notices::channel();
     let reporter = Arc::new(reporter);
     let peer = Arc::new(Peer::start(&order.config)?);
     let mut swarms = Vec::new();

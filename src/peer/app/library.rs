@@ -4,8 +4,8 @@
 //! A file is hashed once; its torrent is kept by path, size and time ([`Stamp`]), so a restart reads nothing again.
 //! Left out are links, empty files, and names that begin with a dot or end in `.part`, which are not finished.
 
-use super::resume::Stamp;
-use super::state_dir::StateDir;
+use crate::peer::storage::resume::Stamp;
+use crate::peer::storage::state_dir::StateDir;
 use crate::torrent::create::{CreateError, Options, Source};
 use crate::torrent::{Torrent, all_cores};
 use serde::{Deserialize, Serialize};

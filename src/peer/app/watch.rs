@@ -6,9 +6,9 @@
 //! file that grows all day does not hide the others.
 
 use super::library::{Changes, Library};
-use super::news::News;
-use super::resume::Stamp;
+use super::notices::News;
 use super::room::Room;
+use crate::peer::storage::resume::Stamp;
 use crate::threads;
 use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};

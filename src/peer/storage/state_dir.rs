@@ -1,6 +1,6 @@
 //! The state folder: what a peer keeps of itself from one start to the next. One process at a time uses it.
 //!
-//! `lock`, `peer_id`, `ledger.json`, `bans.json` ([`bans`](super::bans)), `published.json` ([`library`](super::library)),
+//! `lock`, `peer_id`, `ledger.json`, `bans.json` ([`bans`](crate::peer::bans)), `published.json` ([`library`](crate::peer::app::library)),
 //! `offered.json`, `torrents/KEY.torrent`, and `resume/KEY.json` ([`resume`](super::resume)).
 
 use super::resume::ResumeFile;

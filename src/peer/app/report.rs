@@ -1,12 +1,12 @@
 //! What the shell prints, as text or JSON. Takes what it shows as values; the only lock it meets is inside them.
 
-use super::announce;
-use super::bans::Ban;
-use super::ledger::Account;
 use super::progress::{plural, show_bytes, show_left, show_rate};
 use super::room::{Rates, Room};
-use super::swarm::{Progress, State, Swarm};
-use super::tally::Work;
+use crate::peer::bans::Ban;
+use crate::peer::catalogue;
+use crate::peer::ledger::Account;
+use crate::peer::swarm::{Progress, State, Swarm};
+use crate::peer::tally::Work;
 use crate::protocol::catalogue::{Entry, PeerInfo};
 use crate::torrent::units::thousands;
 use serde_json::{Value, json};
@@ -127,19 +127,19 @@ pub fn status(standings: &[Standing], work: &[Work]) -> String {
 }
 
 /// The trackers, a line each, where there are several; of the only one the prompt tells.
-pub fn trackers(trackers: &[(String, announce::Standing)]) -> String {
-    let line = |(addr, standing): &(String, announce::Standing)| match standing {
-        announce::Standing::Up => format!("tracker {addr}: connected\n"),
-        announce::Standing::Connecting => format!("tracker {addr}: connecting\n"),
-        announce::Standing::Down(why) => format!("tracker {addr}: trying again ({why})\n"),
+pub fn trackers(trackers: &[(String, catalogue::Standing)]) -> String {
+    let line = |(addr, standing): &(String, catalogue::Standing)| match standing {
+        catalogue::Standing::Up => format!("tracker {addr}: connected\n"),
+        catalogue::Standing::Connecting => format!("tracker {addr}: connecting\n"),
+        catalogue::Standing::Down(why) => format!("tracker {addr}: trying again ({why})\n"),
     };
     if trackers.len() > 1 { trackers.iter().map(line).collect() } else { String::new() }
 }
 
-pub fn trackers_json(trackers: &[(String, announce::Standing)]) -> Value {
-    let tracker = |(addr, standing): &(String, announce::Standing)| {
-        let why = if let announce::Standing::Down(why) = standing { Some(why) } else { None };
-        json!({ "address": addr, "connected": *standing == announce::Standing::Up, "why": why })
+pub fn trackers_json(trackers: &[(String, catalogue::Standing)]) -> Value {
+    let tracker = |(addr, standing): &(String, catalogue::Standing)| {
+        let why = if let catalogue::Standing::Down(why) = standing { Some(why) } else { None };
+        json!({ "address": addr, "connected": *standing == catalogue::Standing::Up, "why": why })
     };
     trackers.iter().map(tracker).collect()
 }

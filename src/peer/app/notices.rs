@@ -3,7 +3,7 @@
 //! Workers and the tracker's thread post, one thread reads. The channel has a bound; what does not fit is dropped,
 //! because the reader looks how things stand anyway and is only woken earlier by the news.
 
-use super::swarm::{Observer, Swarm};
+use crate::peer::swarm::{Observer, Swarm};
 use crate::protocol::catalogue::Event;
 use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, Sender};

@@ -3,20 +3,20 @@
 //!
 //! The `room` thread (`room/keeper.rs`) keeps the trackers and the torrents together.
 
+mod host;
 mod keeper;
-mod place;
 
-use super::announce::{AskError, Host, Standing, Trackers};
 use super::library::make_torrent;
-use super::news::{News, Reporter};
-use super::swarm::Swarm;
-use super::{Peer, StartError};
+use super::notices::{News, Reporter};
+use crate::peer::catalogue::{AskError, Host, Standing, Trackers};
+use crate::peer::swarm::Swarm;
+use crate::peer::{Peer, StartError};
 use crate::protocol::catalogue::{Entry, PeerInfo, Refusal, Request};
 use crate::threads;
 use crate::torrent::{InfoHash, Torrent};
+use host::{Place, Task};
 use keeper::Keeper;
 use parking_lot::Mutex;
-use place::{Place, Task};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

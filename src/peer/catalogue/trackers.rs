@@ -5,8 +5,8 @@
 //! Any thread asks; each tracker has a client with its thread (`tracker`, or `tracker-N`), on which [`Desk`] hears of
 //! events. Two locks, both leaves, held for one look or change: which trackers are there, and what they have told.
 
-use super::echoes::Echoes;
-use super::session::SessionClient;
+use super::client::SessionClient;
+use super::dedup::Echoes;
 use super::shared::{ANSWER, Answered, AskError, CONNECTION, Host, Publication};
 use crate::protocol::catalogue::{
     Entry, Event, Found, Hello, List, Metainfo, PeerInfo, Publish, Refusal, Reply, Request, Search,

@@ -3,14 +3,14 @@
 //! to the background while nothing is typed.
 
 use super::banning::{self, BanError};
-use super::bans::Who;
 use super::command::{Command, CommandError, HELP, excerpt};
-use super::news::News;
+use super::notices::News;
 use super::progress::{Bars, TICK, bytes_bar, plural, show_bytes};
 use super::report::{self, Standing, short};
 use super::room::{Room, RoomError};
-use super::swarm::{State, Swarm};
 use crate::logging;
+use crate::peer::bans::Who;
+use crate::peer::swarm::{State, Swarm};
 use crate::protocol::catalogue::{Entry, Event};
 use crate::threads;
 use crossbeam_channel::{Receiver, select};

@@ -8,7 +8,7 @@
 //!
 //! There is no lock: mail goes in, callbacks come out.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,24 +18,17 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use ureq::Agent;
 
+use crate::backoff::Backoff;
 use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
 use crate::protocol::catalogue::PeerId;
 use crate::threads;
 use crate::torrent::{InfoHash, Torrent};
 
-use super::udp;
-use crate::backoff::Backoff;
-
-/// The largest reply that is read, in bytes: some hundred thousand peers.
-const MAX_REPLY: u64 = 1 << 20;
+use super::{http, udp};
 
 /// How long an announce may take in all.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long finding the tracker's address, and then connecting, may take: what `stop` cannot interrupt. A lost first
-/// packet is sent again after one second.
-const CONNECT: Duration = Duration::from_millis(1500);
 
 /// How long saying goodbye to all trackers may take.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -117,7 +110,7 @@ impl Announcer {
         }
         let (mailbox, inbox) = mailbox(4)?; // there is nothing to say that two pieces of mail do not say
         let stopping = Arc::new(AtomicBool::new(false));
-        let agent = agent(PATIENCE);
+        let agent = http::agent(PATIENCE);
         let name = format!("tracker-{:.6}", config.torrent.key());
         let worker = Worker {
             tiers,
@@ -180,23 +173,6 @@ fn tiers(urls: &[Vec<String>]) -> Vec<Vec<Tracker>> {
         trackers
     });
     tiers.filter(|tier| !tier.is_empty()).collect()
-}
-
-fn agent(patience: Duration) -> Agent {
-    let config = Agent::config_builder()
-        .user_agent(concat!("shoal/", env!("CARGO_PKG_VERSION")))
-        .timeout_global(Some(patience))
-        .timeout_resolve(Some(CONNECT.min(patience)))
-        .timeout_connect(Some(CONNECT.min(patience)))
-        .max_redirects(3)
-        .http_status_as_error(false)
-        .max_response_header_size(16 << 10)
-        // Announces are minutes apart; a kept connection would only take a place at the tracker.
-        .max_idle_connections(0)
-        // The tracker would see the proxy's address, and hand that out.
-        .proxy(None)
-        .build();
-    Agent::new_with_config(config)
 }
 
 /// The announcer's thread.
@@ -346,7 +322,7 @@ impl Worker {
     /// Asks in the tracker's own language. A goodbye by UDP is said once and has half of its time, as over HTTP.
     fn ask(&self, agent: &Agent, url: &str, announce: &Announce) -> Result<AnnounceReply, String> {
         if !udp::is_udp(url) {
-            return fetch(agent, &announce_url(url, announce));
+            return http::announce(agent, url, announce);
         }
         if self.is_stopping() {
             let patience = udp::Patience { first: GOODBYE / 2, all: GOODBYE / 2 };
@@ -393,7 +369,7 @@ impl Worker {
                 return;
             }
             // Half of it, since a hybrid is announced twice. The other agent was shut down.
-            let agent = agent(left / 2);
+            let agent = http::agent(left / 2);
             if let Err(why) =
                 events.clone().try_for_each(|event| self.announce(&agent, &tracker.url, event).map(drop))
             {
@@ -401,11 +377,6 @@ impl Worker {
             }
         }
     }
-}
-
-fn announce_url(url: &str, announce: &Announce) -> String {
-    let joint = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{joint}{}", announce.query())
 }
 
 /// Both swarms of a hybrid torrent as one.
@@ -420,25 +391,6 @@ fn merge(mut first: AnnounceReply, second: AnnounceReply) -> AnnounceReply {
     first.interval = first.interval.max(second.interval);
     first.min_interval = first.min_interval.max(second.min_interval);
     first
-}
-
-fn fetch(agent: &Agent, url: &str) -> Result<AnnounceReply, String> {
-    let mut response = agent.get(url).call().map_err(|error| error.to_string())?;
-    let status = response.status();
-    let mut body = Vec::new();
-    // The limit is on what comes out, so that a few compressed bytes cannot become very many.
-    let read = response.body_mut().as_reader().take(MAX_REPLY + 1).read_to_end(&mut body);
-    read.map_err(|error| format!("reading the reply failed: {error}"))?;
-    if body.len() as u64 > MAX_REPLY {
-        return Err("the reply is longer than a megabyte".into());
-    }
-    match AnnounceReply::parse(&body) {
-        // Some trackers send their refusal with an error status; a page of some other server says nothing.
-        Err(_) if !status.is_success() && !body.starts_with(b"d14:failure reason") => {
-            Err(format!("the answer is HTTP status {status}"))
-        }
-        parsed => parsed,
-    }
 }
 
 #[cfg(test)]
