@@ -1,7 +1,8 @@
 //! What the tests of the pure parts share: torrents made in memory, and names of peers.
 
-use crate::peer::budget::Budget;
-use crate::peer::partial::{Partial, Source};
+use crate::peer::download::memory::Budget;
+use crate::peer::download::partial::Partial;
+use crate::peer::identity::Source;
 use crate::protocol::handshake::{Agreement, PeerId};
 use crate::torrent::{Geometry, Piece, Proof, Torrent};
 use sha1::{Digest, Sha1};

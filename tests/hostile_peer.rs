@@ -7,7 +7,7 @@ use common::raw::{Raw, assert_refused, hello};
 use common::stage::*;
 use common::*;
 use shoal::peer::Config;
-use shoal::peer::commons::Tuning;
+use shoal::peer::swarm::shared::Tuning;
 use shoal::protocol::handshake::PeerId;
 use shoal::protocol::wire::Message;
 use shoal::torrent::{BLOCK_LEN, Format, InfoHash};

@@ -5,7 +5,7 @@ mod common;
 use common::raw::Raw;
 use common::*;
 use shoal::peer::Peer;
-use shoal::peer::super_seeding::ENOUGH_PEERS;
+use shoal::peer::upload::super_seeding::ENOUGH_PEERS;
 use shoal::protocol::wire::Message;
 use shoal::torrent::{Format, Torrent};
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@ mod common;
 
 use common::raw::Raw;
 use common::*;
-use shoal::peer::commons::Tuning;
+use shoal::peer::swarm::shared::Tuning;
 use shoal::peer::swarm::{State, Swarm};
 use shoal::peer::{Config, Peer};
 use shoal::protocol::extension::say_hello;

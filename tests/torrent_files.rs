@@ -9,7 +9,7 @@ use common::raw::Raw;
 use common::*;
 use shoal::bitfield::Bitfield;
 use shoal::peer::swarm::Swarm as Torrenting;
-use shoal::peer::wish::Wish;
+use shoal::peer::swarm::options::Wish;
 use shoal::protocol::extension::Extended;
 use shoal::protocol::wire::Message;
 use shoal::torrent::{Format, Selection};

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use shoal::bitfield::Bitfield;
 use shoal::hash;
-use shoal::peer::budget::Budget;
-use shoal::peer::conn_id::ConnId;
-use shoal::peer::partial::{Partial, Source};
+use shoal::peer::download::memory::Budget;
+use shoal::peer::download::partial::Partial;
+use shoal::peer::identity::ConnId;
+use shoal::peer::identity::Source;
 use shoal::peer::session::{Event, Session, Violation};
 use shoal::protocol::handshake::{Agreement, PeerId};
 use shoal::protocol::wire::{self, Message, Wanted};

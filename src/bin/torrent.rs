@@ -17,7 +17,7 @@ use shoal::logging;
 use shoal::peer::Config;
 use shoal::peer::app::progress::bytes_bar;
 use shoal::peer::app::standalone::{self, Order};
-use shoal::peer::wish::Wish;
+use shoal::peer::swarm::options::Wish;
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
 use shoal::torrent::verify::{FileState, Report, verify};
 use shoal::torrent::{

@@ -11,7 +11,7 @@
 //! **On disk.** `bans.json` in the state folder, replaced atomically by the `choke` thread, which is nudged for it, and
 //! once more at the stop. Bounded by `MOST`.
 
-use super::partial::Source;
+use super::identity::Source;
 use crate::atomic;
 use crate::protocol::handshake::PeerId;
 use data_encoding::HEXLOWER_PERMISSIVE;

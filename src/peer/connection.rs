@@ -5,22 +5,23 @@
 //! waits for three things at once: the socket readable, the socket writable (only while something is left to
 //! write), and mail. It takes no lock for a block: those of the picker are taken once a piece.
 
+pub mod accept;
 mod end;
 mod input;
 mod opening;
-mod speaking;
+pub mod outbox;
+mod sending;
 
 pub use end::End;
 pub use opening::Origin;
 
-use super::commons::Commons;
-use super::conn_id::ConnId;
+use super::bandwidth::traffic::Counted;
 use super::handle::{Handle, Helper, MAILBOX, Mail};
-use super::outbox::Outbox;
-use super::partial::Source;
+use super::identity::ConnId;
+use super::identity::Source;
 use super::session::{Event, Session};
 use super::swarm::Swarm;
-use super::traffic::Counted;
+use super::swarm::shared::Commons;
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
 use crate::net;
@@ -30,6 +31,7 @@ use crate::protocol::wire;
 use crate::torrent::{Block, Piece};
 use input::{Filled, Input, LARGE_BUFFER};
 use opening::{Opened, open};
+use outbox::Outbox;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::io;
 use std::net::{SocketAddr, TcpStream};

@@ -1,8 +1,9 @@
 //! A connection as everybody else sees it: its mailbox, and numbers that it keeps up to date. The connection's own
 //! thread is the only one that knows more. Any thread; the one lock is a leaf, taken when the peer is introduced.
 
-use super::conn_id::ConnId;
-use super::partial::{Partial, Source};
+use super::download::partial::Partial;
+use super::identity::ConnId;
+use super::identity::Source;
 use crate::mailbox::Mailbox;
 use crate::torrent::{Block, Piece, Proof};
 use parking_lot::Mutex;

@@ -3,37 +3,21 @@
 //! [`Peer`] is what the command line and the shell hold. It starts the pool (`fetch-N`), `choke` and `accept`; the last
 //! starts a thread for each connection. Stopping goes the other way round, and joins every one of them.
 
-pub mod accept;
-pub mod admission;
 pub mod app;
+pub mod bandwidth;
 pub mod bans;
-pub mod blame;
-pub mod budget;
 pub mod catalogue;
-pub mod choker;
-pub mod commons;
-pub mod conn_id;
 pub mod connection;
 pub mod discovery;
+pub mod download;
+pub mod identity;
+pub mod upload;
+pub mod workers;
 
-pub mod fetch;
 pub mod handle;
-pub mod ledger;
-pub mod outbox;
-pub mod partial;
-pub mod picker;
-pub mod rate;
 pub mod session;
 pub mod storage;
-pub mod super_seeding;
 pub mod swarm;
-pub mod swarms;
-pub mod tally;
-pub mod traffic;
-pub mod uploads;
-pub mod waiting;
-pub mod window;
-pub mod wish;
 
 use crate::bitfield::Bitfield;
 use crate::disk::Disk;
@@ -43,11 +27,8 @@ use crate::pool::{self, Pool, Workers};
 use crate::protocol::handshake::PeerId;
 use crate::threads;
 use crate::torrent::{Piece, Torrent};
-use accept::{Door, Guests, Knock, Pace};
 use bans::Bans;
-use choker::Choker;
-use commons::{Commons, Tuning};
-use ledger::Ledger;
+use connection::accept::{Door, Guests, Knock, Pace};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -59,12 +40,15 @@ use std::thread::{self, JoinHandle};
 use storage::resume::{Resume, ResumeFile, Stamp};
 use storage::state_dir::{StateDir, StateError};
 use storage::{Storage, StorageError};
+use swarm::options::Wish;
+use swarm::shared::{Commons, Tuning};
+use swarm::table::Swarms;
 use swarm::{Job, Observer, Swarm};
-use swarms::Swarms;
-use tally::Tally;
 use thiserror::Error;
-use uploads::Uploads;
-use wish::Wish;
+use upload::choker::Choker;
+use upload::ledger::Ledger;
+use upload::slots::Uploads;
+use workers::stats::Tally;
 
 /// The ports tried in turn where the user names none.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
@@ -161,7 +145,7 @@ impl Peer {
         let tally = Arc::new(Tally::new(count));
         let for_workers = Arc::clone(&tally);
         let (pool, workers) =
-            pool::start("fetch", count, move |turn, job| fetch::run(&for_workers, turn, job))?;
+            pool::start("fetch", count, move |turn, job| workers::run(&for_workers, turn, job))?;
         let swarms = Arc::new(Swarms::default());
         let stopping = Arc::new(AtomicBool::new(false));
 
@@ -173,7 +157,7 @@ impl Peer {
         };
         let choke = threads::spawn("choke", choke)?;
 
-        let (door, inbox) = mailbox(accept::MAILBOX)?;
+        let (door, inbox) = mailbox(connection::accept::MAILBOX)?;
         let at_the_door = Door {
             listener,
             inbox,

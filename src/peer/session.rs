@@ -9,30 +9,29 @@
 //! [`REQQ`]; every partial that was handed in comes out again, complete or given back.
 
 mod event;
-mod fetching;
 mod flood;
-mod hearing;
-mod landing;
-mod serving;
+mod incoming;
 #[cfg(test)]
 mod tests;
+mod upload_queue;
 
+pub use super::download::landing::Landing;
 pub use event::{Event, Violation};
-pub use landing::Landing;
 
-use super::conn_id::ConnId;
-use super::partial::{Partial, Source};
+use super::download::partial::Partial;
+use super::download::requests::Fetching;
+use super::identity::ConnId;
+use super::identity::Source;
 use crate::bitfield::Bitfield;
 use crate::protocol::extension::{self, Extended};
 use crate::protocol::handshake::Agreement;
 use crate::protocol::wire::{self, Message, Wanted};
 use crate::torrent::{Block, Piece, Torrent};
-use fetching::Fetching;
 use flood::{Flood, IDLE};
-use serving::Serving;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use upload_queue::Serving;
 
 /// How many requests we keep for the other side, and say so in the extension handshake (BEP 10).
 pub const REQQ: usize = 1000;

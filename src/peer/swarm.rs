@@ -22,37 +22,40 @@
 //! **News need no queue.** Finished pieces stand in `finished` in order, and each connection keeps a cursor into it. A
 //! worker adds its piece and wakes the connections; each says `Have` for all that it has not told, in one write.
 
-mod finishing;
-mod meeting;
+mod first_copy;
+mod members;
+pub mod options;
 mod pieces;
 mod saving;
-mod showing;
+pub mod shared;
+pub mod table;
+mod verifying;
 
-pub use finishing::Arrived;
-use finishing::{ToVerify, ToWrite};
+use first_copy::FirstCopy;
 pub use pieces::Look;
-use showing::FirstCopy;
+pub use verifying::Arrived;
+use verifying::{ToVerify, ToWrite};
 
-use super::blame::Blame;
-use super::commons::Commons;
-use super::conn_id::ConnId;
 use super::discovery::addresses::Candidates;
+use super::download::blame::Blame;
+use super::download::picker::Picker;
 use super::handle::Handle;
-use super::picker::Picker;
+use super::identity::ConnId;
 use super::storage::Storage;
 use super::storage::resume::ResumeFile;
-use super::wish::Wish;
 use crate::bitfield::Bitfield;
 use crate::pool::Pool;
 use crate::torrent::{Piece, Torrent};
+use options::Wish;
 use parking_lot::{Mutex, RwLock};
+use shared::Commons;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// What the pool's workers do. [`fetch`](super::fetch) says how.
+/// What the pool's workers do. [`fetch`](super::workers) says how.
 pub enum Job {
     /// Find the next piece for this connection.
     Fetch(Arc<Swarm>, Arc<Handle>),

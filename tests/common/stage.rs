@@ -3,7 +3,7 @@
 use super::{assert_same, content, torrent_of, wait_until};
 use parking_lot::Mutex;
 use shoal::peer::handle::Handle;
-use shoal::peer::partial::Source;
+use shoal::peer::identity::Source;
 use shoal::peer::swarm::{Observer, Swarm};
 use shoal::peer::{Config, Peer};
 use shoal::protocol::handshake::PeerId;

@@ -5,7 +5,7 @@ use crate::common::*;
 use parking_lot::Mutex;
 use shoal::peer::app::standalone::{Order, download};
 use shoal::peer::catalogue::{Host, Publication, SessionClient};
-use shoal::peer::wish::Wish;
+use shoal::peer::swarm::options::Wish;
 use shoal::protocol::catalogue::{Event, Hello, PeerId};
 use shoal::torrent::create::{Options, create};
 use shoal::torrent::{Format, InfoHash, Torrent};

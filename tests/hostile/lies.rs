@@ -5,7 +5,7 @@ use crate::common::raw::Raw;
 use crate::common::stage::*;
 use crate::common::*;
 use shoal::peer::app::banning;
-use shoal::peer::commons::Tuning;
+use shoal::peer::swarm::shared::Tuning;
 use shoal::peer::{Config, Peer};
 use shoal::protocol::handshake::PeerId;
 use shoal::protocol::wire::Message;

@@ -8,7 +8,7 @@
 
 use super::clock::Agenda;
 use super::world::Event;
-use shoal::peer::conn_id::ConnId;
+use shoal::peer::identity::ConnId;
 use shoal::protocol::wire::{PIECE_HEADER_LEN, Wanted};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

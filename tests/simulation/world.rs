@@ -6,7 +6,7 @@ use super::invariants::{Broken, Invariant, Sweeper, describe};
 use super::network::{Cargo, End, LinkNo, Network, NodeNo, Partition, Side};
 use super::peer::{Peer, address, number};
 use super::scenario::{Happening, Plan, Scenario};
-use shoal::peer::conn_id::ConnId;
+use shoal::peer::identity::ConnId;
 use shoal::protocol::handshake::{self, Agreement, Hello, Initiator};
 use shoal::protocol::wire::Wanted;
 use shoal::torrent::{Geometry, Piece, Torrent};

@@ -4,7 +4,7 @@
 use super::{Client, LIMIT, Measured, Settings};
 use crate::experiment::Failure;
 use crate::experiment::stop::Stop;
-use crate::peer::commons::Tuning;
+use crate::peer::swarm::shared::Tuning;
 use crate::peer::swarm::{Observer, Swarm};
 use crate::peer::{Config, Peer, StartError};
 use crate::torrent::Torrent;

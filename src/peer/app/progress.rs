@@ -1,7 +1,7 @@
 //! Progress on a terminal: a bar for each torrent, with percent, rate, peers and time left. Nothing elsewhere. Runs on
 //! the thread that draws, and takes the torrents' locks for a look only.
 
-use crate::peer::rate::Meter;
+use crate::peer::bandwidth::rate::Meter;
 use crate::peer::swarm::{State, Swarm};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};

@@ -2,14 +2,14 @@
 //! all of it, it sleeps only where mail can wake it, so that it can be told to stop at any time.
 
 use super::end::End;
+use super::outbox::Outbox;
 use crate::mailbox::{Inbox, Interest};
 use crate::net;
-use crate::peer::commons::Commons;
+use crate::peer::bandwidth::traffic::{Counted, Traffic};
 use crate::peer::handle::Mail;
-use crate::peer::outbox::Outbox;
 use crate::peer::swarm::Swarm;
-use crate::peer::swarms::Swarms;
-use crate::peer::traffic::{Counted, Traffic};
+use crate::peer::swarm::shared::Commons;
+use crate::peer::swarm::table::Swarms;
 use crate::protocol::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};

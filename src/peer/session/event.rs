@@ -2,8 +2,8 @@
 
 use super::{REQQ, SILENCE};
 use crate::bitfield::Bitfield;
-use crate::peer::conn_id::ConnId;
-use crate::peer::partial::Partial;
+use crate::peer::download::partial::Partial;
+use crate::peer::identity::ConnId;
 use crate::protocol::extension::Extended;
 use crate::protocol::wire::{Wanted, WireError};
 use crate::torrent::{Block, Piece};

@@ -1,7 +1,7 @@
 //! The session: every path by example, two ends on a wire in memory, and anything at all.
 
 use super::*;
-use crate::peer::picker::{Pick, Picker};
+use crate::peer::download::picker::{Pick, Picker};
 use crate::protocol::extension;
 use crate::protocol::handshake::PeerId;
 use crate::testing::*;
@@ -654,8 +654,8 @@ impl End {
     }
 }
 
-fn buffer() -> crate::peer::budget::Buffer {
-    crate::peer::budget::Budget::new(usize::MAX).reserve(PIECE_LEN).unwrap()
+fn buffer() -> crate::peer::download::memory::Buffer {
+    crate::peer::download::memory::Budget::new(usize::MAX).reserve(PIECE_LEN).unwrap()
 }
 
 #[test]

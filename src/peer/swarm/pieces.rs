@@ -2,10 +2,10 @@
 
 use super::{Job, Swarm};
 use crate::bitfield::Bitfield;
-use crate::peer::conn_id::ConnId;
+use crate::peer::download::partial::Partial;
+use crate::peer::download::picker::{Late, Pick};
 use crate::peer::handle::Handle;
-use crate::peer::partial::Partial;
-use crate::peer::picker::{Late, Pick};
+use crate::peer::identity::ConnId;
 use crate::torrent::{Block, Piece};
 use std::ops::Range;
 use std::sync::Arc;

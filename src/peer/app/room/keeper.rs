@@ -5,8 +5,8 @@
 use super::Rates;
 use super::host::{Place, Task};
 use crate::bitfield::Bitfield;
+use crate::peer::bandwidth::rate::Meter;
 use crate::peer::catalogue::Trackers;
-use crate::peer::rate::Meter;
 use crate::peer::swarm::Swarm;
 use crate::protocol::catalogue::{Entry, Request};
 use crate::torrent::InfoHash;

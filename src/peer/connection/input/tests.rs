@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::bitfield::Bitfield;
-use crate::peer::partial::Partial;
+use crate::peer::download::partial::Partial;
 use crate::peer::session::{Event, Session};
 use crate::protocol::wire::{Message, max_len};
 use crate::testing::{agreement, content, empty, source, torrent};

@@ -13,8 +13,8 @@
 //! got. To withhold it would leave an uplink idle that may have nobody better to serve. What passing on earns is
 //! the right to be shown more at a time.
 
-use super::conn_id::ConnId;
 use crate::bitfield::Bitfield;
+use crate::peer::identity::ConnId;
 use crate::torrent::{Geometry, Piece};
 use std::collections::{BTreeMap, BTreeSet};
 

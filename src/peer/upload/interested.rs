@@ -9,9 +9,9 @@
 //! not. One that comes late, or back, counts as having had as many turns as those who have had fewest: it neither
 //! waits for what happened before nor makes up for it. And a peer that holds a slot and asks for nothing counts as idle.
 
-use super::admission::Candidate;
 use super::choker::{Decision, Waiting};
-use super::conn_id::ConnId;
+use super::order::Candidate;
+use crate::peer::identity::ConnId;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -216,7 +216,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::choker::{Choker, ROUND};
+    use crate::peer::upload::choker::{Choker, ROUND};
     use proptest::prelude::*;
 
     /// So many peers that want something from us, and a choker with so many slots.

@@ -8,12 +8,12 @@
 //! for one, in which others take what it had; or it refuses. What an idle connection may take over is in
 //! [`lend`](Fetching::lend).
 
-mod judging;
-
+mod snubbing;
 use super::landing::{self, Landing};
-use crate::peer::conn_id::ConnId;
-use crate::peer::partial::{Partial, Source};
-use crate::peer::window::Window;
+use super::partial::Partial;
+use super::window::Window;
+use crate::peer::identity::ConnId;
+use crate::peer::identity::Source;
 use crate::torrent::{Block, Piece, Torrent};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

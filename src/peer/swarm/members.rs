@@ -1,9 +1,9 @@
 //! Who is connected to a torrent, and whom to connect to.
 
 use super::Swarm;
-use crate::peer::conn_id::ConnId;
 use crate::peer::handle::{Handle, Mail};
-use crate::peer::partial::Source;
+use crate::peer::identity::ConnId;
+use crate::peer::identity::Source;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! (tit for tat); then who sent us most in the past; then who came first. Of those who never sent anything, whoever has had a
 //! turn waits until the others have had theirs, so that a seed, to whom nobody sends, serves all of them.
 
-use super::conn_id::ConnId;
+use crate::peer::identity::ConnId;
 use crate::torrent::units::thousands;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

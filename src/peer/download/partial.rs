@@ -3,19 +3,11 @@
 //! A partial has exactly one owner at any time: a connection, a worker, or the swarm while nobody fetches it. It is
 //! moved, never shared, so a block lands in it without a lock.
 
-use super::budget::Buffer;
-use crate::protocol::handshake::PeerId;
+use super::memory::Buffer;
+use crate::peer::identity::Source;
 use crate::torrent::{BLOCK_LEN, Block, Geometry, Piece};
-use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Where a block came from: whom to blame if it is wrong.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Source {
-    pub addr: IpAddr,
-    pub peer_id: PeerId,
-}
 
 /// A piece that is being fetched.
 pub struct Partial {

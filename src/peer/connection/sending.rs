@@ -2,9 +2,9 @@
 //! thread.
 
 use super::{Connection, End, Got, REST, count};
-use crate::peer::super_seeding::Show;
+use crate::peer::bandwidth::traffic::Counted;
 use crate::peer::swarm::Job;
-use crate::peer::traffic::Counted;
+use crate::peer::upload::super_seeding::Show;
 use crate::torrent::Piece;
 use std::sync::Arc;
 

@@ -3,16 +3,17 @@
 //!
 //! An error of the disk pauses its torrent and leaves the others running.
 
-use super::conn_id::ConnId;
+pub mod stats;
+use super::download::partial::Partial;
+use super::download::picker::Pick;
 use super::handle::{Handle, Helper, Mail};
-use super::partial::Partial;
-use super::picker::Pick;
+use super::identity::ConnId;
 use super::storage::StorageError;
 use super::swarm::{Arrived, Job, Look, Swarm};
-use super::tally::Tally;
 use crate::mailbox::Undelivered;
 use crate::pool::Turn;
 use crate::torrent::{Piece, Proof};
+use stats::Tally;
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -23,10 +23,11 @@ mod rarity;
 #[cfg(test)]
 mod tests;
 
-use super::budget::Buffer;
-use super::conn_id::ConnId;
-use super::partial::{Partial, Source};
+use super::memory::Buffer;
+use super::partial::Partial;
 use crate::bitfield::Bitfield;
+use crate::peer::identity::ConnId;
+use crate::peer::identity::Source;
 use crate::torrent::{Block, Geometry, Piece};
 use piece_set::PieceSet;
 use rarity::Rarity;

@@ -1,11 +1,11 @@
 //! What each message of the other side means: the arms of [`Session::on_message`]. Pure.
 
 use super::event::{Event, Violation};
-use super::fetching::{Arrival, Came};
 use super::flood::{BLOCK, BYTES, HAVE, IDLE, STIR};
-use super::serving::Refused;
+use super::upload_queue::Refused;
 use super::{REQQ, Session};
 use crate::bitfield::Bitfield;
+use crate::peer::download::requests::{Arrival, Came};
 use crate::protocol::extension::{self, Extended};
 use crate::protocol::wire::{HashRange, Message, Wanted};
 use crate::torrent::Block;

@@ -1,18 +1,17 @@
 //! What all torrents of a peer share: its name, memory, upload slots, ledger, rate limits and bans. Any thread; every
 //! lock in here is a leaf: nothing else is locked, sent or written while it is held.
 
-use super::bans::Bans;
-use super::budget::Budget;
-use super::conn_id::ConnId;
-use super::ledger::Ledger;
-use super::rate::Bucket;
-use super::traffic::Traffic;
-use super::uploads::Uploads;
+use crate::peer::bandwidth::limit::Limit;
+use crate::peer::bandwidth::traffic::Traffic;
+use crate::peer::bans::Bans;
+use crate::peer::download::memory::Budget;
+use crate::peer::identity::ConnId;
+use crate::peer::upload::ledger::Ledger;
+use crate::peer::upload::slots::Uploads;
 use crate::protocol::handshake::PeerId;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Memory for pieces in flight, bytes: four windows of the fastest connection, or one of each of many slow ones.
 const MEMORY: usize = 32 << 20;
@@ -92,33 +91,5 @@ impl Commons {
     /// A name for a new connection.
     pub fn next_conn(&self) -> ConnId {
         ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// A limit on how fast bytes pass, or none. Without one no lock is taken.
-pub struct Limit {
-    bucket: Option<Mutex<Bucket>>,
-}
-
-impl Limit {
-    fn new(rate: Option<u64>) -> Self {
-        Limit { bucket: rate.map(|rate| Mutex::new(Bucket::new(rate, Instant::now()))) }
-    }
-
-    /// Whether something may pass now, or how long to wait.
-    pub fn ready(&self, now: Instant) -> Result<(), Duration> {
-        self.bucket.as_ref().map_or(Ok(()), |bucket| bucket.lock().ready(now))
-    }
-
-    /// So many bytes passed.
-    pub fn spend(&self, bytes: usize) {
-        if let Some(bucket) = &self.bucket {
-            bucket.lock().spend(bytes as u64);
-        }
-    }
-
-    /// The most that should pass at a time, bytes; at most `most`.
-    pub fn portion(&self, most: u32) -> u32 {
-        self.bucket.as_ref().map_or(most, |bucket| bucket.lock().portion().min(most))
     }
 }

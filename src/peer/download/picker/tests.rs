@@ -20,7 +20,7 @@ fn settled_in(pieces: u32, seed: u64) -> Picker {
 }
 
 fn memory() -> Option<Buffer> {
-    super::super::budget::Budget::new(usize::MAX).reserve(BLOCK * 2)
+    crate::peer::download::memory::Budget::new(usize::MAX).reserve(BLOCK * 2)
 }
 
 fn bits(len: u32, pieces: impl IntoIterator<Item = u32>) -> Bitfield {

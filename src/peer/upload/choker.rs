@@ -1,17 +1,17 @@
 //! Who is served: how the upload slots are given and taken. Pure: time and randomness are parameters.
 //!
-//! All slots but one go in the order of [`admission`](super::admission). The last is optimistic: every 30 s it
+//! All slots but one go in the order of [`admission`](super::order). The last is optimistic: every 30 s it
 //! passes to anyone who waits, newcomers three times as likely, since nobody can send us anything before
 //! somebody has given him a first piece. With one slot in all, it is that one which rotates.
 //!
 //! A peer that wants nothing at the moment is *idle*. It keeps its slot until somebody else has a use for it: one that
 //! has caught up with us wants each piece as it comes, and would otherwise lose its slot and get it back for every one.
-//! So is one that says it wants something and asks for nothing ([`waiting`](super::waiting) finds out).
+//! So is one that says it wants something and asks for nothing ([`waiting`](super::interested) finds out).
 //!
 //! Invariant: never more admitted than there are slots, idle ones among them.
 
-use super::admission::{AdmissionQueue, Candidate, Reason};
-use super::conn_id::ConnId;
+use super::order::{AdmissionQueue, Candidate, Reason};
+use crate::peer::identity::ConnId;
 use std::time::{Duration, Instant};
 
 /// How often everybody's place is weighed anew.

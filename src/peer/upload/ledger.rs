@@ -4,9 +4,9 @@
 //! A shoal peer is known by its id, which it keeps; any other by its address, since other clients take a new id for
 //! every run or even every connection.
 
-use super::partial::Source;
 use crate::atomic;
 use crate::disk::Disk;
+use crate::peer::identity::Source;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -8,9 +8,9 @@
 //! passed is never shown out.
 
 use crate::mailbox::Mailbox;
-use crate::peer::conn_id::ConnId;
 use crate::peer::handle::{Handle, Mail};
-use crate::peer::swarms::Swarms;
+use crate::peer::identity::ConnId;
+use crate::peer::swarm::table::Swarms;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;

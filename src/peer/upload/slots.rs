@@ -4,12 +4,12 @@
 //! The thread sleeps until a round is due or somebody nudges it because a slot became free or a peer came to wait. A
 //! nudge carries nothing, so a channel with room for one is enough: what it is about stands in the state.
 
-use super::bans::Bans;
 use super::choker::{Choker, Decision, ROUND, Waiting};
-use super::conn_id::ConnId;
-use super::handle::{Handle, Mail};
+use super::interested::{Traffic, WaitingRoom};
 use super::ledger::Ledger;
-use super::waiting::{Traffic, WaitingRoom};
+use crate::peer::bans::Bans;
+use crate::peer::handle::{Handle, Mail};
+use crate::peer::identity::ConnId;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

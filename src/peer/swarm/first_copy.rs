@@ -1,8 +1,8 @@
 //! Super-seeding (BEP 16): when a seed gives out the first copy of its torrent piece by piece, and when it stops to.
 
 use super::Swarm;
-use crate::peer::conn_id::ConnId;
-use crate::peer::super_seeding::{ENOUGH_PEERS, Show, SuperSeeding};
+use crate::peer::identity::ConnId;
+use crate::peer::upload::super_seeding::{ENOUGH_PEERS, Show, SuperSeeding};
 use crate::torrent::Piece;
 use std::sync::atomic::Ordering;
 

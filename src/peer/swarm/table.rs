@@ -1,6 +1,6 @@
 //! All torrents of a peer. Any thread; the one lock is held for a look or a change.
 
-use super::swarm::Swarm;
+use super::Swarm;
 use crate::torrent::InfoHash;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Whether a peer that owes us blocks is worth waiting for: patience, snubbing, trickling. Pure.
 
 use super::{Fetching, Held, TRIAL};
-use crate::peer::partial::Partial;
+use crate::peer::download::partial::Partial;
 use crate::torrent::{Block, Piece};
 use std::time::{Duration, Instant};
 

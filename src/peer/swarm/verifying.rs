@@ -12,8 +12,8 @@
 
 use super::{Job, Swarm};
 use crate::hash::LEAF_LEN;
+use crate::peer::download::partial::Partial;
 use crate::peer::handle::Handle;
-use crate::peer::partial::Partial;
 use crate::torrent::Proof;
 use std::collections::VecDeque;
 use std::sync::Arc;

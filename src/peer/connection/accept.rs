@@ -8,21 +8,22 @@
 //! where the useless make room for others (`guests`). Loopback has no pace: all peers of one machine share it, and one
 //! that connects in a loop would use up the turns of the others.
 
-mod guests;
+mod limits;
 mod pace;
 
-pub use guests::Guests;
+pub use limits::Guests;
 pub use pace::Pace;
 
-use super::commons::Commons;
-use super::conn_id::ConnId;
-use super::connection::{self, Origin};
-use super::handle::Mail;
-use super::swarm::Swarm;
-use super::swarms::Swarms;
+use super::Origin;
 use crate::mailbox::{Inbox, Interest, Mailbox};
+use crate::peer::connection;
+use crate::peer::handle::Mail;
+use crate::peer::identity::ConnId;
+use crate::peer::swarm::Swarm;
+use crate::peer::swarm::shared::Commons;
+use crate::peer::swarm::table::Swarms;
 use crate::threads;
-use guests::Guest;
+use limits::Guest;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

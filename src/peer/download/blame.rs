@@ -4,8 +4,9 @@
 //! accused yet: the digests of their blocks are kept, and once a good copy is here, whoever sent something
 //! else is found. The honest ones among them are not.
 
-use super::partial::{Partial, Source};
+use super::partial::Partial;
 use crate::hash::{Hash256, sha256};
+use crate::peer::identity::Source;
 use crate::torrent::{BLOCK_LEN, Piece};
 use std::collections::HashMap;
 use std::sync::Arc;

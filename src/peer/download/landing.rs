@@ -5,7 +5,7 @@
 //! header of the first block asked for, the block, the header of the second, and so on. Only the headers tell whether they
 //! are, once they are here; until then the memory of a missing block may hold anything.
 
-use crate::peer::partial::Partial;
+use super::partial::Partial;
 use crate::protocol::wire::{PIECE_HEADER_LEN, Wanted, piece_header};
 use crate::torrent::{BLOCK_LEN, Block, Piece};
 use std::ops::Range;
