@@ -8,7 +8,7 @@ mod random;
 use common::truth::vouched_in;
 use common::*;
 use shoal::bitfield::Bitfield;
-use shoal::peer::Peer;
+use shoal::peer::engine::Engine;
 use shoal::torrent::{Format, Torrent};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -156,7 +156,7 @@ fn a_broken_resume_state_has_everything_checked_again() {
     for garbage in [&b"{\"dir\":"[..], b"", &[0xff; 1000], b"[1,2,3]"] {
         let vouched = stage.run_and_kill();
         std::fs::write(stage.resume_path(), garbage).unwrap();
-        let peer = Peer::start(&config(Some(&stage.state()))).unwrap();
+        let peer = Engine::start(&config(Some(&stage.state()))).unwrap();
         let swarm = peer.download(stage.torrent.clone(), stage.to.path(), nobody()).unwrap();
         wait_until("all is checked", || swarm.progress().checking == 0);
         let (have, _) = swarm.have();

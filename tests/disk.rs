@@ -6,7 +6,7 @@ mod common;
 mod failing;
 
 use common::*;
-use shoal::peer::Peer;
+use shoal::peer::engine::Engine;
 use shoal::peer::swarm::{State, Swarm};
 use shoal::torrent::{Format, Torrent};
 use std::fs;
@@ -44,11 +44,11 @@ impl Source {
         Source { dir, path, torrent }
     }
 
-    fn share(&self, peer: &Peer) -> Arc<Swarm> {
+    fn share(&self, peer: &Engine) -> Arc<Swarm> {
         peer.share(self.torrent.clone(), self.dir.path(), nobody()).unwrap()
     }
 
-    fn download(&self, leecher: &Peer, seed: &Peer, to: &Path) -> Arc<Swarm> {
+    fn download(&self, leecher: &Engine, seed: &Engine, to: &Path) -> Arc<Swarm> {
         let swarm = leecher.download(self.torrent.clone(), to, nobody()).unwrap();
         swarm.add_candidates([seed.addr()], true);
         leecher.look_for_peers();
@@ -256,7 +256,7 @@ fn two_processes_do_not_download_into_one_file() {
     assert_fails_with(&twice, &["same is being downloaded to this folder already"]);
     // The same torrent, with its state elsewhere.
     let states = tempfile::tempdir().unwrap();
-    let elsewhere = Peer::start(&config(Some(states.path()))).unwrap();
+    let elsewhere = Engine::start(&config(Some(states.path()))).unwrap();
     let refused = elsewhere.download(one.torrent.clone(), to.path(), nobody()).err().unwrap().to_string();
     assert!(refused.contains("same.part is being downloaded already"), "{refused}");
     first.kill().unwrap(); // SIGKILL: the kernel releases the lock

@@ -6,7 +6,7 @@ mod common;
 use common::raw::{Raw, assert_refused, hello};
 use common::stage::*;
 use common::*;
-use shoal::peer::Config;
+use shoal::peer::engine::Config;
 use shoal::peer::swarm::shared::Tuning;
 use shoal::protocol::handshake::PeerId;
 use shoal::protocol::wire::Message;

@@ -5,7 +5,7 @@ mod common;
 use common::raw::{self, Raw, assert_refused};
 use common::*;
 use parking_lot::Mutex;
-use shoal::peer::Peer;
+use shoal::peer::engine::Engine;
 use shoal::protocol::wire::{Message, Wanted};
 use shoal::torrent::{BLOCK_LEN, Format, Torrent};
 use std::collections::BTreeSet;
@@ -20,18 +20,18 @@ static TURN: Mutex<()> = Mutex::new(());
 const CONNECTIONS: usize = 200;
 
 /// A seed of one file with that many bytes.
-fn seed_of(bytes: &[u8]) -> (Peer, Arc<Torrent>, tempfile::TempDir) {
+fn seed_of(bytes: &[u8]) -> (Engine, Arc<Torrent>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     std::fs::write(&path, bytes).unwrap();
     let torrent = torrent_of(&path, Format::Hybrid, Some(1 << 16));
-    let seed = Peer::start(&config(None)).unwrap();
+    let seed = Engine::start(&config(None)).unwrap();
     seed.share(torrent.clone(), dir.path(), nobody()).unwrap();
     (seed, torrent, dir)
 }
 
 /// The scripted peers' names differ, or they would be taken for one.
-fn join_all(seed: &Peer, torrent: &Torrent) -> Vec<Raw> {
+fn join_all(seed: &Engine, torrent: &Torrent) -> Vec<Raw> {
     let peers: Vec<Raw> = (0..CONNECTIONS).map(|n| Raw::join(seed.addr(), torrent, n as u8, true)).collect();
     let swarm = seed.swarms.get(torrent.info_hash()).unwrap();
     wait_until("all are connected at once", || swarm.progress().peers == CONNECTIONS);
@@ -146,7 +146,7 @@ fn a_leecher_stops_in_the_middle_as_fast() {
     let _turn = TURN.lock();
     let (seed, torrent, _dir) = seed_of(&content(3, 20_000_000));
     let to = tempfile::tempdir().unwrap();
-    let leecher = Peer::start(&config(None)).unwrap();
+    let leecher = Engine::start(&config(None)).unwrap();
     let swarm = leecher.download(torrent, to.path(), nobody()).unwrap();
     swarm.add_candidates([seed.addr()], true);
     leecher.look_for_peers();
@@ -196,7 +196,7 @@ fn connections_have_a_limit() {
     let bytes = content(4, 100_000);
     let (unlimited, torrent, dir) = seed_of(&bytes);
     drop(unlimited);
-    let seed = Peer::start(&shoal::peer::Config { max_connections: 10, ..config(None) }).unwrap();
+    let seed = Engine::start(&shoal::peer::engine::Config { max_connections: 10, ..config(None) }).unwrap();
     let swarm = seed.share(torrent.clone(), dir.path(), nobody()).unwrap();
     let mut inside: Vec<Raw> = (0..10).map(|n| Raw::join(seed.addr(), &torrent, n, true)).collect();
     wait_until("it is full", || swarm.progress().peers == 10);

@@ -4,7 +4,7 @@ mod common;
 
 use common::raw::Raw;
 use common::*;
-use shoal::peer::Peer;
+use shoal::peer::engine::Engine;
 use shoal::peer::upload::super_seeding::ENOUGH_PEERS;
 use shoal::protocol::wire::Message;
 use shoal::torrent::{Format, Torrent};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 const PIECES: u32 = 12;
 
-fn seed(dir: &Path) -> (Peer, Arc<Torrent>) {
+fn seed(dir: &Path) -> (Engine, Arc<Torrent>) {
     let path = dir.join("content");
     std::fs::write(&path, content(1, (PIECES << 14) as usize)).unwrap();
     let torrent = torrent_of(&path, Format::V1, Some(1 << 14));

@@ -4,9 +4,9 @@ mod common;
 
 use common::raw::Raw;
 use common::*;
+use shoal::peer::engine::{Config, Engine};
 use shoal::peer::swarm::shared::Tuning;
 use shoal::peer::swarm::{State, Swarm};
-use shoal::peer::{Config, Peer};
 use shoal::protocol::extension::say_hello;
 use shoal::torrent::{Format, Torrent};
 use std::path::{Path, PathBuf};
@@ -82,7 +82,7 @@ fn exchange_halves(tuning: Tuning) {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let bytes = std::fs::read(&path).unwrap();
     let half = bytes.len() / 2;
-    let peers: Vec<Peer> = (0..2).map(|_| tuned(tuning)).collect();
+    let peers: Vec<Engine> = (0..2).map(|_| tuned(tuning)).collect();
     let mut swarms = Vec::new();
     for (n, peer) in peers.iter().enumerate() {
         let mut part = bytes.clone();
@@ -132,8 +132,8 @@ fn all_that_the_sockets_carry_is_counted() {
 
 // ---- tests of the extremes --------------------------------------------------------------------------------------
 
-fn tuned(tuning: Tuning) -> Peer {
-    Peer::start(&Config { tuning, ..config(None) }).unwrap()
+fn tuned(tuning: Tuning) -> Engine {
+    Engine::start(&Config { tuning, ..config(None) }).unwrap()
 }
 
 /// What the tests below rely on: that so many requests really are outstanding.
@@ -144,7 +144,7 @@ fn a_window_of_500_has_500_requests_outstanding() {
     std::fs::write(&path, content(6, 16 << 20)).unwrap();
     let torrent = torrent_of(&path, Format::Hybrid, Some(8 << 20));
     let tuning = Tuning { first_window: Some(500), ..Tuning::default() };
-    let leecher = Peer::start(&Config { tuning, ..config(None) }).unwrap();
+    let leecher = Engine::start(&Config { tuning, ..config(None) }).unwrap();
     leecher.download(torrent.clone(), to.path(), nobody()).unwrap();
     let mut raw = Raw::seed(leecher.addr(), &torrent, b'S', true);
     let mut keeps_1000 = Vec::new();
@@ -187,7 +187,7 @@ impl Source {
         self.dir.path().join(self.torrent.name())
     }
 
-    fn share(&self, peer: &Peer) -> Arc<Swarm> {
+    fn share(&self, peer: &Engine) -> Arc<Swarm> {
         peer.share(self.torrent.clone(), self.dir.path(), nobody()).unwrap()
     }
 
@@ -196,8 +196,8 @@ impl Source {
     }
 }
 
-fn limited(up: u64) -> Peer {
-    Peer::start(&Config { up: Some(up), ..config(None) }).unwrap()
+fn limited(up: u64) -> Engine {
+    Engine::start(&Config { up: Some(up), ..config(None) }).unwrap()
 }
 
 #[test]
@@ -206,13 +206,13 @@ fn leechers_pass_on_to_each_other_what_one_seed_gives() {
     let seed = limited(6_000_000);
     let given = source.share(&seed);
     let dirs: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
-    let leechers: Vec<Peer> = (0..4).map(|_| peer()).collect();
+    let leechers: Vec<Engine> = (0..4).map(|_| peer()).collect();
     let swarms: Vec<_> = leechers
         .iter()
         .zip(&dirs)
         .map(|(leecher, dir)| leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap())
         .collect();
-    let addrs: Vec<_> = leechers.iter().map(Peer::addr).chain([seed.addr()]).collect();
+    let addrs: Vec<_> = leechers.iter().map(Engine::addr).chain([seed.addr()]).collect();
     for (leecher, swarm) in leechers.iter().zip(&swarms) {
         swarm.add_candidates(addrs.iter().copied().filter(|addr| *addr != leecher.addr()), false);
         leecher.look_for_peers();
@@ -251,7 +251,7 @@ fn what_a_slow_peer_owes_is_brought_by_a_fast_one() {
 #[test]
 fn who_waits_for_memory_is_told_when_some_is_free() {
     let source = Source::new(14, 20_000_000, 1 << 15);
-    let seeds: Vec<Peer> = (0..4).map(|_| peer()).collect();
+    let seeds: Vec<Engine> = (0..4).map(|_| peer()).collect();
     let dir = tempfile::tempdir().unwrap();
     let hour = Some(Duration::from_secs(3600));
     let leecher =

@@ -243,7 +243,7 @@ fn a_partial_seed_tells_the_tracker_that_it_is_paused() {
 /// A download of some files of a torrent in this process, with the scripted peers that a test needs.
 struct Inside {
     place: tempfile::TempDir,
-    peer: shoal::peer::Peer,
+    peer: shoal::peer::engine::Engine,
     torrent: Arc<shoal::torrent::Torrent>,
     swarm: Arc<Torrenting>,
     bytes: Vec<u8>,

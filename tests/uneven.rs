@@ -8,7 +8,7 @@ mod common;
 
 use common::{LIMIT, assert_same, config, content, nobody, raw, torrent_of, wait_until};
 use shoal::bitfield::Bitfield;
-use shoal::peer::Peer;
+use shoal::peer::engine::Engine;
 use shoal::protocol::handshake::HANDSHAKE_LEN;
 use shoal::protocol::wire::{Message, Wanted, decode};
 use shoal::torrent::{Format, Torrent};
@@ -132,7 +132,7 @@ fn download(piece_length: u32, speed: f64, has: impl Fn(usize, u32) -> bool) -> 
     fs::write(&path, &*data).unwrap();
     fs::create_dir(&downloads).unwrap();
     let torrent = torrent_of(&path, Format::V1, Some(piece_length));
-    let peer = Peer::start(&config(None)).unwrap();
+    let peer = Engine::start(&config(None)).unwrap();
     let swarm = peer.download(Arc::clone(&torrent), &downloads, nobody()).unwrap();
     let begun = Instant::now();
     let sources: Vec<_> = (0..SOURCES)

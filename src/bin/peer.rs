@@ -13,8 +13,8 @@ use shoal::peer::app::room::Room;
 use shoal::peer::app::settings::{Resolved, Settings, TrackerAddr};
 use shoal::peer::app::shell::{self, Next, Shell};
 use shoal::peer::app::watch::Watch;
+use shoal::peer::engine::{Config, Engine};
 use shoal::peer::storage::state_dir::StateDir;
-use shoal::peer::{Config, Peer};
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
     let Resolved { mirror, config, .. } = settings;
     let config = if question { Config { state: None, ..config } } else { config };
 
-    let peer = Arc::new(Peer::start(&config)?);
+    let peer = Arc::new(Engine::start(&config)?);
     if question {
         peer.commons.bans.learn(&StateDir::bans_under(&state)); // to be shown
     }

@@ -14,9 +14,9 @@ use clap::{Args, Parser, Subcommand};
 
 use shoal::interrupt;
 use shoal::logging;
-use shoal::peer::Config;
 use shoal::peer::app::progress::bytes_bar;
 use shoal::peer::app::standalone::{self, Order};
+use shoal::peer::engine::Config;
 use shoal::peer::swarm::options::Wish;
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
 use shoal::torrent::verify::{FileState, Report, verify};

@@ -5,8 +5,8 @@ pub mod raw;
 pub mod stage;
 pub mod truth;
 
+use shoal::peer::engine::{Config, Engine};
 use shoal::peer::swarm::{Observer, Swarm};
-use shoal::peer::{Config, Peer};
 use shoal::torrent::create::{Options, create};
 use shoal::torrent::{Format, Torrent};
 use std::net::SocketAddr;
@@ -60,8 +60,8 @@ pub fn config(state: Option<&Path>) -> Config {
     Config { listen, state: state.map(Path::to_owned), ..Config::default() }
 }
 
-pub fn peer() -> Peer {
-    Peer::start(&config(None)).unwrap()
+pub fn peer() -> Engine {
+    Engine::start(&config(None)).unwrap()
 }
 
 /// Compares what lies at two paths, byte by byte, folders with all that is in them.

@@ -2,10 +2,10 @@
 
 use super::{assert_same, content, torrent_of, wait_until};
 use parking_lot::Mutex;
+use shoal::peer::engine::{Config, Engine};
 use shoal::peer::handle::Handle;
 use shoal::peer::identity::Source;
 use shoal::peer::swarm::{Observer, Swarm};
-use shoal::peer::{Config, Peer};
 use shoal::protocol::handshake::PeerId;
 use shoal::protocol::wire::{Message, Wanted};
 use shoal::torrent::{BLOCK_LEN, Format, Torrent};
@@ -47,15 +47,15 @@ impl Stage {
         Stage { _from: from, to, path, bytes, torrent, ends: Arc::default() }
     }
 
-    pub fn seed(&self, config: &Config) -> (Peer, Arc<Swarm>) {
-        let peer = Peer::start(config).unwrap();
+    pub fn seed(&self, config: &Config) -> (Engine, Arc<Swarm>) {
+        let peer = Engine::start(config).unwrap();
         let dir = self.path.parent().unwrap();
         let swarm = peer.share(self.torrent.clone(), dir, self.ends.clone()).unwrap();
         (peer, swarm)
     }
 
-    pub fn leecher(&self, config: &Config) -> (Peer, Arc<Swarm>) {
-        let peer = Peer::start(config).unwrap();
+    pub fn leecher(&self, config: &Config) -> (Engine, Arc<Swarm>) {
+        let peer = Engine::start(config).unwrap();
         let swarm = peer.download(self.torrent.clone(), self.to.path(), self.ends.clone()).unwrap();
         (peer, swarm)
     }
@@ -84,7 +84,7 @@ impl Stage {
     }
 }
 
-pub fn connect(leecher: &Peer, swarm: &Arc<Swarm>, seed: &Peer) {
+pub fn connect(leecher: &Engine, swarm: &Arc<Swarm>, seed: &Engine) {
     swarm.add_candidates([seed.addr()], true);
     leecher.look_for_peers();
 }
@@ -106,6 +106,6 @@ pub fn encoded(message: Message<'_>) -> Vec<u8> {
 }
 
 /// Whether the peer would turn away one from this machine that calls itself so.
-pub fn is_banned(peer: &Peer, peer_id: PeerId) -> bool {
+pub fn is_banned(peer: &Engine, peer_id: PeerId) -> bool {
     peer.commons.bans.has(&Source { addr: [127, 0, 0, 1].into(), peer_id })
 }

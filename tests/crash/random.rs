@@ -7,7 +7,7 @@
 use crate::common::truth::{Truth, copy_without, vouched_in};
 use crate::common::*;
 use shoal::bitfield::Bitfield;
-use shoal::peer::Peer;
+use shoal::peer::engine::Engine;
 use shoal::peer::swarm::Swarm;
 use shoal::torrent::Format;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ struct Target {
     what: &'static str,
     truth: Truth,
     from: tempfile::TempDir,
-    seed: Peer,
+    seed: Engine,
     swarm: Arc<Swarm>,
 }
 
@@ -96,7 +96,7 @@ impl Target {
     }
 
     /// A seed that lacks these pieces.
-    fn seed_without(&self, pieces: &Bitfield) -> (Peer, Arc<Swarm>, tempfile::TempDir) {
+    fn seed_without(&self, pieces: &Bitfield) -> (Engine, Arc<Swarm>, tempfile::TempDir) {
         let (torrent, dir) = (&self.truth.torrent, tempfile::tempdir().unwrap());
         copy_without(torrent, &self.from.path().join("content"), pieces, &dir.path().join("content"));
         let seed = peer();
@@ -112,7 +112,7 @@ impl Download<'_> {
         Download { target, to: tempfile::tempdir().unwrap() }
     }
 
-    fn start(&self, seed: &Peer, rate: &str) -> Child {
+    fn start(&self, seed: &Engine, rate: &str) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_torrent"));
         command.arg("download").arg(self.target.from.path().join("it.torrent")).arg("-d").arg(self.to.path());
         command.args(["--peer", &seed.addr().to_string(), "--listen", "127.0.0.1:0", "--down", rate]);

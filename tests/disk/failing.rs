@@ -5,7 +5,7 @@ use super::*;
 use crate::common::truth::{Truth, copy_without, vouched_in};
 use shoal::bitfield::Bitfield;
 use shoal::disk::{Between, Disk, Op};
-use shoal::peer::Config;
+use shoal::peer::engine::Config;
 use shoal::peer::swarm::Job;
 use std::collections::HashMap;
 use std::io;
@@ -71,7 +71,7 @@ const SOME: u32 = 30;
 
 /// A seed of the first [`SOME`] pieces: a download from it comes so far, and waits.
 struct PartialSeed {
-    seed: Peer,
+    seed: Engine,
     _dir: tempfile::TempDir,
 }
 
@@ -94,7 +94,7 @@ struct Shaky {
     source: Source,
     truth: Truth,
     some: PartialSeed,
-    seed: Peer,
+    seed: Engine,
     faults: Arc<Faults>,
     place: tempfile::TempDir,
 }
@@ -113,18 +113,18 @@ impl Shaky {
         self.place.path().join("to")
     }
 
-    fn leecher(&self) -> Peer {
+    fn leecher(&self) -> Engine {
         let disk = Disk::with(Arc::clone(&self.faults) as Arc<dyn Between>);
         let state = self.place.path().join("state");
-        Peer::start(&Config { disk, ..config(Some(&state)) }).unwrap()
+        Engine::start(&Config { disk, ..config(Some(&state)) }).unwrap()
     }
 
-    fn download(&self, leecher: &Peer) -> Arc<Swarm> {
+    fn download(&self, leecher: &Engine) -> Arc<Swarm> {
         self.source.download(leecher, &self.seed, &self.to())
     }
 
     /// Some pieces come and are vouched for, and no more of them are to be had.
-    fn download_some(&self, leecher: &Peer) -> Arc<Swarm> {
+    fn download_some(&self, leecher: &Engine) -> Arc<Swarm> {
         let swarm = self.source.download(leecher, &self.some.seed, &self.to());
         wait_until("some has come", || swarm.progress().have == SOME);
         self.save(&swarm);
@@ -137,7 +137,7 @@ impl Shaky {
     }
 
     /// The rest is to be had.
-    fn download_more(&self, leecher: &Peer, swarm: &Swarm) {
+    fn download_more(&self, leecher: &Engine, swarm: &Swarm) {
         swarm.add_candidates([self.seed.addr()], true);
         leecher.look_for_peers();
     }

@@ -3,7 +3,7 @@
 use crate::common::raw::{Raw, hello};
 use crate::common::stage::*;
 use crate::common::*;
-use shoal::peer::Config;
+use shoal::peer::engine::Config;
 use shoal::torrent::Format;
 use std::io::Write;
 use std::net::TcpStream;

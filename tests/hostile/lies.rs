@@ -5,8 +5,8 @@ use crate::common::raw::Raw;
 use crate::common::stage::*;
 use crate::common::*;
 use shoal::peer::app::banning;
+use shoal::peer::engine::{Config, Engine};
 use shoal::peer::swarm::shared::Tuning;
-use shoal::peer::{Config, Peer};
 use shoal::protocol::handshake::PeerId;
 use shoal::protocol::wire::Message;
 use shoal::torrent::{BLOCK_LEN, Format};
@@ -55,7 +55,7 @@ fn the_ban_of_a_liar_outlives_a_restart_and_a_crash() {
 fn a_liar_among_five_sources_is_found_and_the_four_honest_ones_stay() {
     let stage = Stage::new(12_000_000, 16 * BLOCK_LEN, Format::V1);
     let (leecher, swarm) = stage.leecher(&config(None));
-    let seeds: Vec<Peer> =
+    let seeds: Vec<Engine> =
         (0..4).map(|_| stage.seed(&Config { up: Some(1_000_000), ..config(None) }).0).collect();
     seeds.iter().for_each(|seed| connect(&leecher, &swarm, seed));
     wait_until("all four are there", || swarm.progress().peers == 4);

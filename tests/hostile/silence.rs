@@ -3,7 +3,7 @@
 use crate::common::raw::Raw;
 use crate::common::stage::*;
 use crate::common::*;
-use shoal::peer::Config;
+use shoal::peer::engine::Config;
 use shoal::peer::swarm::shared::Tuning;
 use shoal::protocol::wire::Message;
 use shoal::torrent::{BLOCK_LEN, Format};

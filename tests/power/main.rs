@@ -13,8 +13,8 @@ use common::truth::{Truth, file_under, piece_of, vouched_in};
 use common::*;
 use model::{Event, Fate, Model, Tree};
 use shoal::disk::{Between, Disk, Op};
+use shoal::peer::engine::{Config, Engine};
 use shoal::peer::storage::resume::Resume;
-use shoal::peer::{Config, Peer};
 use shoal::torrent::{Format, InfoHash, Torrent};
 use std::collections::BTreeSet;
 use std::io;
@@ -194,7 +194,7 @@ impl Record {
             }
         }
         self.as_stamped(tree, place.path());
-        let peer = Peer::start(&config(Some(&place.path().join("state")))).unwrap();
+        let peer = Engine::start(&config(Some(&place.path().join("state")))).unwrap();
         let swarm =
             peer.download(Arc::clone(&self.truth.torrent), &place.path().join("to"), nobody()).unwrap();
         wait_until("all is checked", || swarm.progress().checking == 0);
@@ -218,8 +218,8 @@ impl Record {
 }
 
 /// One life of the process that downloads: it dies when it has so many pieces, or stops when it has all.
-fn run(recorder: &Recorder, config: &Config, torrent: &Arc<Torrent>, to: &Path, seed: &Peer, until: u32) {
-    let peer = Peer::start(config).unwrap();
+fn run(recorder: &Recorder, config: &Config, torrent: &Arc<Torrent>, to: &Path, seed: &Engine, until: u32) {
+    let peer = Engine::start(config).unwrap();
     let offers = BTreeSet::from([InfoHash([until as u8; 20])]);
     peer.state().unwrap().keep_offered(&offers).unwrap();
     let swarm = peer.download(Arc::clone(torrent), to, nobody()).unwrap();
@@ -308,7 +308,7 @@ fn what_a_check_finds_is_synced_before_it_is_vouched_for() {
     let torrent = torrent_of(&from.path().join("content"), Format::Hybrid, Some(PIECE_LENGTH));
     let recorder = Arc::new(Recorder::default());
     let disk = Disk::with(Arc::clone(&recorder) as Arc<dyn Between>);
-    let peer = Peer::start(&Config { disk, ..config(Some(&place.path().join("state"))) }).unwrap();
+    let peer = Engine::start(&Config { disk, ..config(Some(&place.path().join("state"))) }).unwrap();
     let swarm = peer.download(Arc::clone(&torrent), &place.path().join("to"), nobody()).unwrap();
     wait_until("all is found", || swarm.is_complete());
     peer.stop();

@@ -4,9 +4,9 @@
 use super::{Client, LIMIT, Measured, Settings};
 use crate::experiment::Failure;
 use crate::experiment::stop::Stop;
+use crate::peer::engine::{Config, Engine, StartError};
 use crate::peer::swarm::shared::Tuning;
 use crate::peer::swarm::{Observer, Swarm};
-use crate::peer::{Config, Peer, StartError};
 use crate::torrent::Torrent;
 use crossbeam_channel::Sender;
 use std::net::SocketAddr;
@@ -16,12 +16,12 @@ use std::time::Instant;
 
 pub struct Shoal {
     listen: SocketAddr,
-    serving: Peer,
+    serving: Engine,
 }
 
 impl Shoal {
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
-        let serving = Peer::start(&config(settings.listen)).map_err(failed)?;
+        let serving = Engine::start(&config(settings.listen)).map_err(failed)?;
         Ok(Shoal { listen: settings.listen, serving })
     }
 }
@@ -54,7 +54,7 @@ impl Client for Shoal {
         from: &[SocketAddr],
         stop: &Stop,
     ) -> Result<Measured, Failure> {
-        let peer = Peer::start(&config(SocketAddr::new(self.listen.ip(), 0))).map_err(failed)?;
+        let peer = Engine::start(&config(SocketAddr::new(self.listen.ip(), 0))).map_err(failed)?;
         let (watch, outcome) = Watch::new();
         let start = Instant::now();
         let swarm = peer.download(Arc::clone(torrent), dir, watch).map_err(failed)?;

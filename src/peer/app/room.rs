@@ -9,8 +9,8 @@ mod keeper;
 use super::library::make_torrent;
 use super::notices::{News, Reporter};
 use crate::peer::catalogue::{AskError, Host, Standing, Trackers};
+use crate::peer::engine::{Engine, StartError};
 use crate::peer::swarm::Swarm;
-use crate::peer::{Peer, StartError};
 use crate::protocol::catalogue::{Entry, PeerInfo, Refusal, Request};
 use crate::threads;
 use crate::torrent::{InfoHash, Torrent};
@@ -77,7 +77,7 @@ impl Room {
     /// Joins the trackers at `addrs` (`HOST:PORT` each), of which one must be there now. Downloads go to `downloads`; a
     /// mirror fetches all that is offered.
     pub fn join(
-        peer: Arc<Peer>,
+        peer: Arc<Engine>,
         addrs: &[String],
         downloads: &Path,
         mirror: bool,
@@ -94,7 +94,7 @@ impl Room {
         Ok(Room { place, trackers, thread: Mutex::new(Some(thread)) })
     }
 
-    pub fn peer(&self) -> &Arc<Peer> {
+    pub fn peer(&self) -> &Arc<Engine> {
         &self.place.peer
     }
 

@@ -1,7 +1,7 @@
 //! How a peer is set up: flags override the environment (`SHOAL_...`), which overrides the file given with `--config`,
 //! which overrides the defaults. Runs on `main`, before anything else.
 
-use crate::peer::Config;
+use crate::peer::engine::Config;
 use crate::torrent::units::parse_bytes;
 use clap::Args;
 use clap::builder::BoolishValueParser;

@@ -4,10 +4,10 @@
 use super::notices::{self, News};
 use super::progress::{Bars, TICK, plural};
 use crate::peer::discovery::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
+use crate::peer::engine::{Config, Engine, StartError};
 use crate::peer::storage::state_dir::StateError;
 use crate::peer::swarm::options::Wish;
 use crate::peer::swarm::{State, Swarm};
-use crate::peer::{Config, Peer, StartError};
 use crate::torrent::units::thousands;
 use crate::torrent::{InfoHash, Selection, Torrent};
 use crossbeam_channel::{Receiver, select};
@@ -53,7 +53,7 @@ pub enum OrderError {
 pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)) -> Result<(), OrderError> {
     let (reporter, news) = notices::channel();
     let reporter = Arc::new(reporter);
-    let peer = Peer::start(&order.config).map_err(|why| match (&why, order.torrents.first()) {
+    let peer = Engine::start(&order.config).map_err(|why| match (&why, order.torrents.first()) {
         (StartError::State(StateError::InUse(_)), Some(first)) => OrderError::Twice(first.name().to_owned()),
         _ => why.into(),
     });
@@ -126,7 +126,7 @@ fn outcome(swarms: &[Arc<Swarm>]) -> Result<(), OrderError> {
 pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
     let (reporter, news) = notices::channel();
     let reporter = Arc::new(reporter);
-    let peer = Arc::new(Peer::start(&order.config)?);
+    let peer = Arc::new(Engine::start(&order.config)?);
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
         swarms.push(peer.seed(Arc::clone(torrent), &order.dir, reporter.clone())?);
@@ -159,7 +159,7 @@ pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
 
 /// Tries the peers the user named, and makes the torrents known to their trackers while the result lives.
 fn announce(
-    peer: &Arc<Peer>,
+    peer: &Arc<Engine>,
     swarms: &[Arc<Swarm>],
     peers: &[SocketAddr],
 ) -> io::Result<Vec<(InfoHash, Announcer)>> {
@@ -184,7 +184,7 @@ fn announce(
 
 /// A torrent as its announcer knows it.
 struct Announced {
-    peer: Arc<Peer>,
+    peer: Arc<Engine>,
     swarm: Arc<Swarm>,
 }
 

@@ -4,8 +4,8 @@
 use super::{Rates, RoomError};
 use crate::peer::app::notices::{News, Reporter};
 use crate::peer::catalogue::{AskError, Host, Publication, Trackers};
+use crate::peer::engine::{Engine, StartError};
 use crate::peer::swarm::{Observer, Swarm};
-use crate::peer::{Peer, StartError};
 use crate::protocol::catalogue::{Entry, Event, Held, Hello, Metainfo, Publish};
 use crate::protocol::extension;
 use crate::torrent::{InfoHash, Torrent};
@@ -26,7 +26,7 @@ pub(super) enum Task {
 
 /// What the trackers' threads, the workers, the room's thread and the shell share. Each lock is a leaf.
 pub(super) struct Place {
-    pub peer: Arc<Peer>,
+    pub peer: Arc<Engine>,
     downloads: PathBuf,
     mirror: bool,
     pub reporter: Reporter,
@@ -38,7 +38,7 @@ pub(super) struct Place {
 
 impl Place {
     pub fn new(
-        peer: Arc<Peer>,
+        peer: Arc<Engine>,
         downloads: &Path,
         mirror: bool,
         reporter: Reporter,

@@ -1,24 +1,21 @@
-//! The peer: starting and stopping its threads, and the torrents it has.
+//! One running peer: starting and stopping its threads, and the torrents it has.
 //!
-//! [`Peer`] is what the command line and the shell hold. It starts the pool (`fetch-N`), `choke` and `accept`; the last
+//! [`Engine`] is what the command line and the shell hold. It starts the pool (`fetch-N`), `choke` and `accept`; the last
 //! starts a thread for each connection. Stopping goes the other way round, and joins every one of them.
 
-pub mod app;
-pub mod bandwidth;
-pub mod bans;
-pub mod catalogue;
-pub mod connection;
-pub mod discovery;
-pub mod download;
-pub mod identity;
-pub mod upload;
-pub mod workers;
-
-pub mod handle;
-pub mod session;
-pub mod storage;
-pub mod swarm;
-
+use super::bans::Bans;
+use super::connection::accept::{self, Door, Guests, Knock, Pace};
+use super::storage::resume::{Resume, ResumeFile, Stamp};
+use super::storage::state_dir::{StateDir, StateError};
+use super::storage::{Storage, StorageError};
+use super::swarm::options::Wish;
+use super::swarm::shared::{Commons, Tuning};
+use super::swarm::table::Swarms;
+use super::swarm::{Job, Observer, Swarm};
+use super::upload::choker::Choker;
+use super::upload::ledger::Ledger;
+use super::upload::slots::Uploads;
+use super::workers::{self, stats::Tally};
 use crate::bitfield::Bitfield;
 use crate::disk::Disk;
 use crate::mailbox::{Mailbox, mailbox};
@@ -27,8 +24,6 @@ use crate::pool::{self, Pool, Workers};
 use crate::protocol::handshake::PeerId;
 use crate::threads;
 use crate::torrent::{Piece, Torrent};
-use bans::Bans;
-use connection::accept::{Door, Guests, Knock, Pace};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -37,18 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use storage::resume::{Resume, ResumeFile, Stamp};
-use storage::state_dir::{StateDir, StateError};
-use storage::{Storage, StorageError};
-use swarm::options::Wish;
-use swarm::shared::{Commons, Tuning};
-use swarm::table::Swarms;
-use swarm::{Job, Observer, Swarm};
 use thiserror::Error;
-use upload::choker::Choker;
-use upload::ledger::Ledger;
-use upload::slots::Uploads;
-use workers::stats::Tally;
 
 /// The ports tried in turn where the user names none.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
@@ -104,8 +88,8 @@ pub enum StartError {
     Known(String),
 }
 
-/// A running peer. Dropping it stops it.
-pub struct Peer {
+/// A running peer of our own. Dropping it stops it.
+pub struct Engine {
     pub commons: Arc<Commons>,
     pub swarms: Arc<Swarms>,
     /// Who of the workers did what.
@@ -125,7 +109,7 @@ struct Threads {
     workers: Workers<Job>,
 }
 
-impl Peer {
+impl Engine {
     /// Starts all threads; connections are taken from now on.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         net::raise_descriptor_limit();
@@ -157,7 +141,7 @@ impl Peer {
         };
         let choke = threads::spawn("choke", choke)?;
 
-        let (door, inbox) = mailbox(connection::accept::MAILBOX)?;
+        let (door, inbox) = mailbox(accept::MAILBOX)?;
         let at_the_door = Door {
             listener,
             inbox,
@@ -171,7 +155,7 @@ impl Peer {
         let accept = threads::spawn("accept", move || at_the_door.run())?;
         let threads = Mutex::new(Some(Threads { accept, choke, workers }));
         let disk = config.disk.clone();
-        Ok(Peer { commons, swarms, tally, pool, state, disk, addr, door, stopping, threads })
+        Ok(Engine { commons, swarms, tally, pool, state, disk, addr, door, stopping, threads })
     }
 
     /// What the peer keeps of itself, if it keeps anything.
@@ -384,7 +368,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
     }
