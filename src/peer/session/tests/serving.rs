@@ -1,0 +1,113 @@
+//! Requests of the other side: which are served, refused or forgotten, and which end the connection.
+
+use super::*;
+
+#[test]
+fn requests_are_served_in_order_in_runs_of_neighbours() {
+    let (mut seed, _, now) = seed(true);
+    seed.unchoke();
+    for nth in [0, 1, 2, 0] {
+        seed.on_message(Message::Request(wanted(0, nth * BLOCK_LEN, BLOCK_LEN)), now).unwrap();
+    }
+    seed.on_message(Message::Request(wanted(1, BLOCK_LEN, BLOCK_LEN)), now).unwrap();
+    let mut run = Vec::new();
+    let mut runs = Vec::new();
+    while seed.has_uploads() {
+        seed.next_uploads(2 * BLOCK_LEN, &mut run);
+        runs.push(
+            run.iter().map(|block| (block.piece().index(), block.begin() / BLOCK_LEN)).collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(runs, [vec![(0, 0), (0, 1)], vec![(0, 2)], vec![(0, 0)], vec![(1, 1)]]);
+}
+
+#[test]
+fn requests_outside_pieces_end_it() {
+    let (mut seed, _, now) = seed(true);
+    seed.unchoke();
+    for bad in [
+        wanted(2, 0, BLOCK_LEN),
+        wanted(u32::MAX, 0, BLOCK_LEN),
+        wanted(0, PIECE_LEN, 1),
+        wanted(0, u32::MAX, BLOCK_LEN),
+        wanted(0, 0, 0),
+        wanted(0, 0, 128 * 1024 + 1),
+        wanted(0, PIECE_LEN - 1, 2),
+    ] {
+        assert_eq!(seed.on_message(Message::Request(bad), now), Err(Violation::BadRequest(bad)));
+        assert_eq!(seed.on_message(Message::Cancel(bad), now), Err(Violation::BadRequest(bad)));
+    }
+    seed.on_message(Message::Request(wanted(0, PIECE_LEN - 1, 1)), now).unwrap();
+    assert!(seed.has_uploads());
+}
+
+#[test]
+fn no_more_requests_are_kept_than_we_said() {
+    for modern in [true, false] {
+        let (mut seed, _, now) = seed(modern);
+        seed.unchoke();
+        says(&mut seed, now);
+        let request = Message::Request(wanted(0, 0, BLOCK_LEN));
+        for _ in 0..REQQ {
+            seed.on_message(request, now).unwrap();
+        }
+        let one_more = seed.on_message(request, now);
+        assert_eq!(one_more, if modern { Ok(()) } else { Err(Violation::TooManyRequests) });
+        assert_eq!(says(&mut seed, now).len(), usize::from(modern), "a refusal where they are understood");
+        assert_eq!(seed.serving.waiting(), REQQ);
+    }
+}
+
+#[test]
+fn choked_peers_get_refusals_or_nothing_and_a_choke_empties_the_queue() {
+    for modern in [true, false] {
+        let (mut seed, _, now) = seed(modern);
+        let request = Message::Request(wanted(0, 0, BLOCK_LEN));
+        seed.on_message(request, now).unwrap();
+        assert!(!seed.has_uploads());
+        seed.unchoke();
+        seed.unchoke();
+        seed.on_message(request, now).unwrap();
+        assert!(seed.has_uploads());
+        seed.choke();
+        seed.choke();
+        assert!(!seed.has_uploads());
+        let refusals = ["reject 0:0", "unchoke", "choke", "reject 0:0"];
+        let expected: Vec<&str> =
+            refusals.into_iter().filter(|said| modern || !said.starts_with("reject")).collect();
+        assert_eq!(says(&mut seed, now), expected);
+    }
+}
+
+#[test]
+fn a_cancelled_request_is_not_served() {
+    let (mut seed, _, now) = seed(true);
+    seed.unchoke();
+    says(&mut seed, now);
+    for nth in 0..3 {
+        seed.on_message(Message::Request(wanted(0, nth * BLOCK_LEN, BLOCK_LEN)), now).unwrap();
+    }
+    let second = Message::Cancel(wanted(0, BLOCK_LEN, BLOCK_LEN));
+    seed.on_message(second, now).unwrap();
+    seed.on_message(second, now).unwrap(); // served or cancelled already: nothing to do
+    assert_eq!(says(&mut seed, now), ["reject 0:1"]);
+    let mut run = Vec::new();
+    seed.next_uploads(u32::MAX, &mut run);
+    assert_eq!(run.len(), 1);
+    assert_eq!(seed.serving.waiting(), 1);
+}
+
+#[test]
+fn pieces_we_lack_are_not_served_until_we_said_that_we_have_them() {
+    let (torrent, now) = (torrent(&content(2 * PIECE_LEN as usize), PIECE_LEN), Instant::now());
+    let mut session = session(&torrent, &Bitfield::new(2), true, now);
+    session.unchoke();
+    says(&mut session, now);
+    let request = Message::Request(wanted(1, 0, BLOCK_LEN));
+    session.on_message(request, now).unwrap();
+    let second = torrent.geometry().piece(1).unwrap();
+    session.announce(&[second, second]);
+    session.on_message(request, now).unwrap();
+    assert_eq!(says(&mut session, now), ["reject 1:0", "have 1"]);
+    assert!(session.has_uploads());
+}
