@@ -21,7 +21,7 @@ const LAST_WORDS: usize = 5;
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// The user's wish to end the demo: looked at wherever it waits, so that nothing is left behind.
+/// The user's options to end the demo: looked at wherever it waits, so that nothing is left behind.
 pub static INTERRUPT: OnceLock<Receiver<()>> = OnceLock::new();
 
 /// Waits until `look` sees something; an error that names `what` if it never does.
@@ -162,7 +162,7 @@ impl Actor {
         Ok(())
     }
 
-    /// SIGTERM: a wish.
+    /// SIGTERM: a options.
     pub fn terminate(&self) -> Result<()> {
         use rustix::process::{Pid, Signal, kill_process};
         Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)

@@ -68,7 +68,7 @@ struct Shared {
     state: AtomicU8,
     overflowed: AtomicBool,
     capacity: usize,
-    /// Letters in the channel, and those about to be put there.
+    /// Mail in the channel, and those about to be put there.
     waiting: AtomicUsize,
     bell: Bell,
 }
@@ -206,7 +206,7 @@ impl<T> Inbox<T> {
 }
 
 /// The channel itself would keep unread mail for as long as anybody holds a [`Mailbox`], with all that the mail owns.
-/// A letter posted while this runs still waits for that.
+/// Mail posted while this runs still waits for that.
 impl<T> Drop for Inbox<T> {
     fn drop(&mut self) {
         while self.receiver.try_recv().is_ok() {}

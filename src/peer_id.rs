@@ -5,7 +5,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
-/// What the names of shoal's peers begin with (BEP 20): the client's two letters, and its version.
+/// What the names of shoal's peers begin with (BEP 20): the client's two mailbox, and its version.
 const CLIENT: &[u8; 8] = b"-SH0100-";
 
 /// The 20 bytes by which a peer calls itself (BEP 3, BEP 20); 40 hexadecimal digits in JSON.
@@ -13,7 +13,7 @@ const CLIENT: &[u8; 8] = b"-SH0100-";
 pub struct PeerId(pub [u8; 20]);
 
 impl PeerId {
-    /// A new name for a shoal peer: our prefix and twelve random letters or digits.
+    /// A new name for a shoal peer: our prefix and twelve random mailbox or digits.
     pub fn random() -> Self {
         let mut id = [0; 20];
         id[..8].copy_from_slice(CLIENT);
@@ -33,7 +33,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// The bytes as text, since most clients use letters.
+/// The bytes as text, since most clients use mailbox.
 impl fmt::Debug for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_ascii())

@@ -2,7 +2,7 @@
 
 use crate::peer::download::memory::Budget;
 use crate::peer::download::partial::Partial;
-use crate::peer::identity::Source;
+use crate::peer::identity::PeerIdentity;
 use crate::protocol::handshake::{Agreement, PeerId};
 use crate::torrent::{Geometry, Piece, Proof, Torrent};
 use sha1::{Digest, Sha1};
@@ -35,8 +35,8 @@ pub fn geometry(len: usize, piece_length: u32) -> Geometry {
 }
 
 /// The `number`th of the peers we know.
-pub fn source(number: u8) -> Arc<Source> {
-    Arc::new(Source { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) })
+pub fn identity(number: u8) -> Arc<PeerIdentity> {
+    Arc::new(PeerIdentity { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) })
 }
 
 /// What two peers agree on that speak everything, or nothing beyond BEP 3.

@@ -49,7 +49,7 @@ use crate::threads;
 
 use clients::Clients;
 use registry::Registry;
-use shared::Shared;
+use shared::TrackerShared;
 use store::Store;
 
 #[doc(hidden)]
@@ -129,7 +129,7 @@ pub enum StartError {
 /// A running tracker. It stops when this is dropped.
 pub struct Tracker {
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<TrackerShared>,
     accept: shared::Waker,
     sweep: shared::Waker,
     udp: Vec<shared::Waker>,
@@ -159,14 +159,14 @@ impl Tracker {
         let (herald, news) = mailbox(1).map_err(StartError::Threads)?;
         let (accept, accept_inbox) = mailbox(1).map_err(StartError::Threads)?;
         let (sweep, sweep_inbox) = mailbox(1).map_err(StartError::Threads)?;
-        let shared = Arc::new(Shared::new(config.limits, store, registry, herald));
+        let shared = Arc::new(TrackerShared::new(config.limits, store, registry, herald));
         let mut tracker =
             Tracker { addr, shared: shared.clone(), accept, sweep, udp: Vec::new(), threads: Vec::new() };
         let mut start = |name: &str, body: Box<dyn FnOnce() + Send>| {
             threads::spawn(name, body).map(|thread| tracker.threads.push(thread)).map_err(StartError::Threads)
         };
         let events_shared = shared.clone();
-        start("events", Box::new(move || spread_news(&events_shared, news)))?;
+        start("events", Box::new(move || wake_subscribers(&events_shared, news)))?;
         let sweep_shared = shared.clone();
         start("sweep", Box::new(move || sweep_silent(&sweep_shared, sweep_inbox)))?;
         let ids = udp::ConnectionIds::new(Instant::now());
@@ -208,7 +208,7 @@ impl Drop for Tracker {
 }
 
 /// The thread `accept`.
-fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, mut inbox: Inbox<()>) {
+fn accept_all(shared: &Arc<TrackerShared>, listener: &TcpListener, mut inbox: Inbox<()>) {
     let mut clients = Clients::new(shared.clone());
     while !shared.is_stopping() {
         let nap = match listener.accept() {
@@ -239,18 +239,18 @@ fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, mut inbox: Inbox<()>
 }
 
 /// The thread `events`.
-fn spread_news(shared: &Shared, mut inbox: Inbox<()>) {
+fn wake_subscribers(shared: &TrackerShared, mut inbox: Inbox<()>) {
     while !shared.is_stopping() {
         if let Err(error) = inbox.wait_for_mail(None) {
             log::warn!("cannot wait for news: {error}");
         }
-        shared.spread_news();
+        shared.wake_subscribers();
         std::thread::sleep(NEWS_PAUSE);
     }
 }
 
 /// The thread `sweep`.
-fn sweep_silent(shared: &Shared, mut inbox: Inbox<()>) {
+fn sweep_silent(shared: &TrackerShared, mut inbox: Inbox<()>) {
     let pause = (shared.limits.registry.interval / 4).max(NEWS_PAUSE);
     while !shared.is_stopping() {
         if let Err(error) = inbox.wait_for_mail(Some(pause)) {

@@ -5,7 +5,7 @@ mod common;
 #[path = "crash/random.rs"]
 mod random;
 
-use common::truth::vouched_in;
+use common::truth::durable_in;
 use common::*;
 use shoal::bitfield::Bitfield;
 use shoal::peer::engine::Engine;
@@ -79,7 +79,7 @@ impl Stage {
     fn vouched(&self) -> Bitfield {
         let pieces = self.torrent.geometry().piece_count();
         let Ok(bytes) = std::fs::read(self.resume_path()) else { return Bitfield::new(pieces) };
-        vouched_in(&bytes, pieces)
+        durable_in(&bytes, pieces)
     }
 
     /// Runs a download until it vouches for more than it did, kills it that moment, and gives what it vouched for.

@@ -50,7 +50,7 @@ impl Source {
 
     fn download(&self, leecher: &Engine, seed: &Engine, to: &Path) -> Arc<Swarm> {
         let swarm = leecher.download(self.torrent.clone(), to, nobody()).unwrap();
-        swarm.add_candidates([seed.addr()], true);
+        swarm.add_addresses([seed.addr()], true);
         leecher.look_for_peers();
         swarm
     }
@@ -148,9 +148,9 @@ fn damaged_content_that_is_shared_is_left_alone_and_the_rest_served() {
     let downloads = source.download(&leecher, &partly, to.path());
     wait_until("all it has is fetched", || downloads.progress().have == swarm.progress().have);
     source.share(&whole);
-    swarm.add_candidates([whole.addr()], true);
+    swarm.add_addresses([whole.addr()], true);
     partly.look_for_peers();
-    downloads.add_candidates([whole.addr()], true);
+    downloads.add_addresses([whole.addr()], true);
     leecher.look_for_peers();
     wait_until("the rest comes from elsewhere", || downloads.is_complete());
     assert_same(&source.path, &to.path().join("file"));

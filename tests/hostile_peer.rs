@@ -43,7 +43,7 @@ fn a_seed_that_answers_the_handshake_with_garbage_or_nothing_is_given_up() {
     let other = hello(InfoHash([9; 20]), 1, true).encode();
     for reply in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &other[..], &other[..30], b""] {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        swarm.add_candidates([listener.local_addr().unwrap()], false);
+        swarm.add_addresses([listener.local_addr().unwrap()], false);
         leecher.look_for_peers();
         let (mut socket, _) = listener.accept().unwrap();
         socket.write_all(reply).unwrap();
@@ -60,14 +60,14 @@ fn a_seed_that_answers_the_handshake_with_garbage_or_nothing_is_given_up() {
 fn a_peer_does_not_stay_connected_to_itself() {
     let stage = Stage::new(100_000, PIECE_LEN, Format::Hybrid);
     let (peer, swarm) = stage.leecher(&config(None));
-    let connections = || peer.commons.next_conn().0;
+    let connections = || peer.shared.next_conn().0;
     let (before, mut looks) = (connections(), 0);
     connect(&peer, &swarm, &peer);
     wait_until("it has tried", || {
         looks += 1;
         connections() - before - looks >= 2
     });
-    wait_until("it knows better", || swarm.next_candidate_at().is_none());
+    wait_until("it knows better", || swarm.next_address_at().is_none());
     assert_eq!(swarm.progress().peers, 0);
     let (seed, _) = stage.seed(&config(None));
     connect(&peer, &swarm, &seed);
@@ -250,7 +250,7 @@ fn a_liar_is_banned_and_the_download_goes_on_without_it() {
         let (seed, _) = stage.seed(&config(None));
         connect(&leecher, &swarm, &seed);
         stage.assert_downloaded(&swarm);
-        assert!(!is_banned(&leecher, seed.commons.peer_id));
+        assert!(!is_banned(&leecher, seed.shared.peer_id));
     }
 }
 
@@ -273,7 +273,7 @@ fn a_liar_among_several_sources_of_a_piece_is_found_and_the_honest_ones_stay() {
     liar.join().unwrap();
     stage.assert_ended("it sent wrong data");
     assert!(is_banned(&leecher, PeerId([LIAR; 20])));
-    assert!(!is_banned(&leecher, seed.commons.peer_id));
+    assert!(!is_banned(&leecher, seed.shared.peer_id));
 }
 
 // ---- silence ----------------------------------------------------------------------------------------------------
@@ -298,8 +298,8 @@ fn a_peer_that_is_late_loses_its_pieces() {
     let (leecher, swarm) = stage.leecher(&Config { tuning, ..config(None) });
     let mut silent = Raw::seed(leecher.addr(), &stage.torrent, 1, true);
     let first = silent.request().expect("it is asked");
-    assert!(leecher.commons.budget.used() > 0);
-    wait_until("nothing is in flight any more", || leecher.commons.budget.used() == 0);
+    assert!(leecher.shared.budget.used() > 0);
+    wait_until("nothing is in flight any more", || leecher.shared.budget.used() == 0);
     assert!(!silent.is_closed(), "it is not shown out for that");
 
     // It sends after all, and is asked again.

@@ -6,7 +6,7 @@ use common::raw::{self, Raw, assert_refused};
 use common::*;
 use parking_lot::Mutex;
 use shoal::peer::engine::Engine;
-use shoal::protocol::wire::{Message, Wanted};
+use shoal::protocol::wire::{BlockRequest, Message};
 use shoal::torrent::{BLOCK_LEN, Format, Torrent};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -122,7 +122,7 @@ fn stopping_with_two_hundred_busy_connections_joins_every_thread_in_no_time() {
     for raw in &mut peers {
         raw.send(Message::Interested);
         for _ in 0..100 {
-            raw.send(Message::Request(Wanted { index: 0, begin: 0, len: BLOCK_LEN })); // and never read
+            raw.send(Message::Request(BlockRequest { index: 0, begin: 0, len: BLOCK_LEN })); // and never read
         }
     }
     let names = threads_of_peers();
@@ -148,7 +148,7 @@ fn a_leecher_stops_in_the_middle_as_fast() {
     let to = tempfile::tempdir().unwrap();
     let leecher = Engine::start(&config(None)).unwrap();
     let swarm = leecher.download(torrent, to.path(), nobody()).unwrap();
-    swarm.add_candidates([seed.addr()], true);
+    swarm.add_addresses([seed.addr()], true);
     leecher.look_for_peers();
     wait_until("some of it is here", || swarm.progress().have > 10);
     let start = Instant::now();
@@ -156,9 +156,9 @@ fn a_leecher_stops_in_the_middle_as_fast() {
     seed.stop();
     assert!(start.elapsed() < Duration::from_secs(4));
     assert_no_threads_left();
-    let commons = Arc::clone(&leecher.commons);
+    let shared = Arc::clone(&leecher.shared);
     drop((swarm, leecher));
-    assert_eq!(commons.budget.used(), 0, "nothing keeps a piece, or the torrent, alive");
+    assert_eq!(shared.budget.used(), 0, "nothing keeps a piece, or the torrent, alive");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_hundred_torrents_at_once() {
             let torrent = torrent_of(&path, Format::Hybrid, Some(1 << 15));
             seed.share(torrent.clone(), from.path(), nobody()).unwrap();
             let swarm = leecher.download(torrent, to.path(), nobody()).unwrap();
-            swarm.add_candidates([seed.addr()], true);
+            swarm.add_addresses([seed.addr()], true);
             swarm
         })
         .collect();

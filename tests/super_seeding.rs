@@ -97,13 +97,13 @@ fn what_was_not_shown_is_not_served() {
     last.send(Message::Interested);
     last.wait_for("it is unchoked", |message| matches!(message, Message::Unchoke));
     let hidden = (0..PIECES).find(|piece| !shown.contains(piece)).unwrap();
-    let wanted = shoal::protocol::wire::Wanted { index: hidden, begin: 0, len: 1 << 14 };
+    let wanted = shoal::protocol::wire::BlockRequest { index: hidden, begin: 0, len: 1 << 14 };
     last.send(Message::Request(wanted));
     last.wait_for(
         "it is refused",
         |message| matches!(message, Message::Reject(refused) if refused == wanted),
     );
-    let wanted = shoal::protocol::wire::Wanted { index: *shown.first().unwrap(), ..wanted };
+    let wanted = shoal::protocol::wire::BlockRequest { index: *shown.first().unwrap(), ..wanted };
     last.send(Message::Request(wanted));
     assert_eq!(last.block().unwrap().0, wanted);
     seed.stop();
@@ -124,9 +124,9 @@ fn a_room_full_of_leechers_gets_everything() {
         .map(|(dir, peer)| peer.download(Arc::clone(&torrent), dir.path(), nobody()).unwrap())
         .collect();
     for (number, swarm) in swarms.iter().enumerate() {
-        swarm.add_candidates(room[..number].iter().map(|(_, peer)| peer.addr()), true);
+        swarm.add_addresses(room[..number].iter().map(|(_, peer)| peer.addr()), true);
     }
-    sharing.add_candidates(room.iter().map(|(_, peer)| peer.addr()), true);
+    sharing.add_addresses(room.iter().map(|(_, peer)| peer.addr()), true);
     room.iter().for_each(|(_, peer)| peer.look_for_peers());
     seed.look_for_peers();
     wait_until("all have everything", || swarms.iter().all(|swarm| swarm.is_complete()));

@@ -20,7 +20,7 @@ fn transfer(path: &Path, format: Format, piece_length: Option<u32>) {
     let (seed, leecher) = (peer(), peer());
     seed.share(torrent.clone(), path.parent().unwrap(), nobody()).unwrap();
     let swarm = leecher.download(torrent.clone(), to.path(), nobody()).unwrap();
-    swarm.add_candidates([seed.addr()], true);
+    swarm.add_addresses([seed.addr()], true);
     leecher.look_for_peers();
     wait_until("the download is complete", || swarm.is_complete());
     assert_same(path, &to.path().join(torrent.name()));
@@ -94,7 +94,7 @@ fn exchange_halves(tuning: Tuning) {
         wait_until("its half is checked", || swarm.progress().checking == 0);
         assert_eq!(swarm.progress().have, torrent.geometry().piece_count() / 2);
     }
-    swarms[0].add_candidates([peers[1].addr()], true);
+    swarms[0].add_addresses([peers[1].addr()], true);
     peers[0].look_for_peers();
     for (n, swarm) in swarms.iter().enumerate() {
         wait_until("the other half is here", || swarm.is_complete());
@@ -112,14 +112,13 @@ fn all_that_the_sockets_carry_is_counted() {
     let (seed, leecher) = (peer(), peer());
     let shared = seed.share(torrent.clone(), from.path(), nobody()).unwrap();
     let swarm = leecher.download(torrent, to.path(), nobody()).unwrap();
-    swarm.add_candidates([seed.addr()], true);
+    swarm.add_addresses([seed.addr()], true);
     leecher.look_for_peers();
     let is_over = || swarm.is_complete() && swarm.members().is_empty() && shared.members().is_empty();
     wait_until("both have what they want, and have parted", is_over);
     leecher.stop();
     seed.stop();
-    let ((received, asked), (heard, sent)) =
-        (leecher.commons.traffic.totals(), seed.commons.traffic.totals());
+    let ((received, asked), (heard, sent)) = (leecher.shared.traffic.totals(), seed.shared.traffic.totals());
     let blocks = 1_000_000_u64.div_ceil(16_384);
     let (handshake, block_header, request) = (68, 13, 17);
     assert!(received >= handshake + blocks * block_header + 1_000_000, "{received}");
@@ -214,7 +213,7 @@ fn leechers_pass_on_to_each_other_what_one_seed_gives() {
         .collect();
     let addrs: Vec<_> = leechers.iter().map(Engine::addr).chain([seed.addr()]).collect();
     for (leecher, swarm) in leechers.iter().zip(&swarms) {
-        swarm.add_candidates(addrs.iter().copied().filter(|addr| *addr != leecher.addr()), false);
+        swarm.add_addresses(addrs.iter().copied().filter(|addr| *addr != leecher.addr()), false);
         leecher.look_for_peers();
     }
     for (swarm, dir) in swarms.iter().zip(&dirs) {
@@ -237,10 +236,10 @@ fn what_a_slow_peer_owes_is_brought_by_a_fast_one() {
     let dir = tempfile::tempdir().unwrap();
     let leecher = tuned(Tuning { patience: Some(Duration::from_secs(100_000)), ..Tuning::default() });
     let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
-    swarm.add_candidates([slow.addr()], true);
+    swarm.add_addresses([slow.addr()], true);
     leecher.look_for_peers();
     wait_until("the slow one has sent its block", || slow_swarm.progress().uploaded > 0);
-    swarm.add_candidates([fast.addr()], true);
+    swarm.add_addresses([fast.addr()], true);
     leecher.look_for_peers();
     wait_until("the download is complete", || swarm.is_complete());
     source.assert_in(dir.path());
@@ -259,7 +258,7 @@ fn who_waits_for_memory_is_told_when_some_is_free() {
     let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
     for seed in &seeds {
         source.share(seed);
-        swarm.add_candidates([seed.addr()], true);
+        swarm.add_addresses([seed.addr()], true);
     }
     leecher.look_for_peers();
     wait_until("the download is complete", || swarm.is_complete());
@@ -277,7 +276,7 @@ fn fifty_small_torrents_at_once() {
         .map(|source| {
             source.share(&seed);
             let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
-            swarm.add_candidates([seed.addr()], true);
+            swarm.add_addresses([seed.addr()], true);
             swarm
         })
         .collect();
@@ -300,7 +299,7 @@ fn a_download_that_is_there_already_is_shared_and_not_written() {
 
     let (leecher, dir) = (peer(), tempfile::tempdir().unwrap());
     let leechers = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
-    leechers.add_candidates([has_it.addr()], true);
+    leechers.add_addresses([has_it.addr()], true);
     leecher.look_for_peers();
     wait_until("it came from there", || leechers.is_complete());
     let after = std::fs::metadata(source.path()).unwrap();
@@ -341,13 +340,13 @@ fn a_pause_stops_everything_and_loses_nothing() {
     source.share(&seed);
     let (leecher, dir) = (peer(), tempfile::tempdir().unwrap());
     let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
-    swarm.add_candidates([seed.addr()], true);
+    swarm.add_addresses([seed.addr()], true);
     for wanted in [1, 20, 40] {
         leecher.look_for_peers();
         wait_until("some pieces are here", || swarm.progress().have >= wanted);
         swarm.pause("the test wants it");
         wait_until("nobody is connected", || swarm.progress().peers == 0);
-        wait_until("nothing holds memory", || leecher.commons.budget.used() == 0);
+        wait_until("nothing holds memory", || leecher.shared.budget.used() == 0);
         assert!(!swarm.is_complete());
         let have = swarm.progress().have;
         swarm.unpause();
@@ -367,7 +366,7 @@ fn a_download_whose_name_was_taken_gets_it_after_the_pause() {
     let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
     let way = dir.path().join(source.torrent.name());
     std::fs::write(&way, b"precious").unwrap();
-    swarm.add_candidates([seed.addr()], true);
+    swarm.add_addresses([seed.addr()], true);
     leecher.look_for_peers();
     wait_until("it is paused", || !swarm.is_running());
     match swarm.progress().state {
@@ -392,11 +391,11 @@ fn a_peer_that_connected_to_us_is_not_connected_to() {
     let (peers, dirs) = ([peer(), peer()], [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]);
     let download = |n: usize| peers[n].download(torrent.clone(), dirs[n].path(), nobody()).unwrap();
     let swarms = [download(0), download(1)];
-    swarms[0].add_candidates([peers[1].addr()], true);
+    swarms[0].add_addresses([peers[1].addr()], true);
     peers[0].look_for_peers();
     let knows =
         || swarms[1].members().first().and_then(|member| member.listens_on()) == Some(peers[0].addr());
     wait_until("the one that was connected to knows the other's address", knows);
-    swarms[1].add_candidates([peers[0].addr()], true);
-    assert_eq!(swarms[1].next_candidate(), None);
+    swarms[1].add_addresses([peers[0].addr()], true);
+    assert_eq!(swarms[1].next_address(), None);
 }

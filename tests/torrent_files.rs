@@ -9,7 +9,7 @@ use common::raw::Raw;
 use common::*;
 use shoal::bitfield::Bitfield;
 use shoal::peer::swarm::Swarm as Torrenting;
-use shoal::peer::swarm::options::Wish;
+use shoal::peer::swarm::options::DownloadOptions;
 use shoal::protocol::extension::Extended;
 use shoal::protocol::wire::Message;
 use shoal::torrent::{Format, Selection};
@@ -262,9 +262,9 @@ impl Inside {
         let torrent = torrent_of(&place.path().join("from/show"), Format::V1, Some(1 << 15));
         let peer = peer();
         let files = Selection::parse(&torrent, &[files.to_owned()]).unwrap();
-        let wish = Wish { files: Some(files), in_order };
+        let options = DownloadOptions { files: Some(files), in_order };
         let swarm =
-            peer.download_wish(Arc::clone(&torrent), &place.path().join("to"), &wish, nobody()).unwrap();
+            peer.download_with(Arc::clone(&torrent), &place.path().join("to"), &options, nobody()).unwrap();
         wait_until("the disk is looked at", || swarm.progress().checking == 0);
         Inside { place, peer, torrent, swarm, bytes }
     }
@@ -307,7 +307,7 @@ fn a_partial_seed_serves_what_it_has_of_its_neighbours_too() {
     inside.served();
     let mut leecher = Raw::leech(inside.peer.addr(), &inside.torrent, 2, true);
     // The first 8,480 bytes of piece 15 are of a file that is not wanted.
-    leecher.send(Message::Request(shoal::protocol::wire::Wanted { index: 15, begin: 0, len: 1 << 14 }));
+    leecher.send(Message::Request(shoal::protocol::wire::BlockRequest { index: 15, begin: 0, len: 1 << 14 }));
     let data = leecher.listen(|_, message| match message {
         Message::Piece { data, .. } => std::ops::ControlFlow::Break(data.to_vec()),
         _ => std::ops::ControlFlow::Continue(()),
@@ -334,7 +334,7 @@ fn two_partial_seeds_part_and_so_does_who_has_nothing_for_us() {
     done.send(Message::Extended { id: 0, payload: &hello });
     done.assert_closed();
     assert!(
-        inside.swarm.members().iter().any(|member| member.source.peer_id.0 == [4; 20]),
+        inside.swarm.members().iter().any(|member| member.identity.peer_id.0 == [4; 20]),
         "it may want something"
     );
     drop(waiting);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use shoal::peer::catalogue::{AskError, Host, Publication, SessionClient};
-use shoal::peer::discovery::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
+use shoal::peer::discovery::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
 use shoal::protocol::catalogue::{Event, Held, Hello, List, PeerId, Reply, Request};
 use shoal::torrent::{InfoHash, Torrent};
 use shoal::tracker::{Config, Limits, Tracker};
@@ -279,8 +279,8 @@ struct Swarm {
 }
 
 impl AnnounceHost for Swarm {
-    fn progress(&self) -> Progress {
-        Progress { uploaded: 1, downloaded: 2, left: self.left.load(Ordering::SeqCst) }
+    fn progress(&self) -> AnnounceProgress {
+        AnnounceProgress { uploaded: 1, downloaded: 2, left: self.left.load(Ordering::SeqCst) }
     }
 
     fn found(&self, peers: &[SocketAddr]) {

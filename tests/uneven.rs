@@ -10,7 +10,7 @@ use common::{LIMIT, assert_same, config, content, nobody, raw, torrent_of, wait_
 use shoal::bitfield::Bitfield;
 use shoal::peer::engine::Engine;
 use shoal::protocol::handshake::HANDSHAKE_LEN;
-use shoal::protocol::wire::{Message, Wanted, decode};
+use shoal::protocol::wire::{BlockRequest, Message, decode};
 use shoal::torrent::{Format, Torrent};
 use std::collections::VecDeque;
 use std::fs;
@@ -77,8 +77,8 @@ impl Source {
         socket.read_exact(&mut [0; HANDSHAKE_LEN])?;
         send(&mut socket, Message::Bitfield(self.has.as_bytes()))?;
         send(&mut socket, Message::Unchoke)?;
-        let (mut input, mut queue): (Vec<u8>, VecDeque<Wanted>) = Default::default();
-        let mut next: Option<(Wanted, Instant)> = None;
+        let (mut input, mut queue): (Vec<u8>, VecDeque<BlockRequest>) = Default::default();
+        let mut next: Option<(BlockRequest, Instant)> = None;
         let (dying, after, _) = DIES;
         loop {
             if next.is_none()

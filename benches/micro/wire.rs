@@ -2,7 +2,7 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use shoal::protocol::wire::{self, Message, Wanted};
+use shoal::protocol::wire::{self, BlockRequest, Message};
 use shoal::torrent::BLOCK_LEN;
 
 const MESSAGES: u32 = 1000;
@@ -15,7 +15,7 @@ fn pieces(data: &[u8]) -> Vec<Message<'_>> {
 
 /// What a busy connection says between the blocks: mostly requests and `Have`s.
 fn small() -> Vec<Message<'static>> {
-    let wanted = |nth: u32| Wanted { index: nth / 16, begin: nth % 16 * BLOCK_LEN, len: BLOCK_LEN };
+    let wanted = |nth: u32| BlockRequest { index: nth / 16, begin: nth % 16 * BLOCK_LEN, len: BLOCK_LEN };
     let message = |nth: u32| match nth % 10 {
         0..5 => Message::Request(wanted(nth)),
         5..8 => Message::Have(nth),
@@ -73,7 +73,7 @@ fn encode_pieces(bencher: Bencher) {
 /// What is written before a block that goes from the file to the socket.
 #[divan::bench]
 fn piece_headers(bencher: Bencher) {
-    let wanted = |nth| Wanted { index: nth, begin: BLOCK_LEN, len: BLOCK_LEN };
+    let wanted = |nth| BlockRequest { index: nth, begin: BLOCK_LEN, len: BLOCK_LEN };
     bencher.counter(ItemsCount::new(MESSAGES)).bench(|| {
         for nth in 0..MESSAGES {
             black_box(wire::piece_header(black_box(wanted(nth))));

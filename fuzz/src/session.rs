@@ -14,10 +14,10 @@ use shoal::hash;
 use shoal::peer::download::memory::Budget;
 use shoal::peer::download::partial::Partial;
 use shoal::peer::identity::ConnId;
-use shoal::peer::identity::Source;
+use shoal::peer::identity::PeerIdentity;
 use shoal::peer::session::{Event, Session, Violation};
 use shoal::protocol::handshake::{Agreement, PeerId};
-use shoal::protocol::wire::{self, Message, Wanted};
+use shoal::protocol::wire::{self, BlockRequest, Message};
 use shoal::torrent::{BLOCK_LEN, Block, Piece, Proof, Torrent};
 
 const PIECES: u32 = 6;
@@ -52,7 +52,7 @@ pub fn check(data: &[u8]) {
             break;
         }
     }
-    books.session.abandon();
+    books.session.give_back_all();
     books.settle();
     assert!(books.held.values().all(|held| *held == 0), "lost: {:?}", books.held);
 }
@@ -105,7 +105,7 @@ impl Books {
         (0..PIECES).filter(|piece| kind & 4 != 0 && (kind & 8 != 0 || piece % 2 == 0)).for_each(|piece| {
             have.set(piece);
         });
-        let session = Session::new(Arc::clone(&TORRENT), agreement, source(2), &have, Some(6881), *START);
+        let session = Session::new(Arc::clone(&TORRENT), agreement, identity(2), &have, Some(6881), *START);
         let mut books = Books {
             session,
             now: *START,
@@ -220,7 +220,7 @@ impl Books {
             20 => self.help(other(program), any_block(program)),
             21 => {
                 let block = any_block(program);
-                self.session.helped(block, content(block), &source(9));
+                self.session.helped(block, content(block), &identity(9));
             }
             22 => self.not_needed(program),
             23 => {
@@ -310,7 +310,7 @@ impl Books {
         }
     }
 
-    fn block(&self, wanted: Wanted) -> Block {
+    fn block(&self, wanted: BlockRequest) -> Block {
         let geometry = TORRENT.geometry();
         geometry.block_at(geometry.piece(wanted.index).unwrap(), wanted.begin, wanted.len).unwrap()
     }
@@ -337,7 +337,7 @@ impl Books {
             }
             Event::Late { block, data } => {
                 assert_eq!(data, content(block));
-                self.session.helped(block, &data, &source(2)); // its piece may be ours again
+                self.session.helped(block, &data, &identity(2)); // its piece may be ours again
             }
             Event::NotHelping { owner, blocks } => {
                 blocks.into_iter().for_each(|block| self.errand_over(owner, block))
@@ -365,9 +365,9 @@ fn any_block(program: &mut Program) -> Block {
 }
 
 /// A range as a stranger may name it: mostly a block, at times anything.
-fn wanted(program: &mut Program) -> Wanted {
+fn wanted(program: &mut Program) -> BlockRequest {
     let how = program.below(8);
-    let mut wanted = Wanted::from(any_block(program));
+    let mut wanted = BlockRequest::from(any_block(program));
     match how {
         0 => wanted.len = u32::from_be_bytes([program.below(256) as u8, 0, program.below(256) as u8, 0]),
         1 => wanted.begin = wanted.begin.wrapping_sub(program.below(256)),
@@ -382,6 +382,6 @@ fn content(block: Block) -> &'static [u8] {
     &CONTENT[at..at + block.len() as usize]
 }
 
-fn source(number: u8) -> Arc<Source> {
-    Arc::new(Source { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) })
+fn identity(number: u8) -> Arc<PeerIdentity> {
+    Arc::new(PeerIdentity { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) })
 }

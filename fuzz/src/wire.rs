@@ -45,7 +45,7 @@ fn messages(data: &[u8]) {
             "a part of a message is no message yet"
         );
         if let Message::Piece { index, begin, data } = message {
-            let wanted = wire::Wanted { index, begin, len: data.len() as u32 };
+            let wanted = wire::BlockRequest { index, begin, len: data.len() as u32 };
             assert_eq!(wire::piece_header(wanted), taken[..wire::PIECE_HEADER_LEN]);
         }
         rest = left;

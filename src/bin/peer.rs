@@ -81,9 +81,9 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
 
     let peer = Arc::new(Engine::start(&config)?);
     if question {
-        peer.commons.bans.learn(&StateDir::bans_under(&state)); // to be shown
+        peer.shared.bans.learn(&StateDir::bans_under(&state)); // to be shown
     }
-    let (reporter, news) = notices::channel();
+    let (reporter, notices) = notices::channel();
     let room = Arc::new(Room::join(Arc::clone(&peer), &trackers, &downloads, mirror, reporter)?);
     let watch = match peer.state() {
         Some(state) => {
@@ -95,7 +95,7 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
         None => None,
     };
     let lines = if command.is_none() { shell::read_lines()? } else { crossbeam_channel::never() };
-    let shell = Shell { room: Arc::clone(&room), news, stop, lines, interactive, json: cli.json };
+    let shell = Shell { room: Arc::clone(&room), notices, stop, lines, interactive, json: cli.json };
     let well = match command {
         Some(command) => carry_out(&shell, &command, &cli.ip, cli.port),
         None => shell.run(),

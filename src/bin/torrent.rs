@@ -17,7 +17,7 @@ use shoal::logging;
 use shoal::peer::app::progress::bytes_bar;
 use shoal::peer::app::standalone::{self, Order};
 use shoal::peer::engine::Config;
-use shoal::peer::swarm::options::Wish;
+use shoal::peer::swarm::options::DownloadOptions;
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
 use shoal::torrent::verify::{FileState, Report, verify};
 use shoal::torrent::{
@@ -254,7 +254,7 @@ fn download(args: &DownloadArgs) -> Outcome {
         peers: args.network.peers.clone(),
         config: args.network.config(state),
         stay: args.seed,
-        wish: Wish { files, in_order: args.sequential },
+        options: DownloadOptions { files, in_order: args.sequential },
     };
     standalone::download(&order, &interrupt::channel()?, |line| {
         let _ = print(&format!("{line}\n")); // who closed our output still wants the files
@@ -296,7 +296,7 @@ fn seed(args: &SeedArgs) -> Outcome {
         peers: args.network.peers.clone(),
         config: args.network.config(None),
         stay: true,
-        wish: Wish::default(),
+        options: DownloadOptions::default(),
     };
     standalone::seed(&order, &interrupt::channel()?)?;
     Ok(ExitCode::SUCCESS)

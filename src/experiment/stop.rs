@@ -7,15 +7,15 @@ use signal_hook::consts::SIGTERM;
 use std::io::{self, Read};
 use std::time::Duration;
 
-/// The user's wish to end the program.
+/// The user's options to end the program.
 pub struct Stop {
-    wish: Receiver<()>,
+    options: Receiver<()>,
 }
 
 impl Stop {
     /// On SIGINT and SIGTERM.
     pub fn on_signals() -> io::Result<Self> {
-        Ok(Stop { wish: interrupt::channel()? })
+        Ok(Stop { options: interrupt::channel()? })
     }
 
     /// Also when standard input ends, which a parent process holds open as long as it lives.
@@ -32,7 +32,7 @@ impl Stop {
 
     /// Lets time pass.
     pub fn pause(&self, time: Duration) -> Result<(), Failure> {
-        match self.wish.recv_timeout(time) {
+        match self.options.recv_timeout(time) {
             Ok(()) => Err(Failure::Interrupted),
             Err(_) => Ok(()),
         }
@@ -40,13 +40,13 @@ impl Stop {
 
     /// Waits for nothing else.
     pub fn forever(&self) {
-        let _ = self.wish.recv();
+        let _ = self.options.recv();
     }
 
     /// The next word from somebody else; `None` if none came in time, or none will.
     pub fn receive<T>(&self, from: &Receiver<T>, limit: Duration) -> Result<Option<T>, Failure> {
         select! {
-            recv(self.wish) -> _ => Err(Failure::Interrupted),
+            recv(self.options) -> _ => Err(Failure::Interrupted),
             recv(from) -> word => Ok(word.ok()),
             recv(after(limit)) -> _ => Ok(None),
         }

@@ -66,11 +66,11 @@ fn a_full_box_gives_the_mail_back_and_tells_its_owner() {
 #[test]
 fn mail_that_nobody_read_is_dropped_with_the_inbox() {
     let (mailbox, inbox) = mailbox(4).unwrap();
-    let letter = Arc::new(());
-    mailbox.post(Arc::clone(&letter)).unwrap();
+    let mail = Arc::new(());
+    mailbox.post(Arc::clone(&mail)).unwrap();
     drop(inbox);
-    assert_eq!(Arc::strong_count(&letter), 1);
-    assert!(mailbox.post(letter).is_err());
+    assert_eq!(Arc::strong_count(&mail), 1);
+    assert!(mailbox.post(mail).is_err());
 }
 
 #[test]

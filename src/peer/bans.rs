@@ -11,7 +11,7 @@
 //! **On disk.** `bans.json` in the state folder, replaced atomically by the `choke` thread, which is nudged for it, and
 //! once more at the stop. Bounded by `MOST`.
 
-use super::identity::Source;
+use super::identity::PeerIdentity;
 use crate::atomic;
 use crate::protocol::handshake::PeerId;
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -134,7 +134,7 @@ pub struct Bans {
     /// Whether something changed since it was saved.
     changed: AtomicBool,
     /// How often somebody was banned, for those who want to know whether there is somebody new.
-    news: AtomicU64,
+    changes: AtomicU64,
 }
 
 impl Bans {
@@ -144,7 +144,7 @@ impl Bans {
             path: path.map(Path::to_owned),
             list: Mutex::default(),
             changed: AtomicBool::new(false),
-            news: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         };
         if let Some(path) = path {
             bans.learn(path);
@@ -167,9 +167,9 @@ impl Bans {
     }
 
     /// Bans one who sent wrong data.
-    pub fn liar(&self, source: &Source) {
+    pub fn liar(&self, identity: &PeerIdentity) {
         let since = seconds();
-        for who in both(source) {
+        for who in both(identity) {
             self.add(Ban { who, cause: Cause::Lied, since, until: None });
         }
     }
@@ -180,11 +180,11 @@ impl Bans {
     }
 
     /// Notes that somebody broke the rules: true if it is banned for it now.
-    pub fn offended(&self, source: &Source) -> bool {
+    pub fn offended(&self, identity: &PeerIdentity) -> bool {
         let now = seconds();
         let too_often: Vec<Who> = {
             let mut list = self.list.lock();
-            both(source).filter(|who| list.offended(*who, now)).collect()
+            both(identity).filter(|who| list.offended(*who, now)).collect()
         };
         for who in &too_often {
             let until = Some(now + MEMORY);
@@ -196,7 +196,7 @@ impl Bans {
     fn add(&self, ban: Ban) {
         self.list.lock().add(ban, ban.since);
         self.changed.store(true, Ordering::Release);
-        self.news.fetch_add(1, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Lifts a ban. False if there is none.
@@ -206,8 +206,8 @@ impl Bans {
         lifted
     }
 
-    pub fn has(&self, source: &Source) -> bool {
-        self.has_addr(source.addr) || self.list.lock().has(Who::Id(source.peer_id), seconds())
+    pub fn has(&self, identity: &PeerIdentity) -> bool {
+        self.has_addr(identity.addr) || self.list.lock().has(Who::Id(identity.peer_id), seconds())
     }
 
     pub fn has_addr(&self, ip: IpAddr) -> bool {
@@ -215,8 +215,8 @@ impl Bans {
     }
 
     /// Changes whenever somebody is banned.
-    pub fn news(&self) -> u64 {
-        self.news.load(Ordering::Acquire)
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// All bans that hold, the oldest first.
@@ -248,9 +248,9 @@ impl From<Ban> for Kept {
 }
 
 /// What a ban of this peer names.
-fn both(source: &Source) -> impl Iterator<Item = Who> {
-    let addr = source.addr.to_canonical();
-    [Who::Id(source.peer_id)].into_iter().chain((!addr.is_loopback()).then_some(Who::Addr(addr)))
+fn both(identity: &PeerIdentity) -> impl Iterator<Item = Who> {
+    let addr = identity.addr.to_canonical();
+    [Who::Id(identity.peer_id)].into_iter().chain((!addr.is_loopback()).then_some(Who::Addr(addr)))
 }
 
 fn read(path: &Path) -> io::Result<Vec<Kept>> {

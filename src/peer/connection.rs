@@ -18,10 +18,10 @@ pub use opening::Origin;
 use super::bandwidth::traffic::Counted;
 use super::handle::{Handle, Helper, MAILBOX, Mail};
 use super::identity::ConnId;
-use super::identity::Source;
+use super::identity::PeerIdentity;
 use super::session::{Event, Session};
 use super::swarm::Swarm;
-use super::swarm::shared::Commons;
+use super::swarm::shared::Shared;
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
 use crate::net;
@@ -51,14 +51,14 @@ pub fn mailbox_for_connection() -> io::Result<(Mailbox<Mail>, Inbox<Mail>)> {
 }
 
 /// The whole life of connection `id`, on its own thread.
-pub fn run(id: ConnId, origin: Origin, commons: &Commons, letters: Mailbox<Mail>, mut inbox: Inbox<Mail>) {
+pub fn run(id: ConnId, origin: Origin, shared: &Shared, mailbox: Mailbox<Mail>, mut inbox: Inbox<Mail>) {
     let (addr, dialled) = match &origin {
         Origin::Accepted(_, addr, _) => (*addr, None),
         Origin::Dialled(addr, swarm) => (*addr, Some(Arc::clone(swarm))),
     };
-    let opened = open(origin, commons, &mut inbox);
+    let opened = open(origin, shared, &mut inbox);
     let end =
-        opened.and_then(|opened| Connection::start(id, addr, dialled.is_some(), opened, letters, inbox));
+        opened.and_then(|opened| Connection::start(id, addr, dialled.is_some(), opened, mailbox, inbox));
     // Of use was a connection over which content passed; one that came about and ended at once is not tried again
     // as soon.
     let (end, worked) = match end {
@@ -118,22 +118,23 @@ impl Connection {
         addr: SocketAddr,
         outgoing: bool,
         opened: Opened,
-        letters: Mailbox<Mail>,
+        mailbox: Mailbox<Mail>,
         inbox: Inbox<Mail>,
     ) -> Result<Self, End> {
         let Opened { socket, swarm, agreement } = opened;
         socket.set_nodelay(true)?;
         net::do_not_pace_loopback(&socket, addr);
         net::keep_alive(&socket)?; // a peer that comes back is a twin of the one that died until that is noticed
-        if let Some(bytes) = swarm.commons.tuning.socket_buffer {
+        if let Some(bytes) = swarm.shared.tuning.socket_buffer {
             set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;
             set_socket_send_buffer_size(&socket, bytes).map_err(io::Error::from)?;
         }
-        let source = Arc::new(Source { addr: addr.ip(), peer_id: agreement.peer_id });
-        if swarm.commons.bans.has(&source) {
+        let identity = Arc::new(PeerIdentity { addr: addr.ip(), peer_id: agreement.peer_id });
+        if swarm.shared.bans.has(&identity) {
             return Err(End::Banned);
         }
-        let handle = Arc::new(Handle::new(id, addr, outgoing, Arc::clone(&source), agreement.proof, letters));
+        let handle =
+            Arc::new(Handle::new(id, addr, outgoing, Arc::clone(&identity), agreement.proof, mailbox));
         if !swarm.join(&handle) {
             return Err(End::Told("there is another connection to the same peer"));
         }
@@ -145,13 +146,13 @@ impl Connection {
         let (have, told) = swarm.have();
         let showing = swarm.shows_piece_by_piece(id).then_some(Got::Nothing);
         let have = if showing.is_some() { Bitfield::new(have.len()) } else { have };
-        let port = outgoing.then(|| swarm.commons.port());
+        let port = outgoing.then(|| swarm.shared.port());
         let now = Instant::now();
-        let mut session = Session::new(Arc::clone(&swarm.torrent), agreement, source, &have, port, now);
-        if let Some(blocks) = swarm.commons.tuning.first_window {
+        let mut session = Session::new(Arc::clone(&swarm.torrent), agreement, identity, &have, port, now);
+        if let Some(blocks) = swarm.shared.tuning.first_window {
             session.set_window(blocks);
         }
-        if let Some(patience) = swarm.commons.tuning.patience {
+        if let Some(patience) = swarm.shared.tuning.patience {
             session.set_patience(patience);
         }
         log::debug!("{addr}: connected for {} ({:?})", swarm.torrent.name(), agreement.proof);
@@ -183,10 +184,10 @@ impl Connection {
                 break end;
             }
         };
-        if end.is_offence() && self.swarm.commons.bans.offended(&self.handle.source) {
+        if end.is_offence() && self.swarm.shared.bans.offended(&self.handle.identity) {
             log::warn!("{} broke the rules again ({end}): banned for a while", self.handle);
         }
-        self.session.abandon();
+        self.session.give_back_all();
         self.on_events();
         self.swarm.leave(&self.handle, &end);
         end
@@ -195,7 +196,7 @@ impl Connection {
     fn turn(&mut self) -> Result<(), End> {
         self.take_mail()?;
         self.receive()?;
-        self.tell_news()?;
+        self.announce_finished()?;
         self.look_for_work();
         self.serve()?;
         self.wait()
@@ -226,7 +227,7 @@ impl Connection {
             }
             Mail::NoWork { interesting } => {
                 self.looking = false;
-                let look_again = self.swarm.commons.tuning.look_again.unwrap_or(LOOK_AGAIN);
+                let look_again = self.swarm.shared.tuning.look_again.unwrap_or(LOOK_AGAIN);
                 self.look_again_at = Some(self.now + look_again);
                 // The peer may have got something since: then that counts, and not what the worker saw.
                 self.session.set_interested(interesting || self.swarm.lacks_any(self.session.peer_has()));
@@ -254,7 +255,7 @@ impl Connection {
 
     fn receive(&mut self) -> Result<(), End> {
         if self.readable && !self.is_held(self.read_at) {
-            self.read_at = self.swarm.commons.down.ready(self.now).err().map(|wait| self.now + wait);
+            self.read_at = self.swarm.shared.down.ready(self.now).err().map(|wait| self.now + wait);
             if self.read_at.is_none() {
                 self.read()?;
             }
@@ -265,10 +266,10 @@ impl Connection {
 
     fn read(&mut self) -> Result<(), End> {
         // No more than the rate allows soon: a debt of a full buffer would silence the other connections for long.
-        let most = self.swarm.commons.down.portion(LARGE_BUFFER as u32) as usize;
-        let socket = Counted { socket: &self.socket, traffic: &self.swarm.commons.traffic };
+        let most = self.swarm.shared.down.portion(LARGE_BUFFER as u32) as usize;
+        let socket = Counted { socket: &self.socket, traffic: &self.swarm.shared.traffic };
         let Filled { read, landed } = self.input.fill(socket, self.session.landing(), most)?;
-        self.swarm.commons.down.spend(read);
+        self.swarm.shared.down.spend(read);
         if read > 0 {
             self.rest_at = Some(self.now + REST);
             self.handle.heard(self.now);
@@ -308,13 +309,13 @@ impl Connection {
             }
             Event::Interested(interested) => {
                 self.handle.numbers.wants_us.store(interested, Ordering::Relaxed);
-                self.swarm.commons.uploads.set_waiting(self.handle.id, interested);
+                self.swarm.shared.uploads.set_waiting(self.handle.id, interested);
             }
             Event::Unchoked => self.look_again_at = None,
             Event::Complete(partial) => self.swarm.arrived(partial, &self.handle),
             Event::GaveBack(partials) => self.swarm.gave_back(partials, self.handle.id),
             Event::Helped { owner, block, data } => {
-                let from = Arc::clone(&self.handle.source);
+                let from = Arc::clone(&self.handle.identity);
                 self.write_to(owner, Mail::Helped { block, data, from });
             }
             Event::Late { block, data } => self.on_late(block, data),
@@ -328,7 +329,7 @@ impl Connection {
 
     /// A block for whoever owns its piece by now, which may be this connection again.
     fn on_late(&mut self, block: Block, data: Vec<u8>) {
-        let from = Arc::clone(&self.handle.source);
+        let from = Arc::clone(&self.handle.identity);
         match self.swarm.late(block, &data, &self.handle) {
             Some(owner) if owner == self.handle.id => self.session.helped(block, &data, &from),
             Some(owner) => self.write_to(owner, Mail::Helped { block, data, from }),
@@ -346,10 +347,10 @@ impl Connection {
         }
     }
 
-    /// Tells another connection. If it has ended the letter is in vain: its pieces are somebody else's by now.
-    fn write_to(&self, other: ConnId, letter: Mail) {
+    /// Tells another connection. If it has ended the mail is in vain: its pieces are somebody else's by now.
+    fn write_to(&self, other: ConnId, mail: Mail) {
         if let Some(other) = self.swarm.member(other) {
-            let _ = other.mailbox.post(letter);
+            let _ = other.mailbox.post(mail);
         }
     }
 

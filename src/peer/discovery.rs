@@ -8,4 +8,4 @@ mod announcer;
 mod http;
 mod udp;
 
-pub use announcer::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
+pub use announcer::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};

@@ -4,18 +4,18 @@
 //! starts a thread for each connection. Stopping goes the other way round, and joins every one of them.
 
 use super::bans::Bans;
-use super::connection::accept::{self, Door, Guests, Knock, Pace};
+use super::connection::accept::{self, AcceptMail, Acceptor, ConnectionLimits, ReconnectLimit};
 use super::storage::resume::{Resume, ResumeFile, Stamp};
 use super::storage::state_dir::{StateDir, StateError};
 use super::storage::{Storage, StorageError};
-use super::swarm::options::Wish;
-use super::swarm::shared::{Commons, Tuning};
+use super::swarm::options::DownloadOptions;
+use super::swarm::shared::{Shared, Tuning};
 use super::swarm::table::Swarms;
 use super::swarm::{Job, Observer, Swarm};
 use super::upload::choker::Choker;
 use super::upload::ledger::Ledger;
 use super::upload::slots::Uploads;
-use super::workers::{self, stats::Tally};
+use super::workers::{self, stats::WorkerStats};
 use crate::bitfield::Bitfield;
 use crate::disk::Disk;
 use crate::mailbox::{Mailbox, mailbox};
@@ -90,15 +90,15 @@ pub enum StartError {
 
 /// A running peer of our own. Dropping it stops it.
 pub struct Engine {
-    pub commons: Arc<Commons>,
+    pub shared: Arc<Shared>,
     pub swarms: Arc<Swarms>,
     /// Who of the workers did what.
-    pub tally: Arc<Tally>,
+    pub worker_stats: Arc<WorkerStats>,
     pool: Pool<Job>,
     state: Option<Arc<StateDir>>,
     disk: Disk,
     addr: SocketAddr,
-    door: Mailbox<Knock>,
+    to_accept: Mailbox<AcceptMail>,
     stopping: Arc<AtomicBool>,
     threads: Mutex<Option<Threads>>,
 }
@@ -123,39 +123,39 @@ impl Engine {
         let bans = Bans::open(state.as_ref().map(|state| state.bans()).as_deref());
         let (uploads, nudges) = Uploads::new();
         let rates = (config.up, config.down);
-        let commons = Arc::new(Commons::new(peer_id, uploads, ledger, bans, rates, config.tuning));
-        commons.set_port(addr.port());
+        let shared = Arc::new(Shared::new(peer_id, uploads, ledger, bans, rates, config.tuning));
+        shared.set_port(addr.port());
         let count = config.workers.unwrap_or(cores().max(2)).max(1);
-        let tally = Arc::new(Tally::new(count));
-        let for_workers = Arc::clone(&tally);
+        let worker_stats = Arc::new(WorkerStats::new(count));
+        let for_workers = Arc::clone(&worker_stats);
         let (pool, workers) =
             pool::start("fetch", count, move |turn, job| workers::run(&for_workers, turn, job))?;
         let swarms = Arc::new(Swarms::default());
         let stopping = Arc::new(AtomicBool::new(false));
 
         let choker = Choker::new(config.slots, fastrand::u64(..));
-        let (for_choke, stop) = (Arc::clone(&commons), Arc::clone(&stopping));
+        let (for_choke, stop) = (Arc::clone(&shared), Arc::clone(&stopping));
         let choke = move || {
             let stopped = || stop.load(Ordering::Acquire);
             for_choke.uploads.run(&nudges, choker, &for_choke.ledger, &for_choke.bans, stopped);
         };
         let choke = threads::spawn("choke", choke)?;
 
-        let (door, inbox) = mailbox(accept::MAILBOX)?;
-        let at_the_door = Door {
+        let (to_accept, inbox) = mailbox(accept::MAILBOX)?;
+        let acceptor = Acceptor {
             listener,
             inbox,
-            mailbox: door.clone(),
+            mailbox: to_accept.clone(),
             swarms: Arc::clone(&swarms),
-            commons: Arc::clone(&commons),
-            guests: Guests::new(config.max_connections),
-            pace: Pace::default(),
+            shared: Arc::clone(&shared),
+            connections: ConnectionLimits::new(config.max_connections),
+            reconnects: ReconnectLimit::default(),
             banned: 0,
         };
-        let accept = threads::spawn("accept", move || at_the_door.run())?;
+        let accept = threads::spawn("accept", move || acceptor.run())?;
         let threads = Mutex::new(Some(Threads { accept, choke, workers }));
         let disk = config.disk.clone();
-        Ok(Engine { commons, swarms, tally, pool, state, disk, addr, door, stopping, threads })
+        Ok(Engine { shared, swarms, worker_stats, pool, state, disk, addr, to_accept, stopping, threads })
     }
 
     /// What the peer keeps of itself, if it keeps anything.
@@ -168,7 +168,7 @@ impl Engine {
         self.addr
     }
 
-    /// Shares content that lies under `dir/NAME`. What its resume state does not vouch for is checked first.
+    /// Shares content that lies under `dir/NAME`. What its resume state does not call durable is checked first.
     pub fn seed(
         &self,
         torrent: Arc<Torrent>,
@@ -176,7 +176,7 @@ impl Engine {
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let storage = Storage::shared(Arc::clone(&torrent), dir);
-        self.add(torrent, &Wish::default(), storage, watch)
+        self.add(torrent, &DownloadOptions::default(), storage, watch)
     }
 
     /// Shares content that was hashed a moment ago, or is known by other means: nothing is read again, and nothing
@@ -212,7 +212,7 @@ impl Engine {
         let all = Bitfield::full(torrent.geometry().piece_count());
         self.add_with(
             resume,
-            &Wish::default(),
+            &DownloadOptions::default(),
             Storage::shared(torrent, dir),
             all,
             (Vec::new(), false),
@@ -228,27 +228,28 @@ impl Engine {
         dir: &Path,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        self.download_wish(torrent, dir, &Wish::default(), watch)
+        self.download_with(torrent, dir, &DownloadOptions::default(), watch)
     }
 
     /// The same of some files, or in order.
-    pub fn download_wish(
+    pub fn download_with(
         &self,
         torrent: Arc<Torrent>,
         dir: &Path,
-        wish: &Wish,
+        options: &DownloadOptions,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         if self.swarms.get(torrent.info_hash()).is_some() {
             return Err(StartError::Known(torrent.name().to_owned()));
         }
-        let (disk, files, known) = (self.disk.clone(), wish.files_of(&torrent), self.settled(&torrent, dir));
+        let (disk, files, known) =
+            (self.disk.clone(), options.files_of(&torrent), self.settled(&torrent, dir));
         let storage = Storage::download_files(disk, Arc::clone(&torrent), dir, &files, &known)?;
         if storage.is_all_settled() {
             log::debug!("{} is complete already", storage.root().display());
             return self.share_and_keep(torrent, dir, watch);
         }
-        self.add(torrent, wish, storage, watch)
+        self.add(torrent, options, storage, watch)
     }
 
     /// The files that had their names when the resume state was saved, as they were then.
@@ -263,37 +264,37 @@ impl Engine {
     fn add(
         &self,
         torrent: Arc<Torrent>,
-        wish: &Wish,
+        options: &DownloadOptions,
         storage: Storage,
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
-        let (have, trouble) = self.vouched(&torrent, &storage);
-        let doubtful = |piece: &Piece| !have.has(piece.index());
-        let doubtful: Vec<Piece> = torrent.geometry().pieces().filter(doubtful).collect();
+        let (have, trouble) = self.durable(&torrent, &storage);
+        let unverified = |piece: &Piece| !have.has(piece.index());
+        let unverified: Vec<Piece> = torrent.geometry().pieces().filter(unverified).collect();
         if storage.has_content() {
-            let (name, vouched, doubtful) = (torrent.name(), have.count(), doubtful.len());
-            log::info!("{name}: {vouched} pieces are vouched for, {doubtful} are looked for on the disk");
+            let (name, durable, unverified) = (torrent.name(), have.count(), unverified.len());
+            log::info!("{name}: {durable} pieces are vouched for, {unverified} are looked for on the disk");
         }
         if let Some(why) = &trouble {
             log::warn!("{} was paused: {why}: it is tried again", torrent.name());
         }
-        let doubtful = (doubtful, trouble.is_some());
-        self.add_with(self.resume_file(&torrent), wish, storage, have, doubtful, watch)
+        let unverified = (unverified, trouble.is_some());
+        self.add_with(self.resume_file(&torrent), options, storage, have, unverified, watch)
     }
 
-    /// Adds a torrent. Of the doubtful pieces the disk may show more than it keeps.
+    /// Adds a torrent. Of the unverified pieces the disk may show more than it keeps.
     fn add_with(
         &self,
         resume: Option<ResumeFile>,
-        wish: &Wish,
+        options: &DownloadOptions,
         storage: Storage,
         have: Bitfield,
-        (doubtful, after_trouble): (Vec<Piece>, bool),
+        (unverified, after_trouble): (Vec<Piece>, bool),
         watch: Arc<dyn Observer>,
     ) -> Result<Arc<Swarm>, StartError> {
         let torrent = Arc::clone(storage.torrent());
-        let (commons, pool) = (Arc::clone(&self.commons), self.pool.clone());
-        let swarm = Swarm::new(Arc::clone(&torrent), wish, storage, resume, have, commons, pool, watch);
+        let (shared, pool) = (Arc::clone(&self.shared), self.pool.clone());
+        let swarm = Swarm::new(Arc::clone(&torrent), options, storage, resume, have, shared, pool, watch);
         if !self.swarms.insert(&swarm) {
             return Err(StartError::Known(torrent.name().to_owned()));
         }
@@ -302,7 +303,7 @@ impl Engine {
         }
         let lacks_only_its_name = swarm.has_all_wanted() && !swarm.storage.is_shared();
         if swarm.storage.has_content() {
-            swarm.check(doubtful.into_iter());
+            swarm.check(unverified.into_iter());
         }
         if lacks_only_its_name {
             swarm.complete()?; // nothing but empty files, or a crash came before
@@ -310,9 +311,9 @@ impl Engine {
         Ok(swarm)
     }
 
-    /// The pieces that an earlier run vouched for, as far as the files are still what they were; and what trouble it had
+    /// The pieces that an earlier run made durable, as far as the files are still what they were; and what trouble it had
     /// with the disk.
-    fn vouched(&self, torrent: &Torrent, storage: &Storage) -> (Bitfield, Option<String>) {
+    fn durable(&self, torrent: &Torrent, storage: &Storage) -> (Bitfield, Option<String>) {
         let pieces = torrent.geometry().piece_count();
         let none = Bitfield::new(pieces);
         let Some(resume) = self.resume_file(torrent).and_then(|file| file.load()) else {
@@ -340,18 +341,18 @@ impl Engine {
 
     /// Tells that there are new addresses to try.
     pub fn look_for_peers(&self) {
-        let _ = self.door.post(Knock::Look); // it stops
+        let _ = self.to_accept.post(AcceptMail::Look); // it stops
     }
 
     /// Ends all connections, joins every thread, and saves what is to survive. A second call does nothing.
     pub fn stop(&self) {
         let Some(threads) = self.threads.lock().take() else { return };
         self.stopping.store(true, Ordering::Release);
-        while let Err(crate::mailbox::Undelivered::Full(_)) = self.door.post(Knock::Stop) {
+        while let Err(crate::mailbox::Undelivered::Full(_)) = self.to_accept.post(AcceptMail::Stop) {
             thread::yield_now(); // it reads its mail all the time
         }
         let _ = threads.accept.join();
-        self.commons.uploads.nudge();
+        self.shared.uploads.nudge();
         let _ = threads.choke.join();
         drop(threads.workers);
         for swarm in self.swarms.all() {
@@ -359,10 +360,10 @@ impl Engine {
                 log::error!("{why}");
             }
         }
-        if let Err(why) = self.commons.ledger.save() {
+        if let Err(why) = self.shared.ledger.save() {
             log::error!("cannot save the ledger: {why}");
         }
-        if let Err(why) = self.commons.bans.save() {
+        if let Err(why) = self.shared.bans.save() {
             log::error!("cannot save the bans: {why}");
         }
     }
@@ -379,7 +380,7 @@ fn cores() -> usize {
 }
 
 /// Whether the files are as the resume state knew them. Those of an unfinished download change all the time, but
-/// what is vouched for of them was on the disk before.
+/// what is durable of them was on the disk before.
 fn unchanged(resume: &Resume, torrent: &Torrent, storage: &Storage) -> bool {
     if resume.files.is_empty() {
         return !storage.is_shared();

@@ -3,7 +3,7 @@
 
 use super::download::partial::Partial;
 use super::identity::ConnId;
-use super::identity::Source;
+use super::identity::PeerIdentity;
 use crate::mailbox::Mailbox;
 use crate::torrent::{Block, Piece, Proof};
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Room in a connection's mailbox. One answer to its one request for work, and in the endgame a few letters for
+/// Room in a connection's mailbox. One answer to its one request for work, and in the endgame a few mailbox for
 /// each block of the pieces it owns or helps with; more means that its thread is stuck.
 pub const MAILBOX: usize = 4096;
 
@@ -27,7 +27,7 @@ pub enum Mail {
     /// Fetch these blocks for `owner`.
     Help { owner: ConnId, blocks: Vec<Block> },
     /// A block of your piece, fetched from `from`.
-    Helped { block: Block, data: Vec<u8>, from: Arc<Source> },
+    Helped { block: Block, data: Vec<u8>, from: Arc<PeerIdentity> },
     /// `helper` will not bring these blocks.
     NotHelped { helper: ConnId, blocks: Vec<Block> },
     /// The owner has this block by now.
@@ -41,7 +41,7 @@ pub enum Mail {
 }
 
 /// A connection that offers its help and waits for an answer. It gets one in any case: if the owner it was sent to
-/// ends before it reads the letter, dropping the letter answers that there is no work. Unanswered it would wait for ever.
+/// ends before it reads the mail, dropping the mail answers that there is no work. Unanswered it would wait for ever.
 pub struct Helper {
     handle: Option<Arc<Handle>>,
     id: ConnId,
@@ -78,7 +78,7 @@ pub struct Handle {
     pub addr: SocketAddr,
     /// Whether we connected.
     pub outgoing: bool,
-    pub source: Arc<Source>,
+    pub identity: Arc<PeerIdentity>,
     pub proof: Proof,
     pub mailbox: Mailbox<Mail>,
     pub numbers: Numbers,
@@ -118,12 +118,12 @@ impl Handle {
         id: ConnId,
         addr: SocketAddr,
         outgoing: bool,
-        source: Arc<Source>,
+        identity: Arc<PeerIdentity>,
         proof: Proof,
         mailbox: Mailbox<Mail>,
     ) -> Self {
         let (numbers, client) = (Numbers::default(), Mutex::default());
-        Handle { id, addr, outgoing, source, proof, mailbox, numbers, began: Instant::now(), client }
+        Handle { id, addr, outgoing, identity, proof, mailbox, numbers, began: Instant::now(), client }
     }
 
     /// Something came in.
@@ -151,7 +151,7 @@ impl Handle {
     /// The peer's name and version; the start of its id while it has not told.
     pub fn client(&self) -> String {
         let told = self.client.lock().client.clone();
-        told.unwrap_or_else(|| self.source.peer_id.0[..8].escape_ascii().to_string())
+        told.unwrap_or_else(|| self.identity.peer_id.0[..8].escape_ascii().to_string())
     }
 
     /// Where the peer can be connected to, as far as we know.
@@ -197,10 +197,10 @@ mod tests {
     use crate::protocol::handshake::PeerId;
 
     fn connection(id: u64) -> (Arc<Handle>, Inbox<Mail>) {
-        let (letters, inbox) = mailbox(4).unwrap();
+        let (mailbox, inbox) = mailbox(4).unwrap();
         let addr: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let source = Arc::new(Source { addr: addr.ip(), peer_id: PeerId::random() });
-        (Arc::new(Handle::new(ConnId(id), addr, true, source, Proof::V2, letters)), inbox)
+        let identity = Arc::new(PeerIdentity { addr: addr.ip(), peer_id: PeerId::random() });
+        (Arc::new(Handle::new(ConnId(id), addr, true, identity, Proof::V2, mailbox)), inbox)
     }
 
     /// The helper waited for ever when the owner of the piece ended with the offer unread.

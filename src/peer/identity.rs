@@ -15,7 +15,7 @@ impl std::fmt::Display for ConnId {
 
 /// Where a block came from: whom to blame if it is wrong.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Source {
+pub struct PeerIdentity {
     pub addr: IpAddr,
     pub peer_id: PeerId,
 }

@@ -3,7 +3,7 @@
 //!
 //! It has two halves that meet only in the bytes they write. *Incoming*: which pieces we fetch from this peer, which
 //! blocks we asked for (`fetching`). *Outgoing*: which blocks it asked us for, and whether it is admitted to an
-//! upload slot (`serving`).
+//! upload slot (`upload_queue`).
 //!
 //! Invariants: a block is accepted only if it was asked for; the other side's requests never number more than
 //! [`REQQ`]; every partial that was handed in comes out again, complete or given back.
@@ -19,19 +19,19 @@ pub use super::download::landing::Landing;
 pub use event::{Event, Violation};
 
 use super::download::partial::Partial;
-use super::download::requests::Fetching;
+use super::download::requests::Requests;
 use super::identity::ConnId;
-use super::identity::Source;
+use super::identity::PeerIdentity;
 use crate::bitfield::Bitfield;
 use crate::protocol::extension::{self, Extended};
 use crate::protocol::handshake::Agreement;
-use crate::protocol::wire::{self, Message, Wanted};
+use crate::protocol::wire::{self, BlockRequest, Message};
 use crate::torrent::{Block, Piece, Torrent};
 use flood::{Flood, IDLE};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use upload_queue::Serving;
+use upload_queue::UploadQueue;
 
 /// How many requests we keep for the other side, and say so in the extension handshake (BEP 10).
 pub const REQQ: usize = 1000;
@@ -57,8 +57,8 @@ pub struct Session {
     told_upload_only: bool,
     /// What the other side told of itself, once it did.
     introduced: Option<Extended>,
-    fetching: Fetching,
-    serving: Serving,
+    requests: Requests,
+    uploads: UploadQueue,
     /// What the other side may still say for nothing.
     flood: Flood,
     out: Vec<u8>,
@@ -75,14 +75,14 @@ impl Session {
     pub fn new(
         torrent: Arc<Torrent>,
         agreement: Agreement,
-        source: Arc<Source>,
+        identity: Arc<PeerIdentity>,
         have: &Bitfield,
         own_port: Option<u16>,
         now: Instant,
     ) -> Self {
         let pieces = torrent.geometry().piece_count();
         let mut session = Session {
-            fetching: Fetching::new(Arc::clone(&torrent), source, now),
+            requests: Requests::new(Arc::clone(&torrent), identity, now),
             torrent,
             agreement,
             told: have.clone(),
@@ -92,7 +92,7 @@ impl Session {
             upload_only: have.is_full(),
             told_upload_only: agreement.extended && have.is_full(),
             introduced: None,
-            serving: Serving::default(),
+            uploads: UploadQueue::default(),
             flood: Flood::new(pieces, now),
             out: Vec::new(),
             events: VecDeque::new(),
@@ -147,7 +147,7 @@ impl Session {
     /// the socket may have it write there, and says [`landed`](Self::landed) for each that came, before anything else happens
     /// here; what came instead goes the usual way.
     pub fn landing(&mut self) -> Landing<'_> {
-        self.fetching.landing()
+        self.requests.landing()
     }
 
     /// Something that moves nothing on; see [`flood`].
@@ -163,7 +163,7 @@ impl Session {
         self.torrent.geometry().piece(index).ok_or(Violation::NoSuchPiece(index))
     }
 
-    fn requested(&self, wanted: Wanted) -> Option<Block> {
+    fn requested(&self, wanted: BlockRequest) -> Option<Block> {
         self.torrent.geometry().requested(wanted.index, wanted.begin, wanted.len)
     }
 
@@ -171,7 +171,7 @@ impl Session {
         if self.agreement.fast { Ok(()) } else { Err(Violation::NotAgreed(what)) }
     }
 
-    fn reject(&mut self, wanted: Wanted) {
+    fn reject(&mut self, wanted: BlockRequest) {
         if self.agreement.fast {
             Message::Reject(wanted).encode(&mut self.out);
         }
@@ -182,7 +182,7 @@ impl Session {
         if !partials.is_empty() {
             self.events.push_back(Event::GaveBack(partials));
         }
-        let unhelped = self.fetching.take_unhelped();
+        let unhelped = self.requests.take_unhelped();
         self.events.extend(unhelped.into_iter().map(|(owner, blocks)| Event::NotHelping { owner, blocks }));
     }
 
@@ -190,26 +190,26 @@ impl Session {
 
     /// Fetches what is missing of this piece.
     pub fn fetch(&mut self, partial: Partial, now: Instant) {
-        let given_back = self.fetching.add(partial, now);
+        let given_back = self.requests.add(partial, now);
         self.give_back(given_back.into_iter().collect());
         self.ask(now);
     }
 
     /// Gives up to half of what is still owed of `piece` to another connection, the blocks that would come last.
     pub fn lend(&mut self, piece: Piece, helper: ConnId, now: Instant) -> Vec<Block> {
-        self.fetching.lend(piece, helper, now)
+        self.requests.lend(piece, helper, now)
     }
 
     /// Fetches blocks of a piece that another connection owns.
     pub fn help(&mut self, owner: ConnId, blocks: &[Block], now: Instant) {
-        self.fetching.help(owner, blocks);
+        self.requests.help(owner, blocks);
         self.give_back(Vec::new());
         self.ask(now);
     }
 
     /// A helper brought a block of one of our pieces.
-    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<Source>) {
-        let (cancel, arrival) = self.fetching.helped(block, data, from);
+    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<PeerIdentity>) {
+        let (cancel, arrival) = self.requests.helped(block, data, from);
         if cancel {
             Message::Cancel(block.into()).encode(&mut self.out);
         }
@@ -218,31 +218,31 @@ impl Session {
 
     /// A helper will not bring these blocks: they may be lent again.
     pub fn not_helped(&mut self, helper: ConnId, blocks: &[Block]) {
-        self.fetching.not_helped(helper, blocks);
+        self.requests.not_helped(helper, blocks);
     }
 
     /// A block that we fetch for another connection came to it from elsewhere.
     pub fn help_not_needed(&mut self, block: Block) {
-        if self.fetching.forget_help(block) {
+        if self.requests.forget_help(block) {
             Message::Cancel(block.into()).encode(&mut self.out);
         }
     }
 
     /// Sends as many requests as the window has room for.
     pub fn ask(&mut self, now: Instant) {
-        while let Some(block) = self.fetching.next_request(now) {
+        while let Some(block) = self.requests.next_request(now) {
             Message::Request(block.into()).encode(&mut self.out);
         }
     }
 
     /// Whether the window is half empty, so that more pieces should be found for this connection.
     pub fn wants_work(&self) -> bool {
-        self.interested && self.fetching.wants_work()
+        self.interested && self.requests.wants_work()
     }
 
     /// Starts with a request window of so many blocks, as far as the other side keeps that many.
     pub fn set_window(&mut self, blocks: u32) {
-        self.fetching.set_window(blocks);
+        self.requests.set_window(blocks);
     }
 
     /// Snubs a peer that owes us blocks after so long without one.
@@ -251,8 +251,8 @@ impl Session {
     }
 
     /// All pieces in flight come back, as events: the connection ends, or the torrent pauses.
-    pub fn abandon(&mut self) {
-        let given_back = self.fetching.choked();
+    pub fn give_back_all(&mut self) {
+        let given_back = self.requests.choked();
         self.give_back(given_back);
     }
 
@@ -292,14 +292,14 @@ impl Session {
 
     /// Admits the other side to an upload slot.
     pub fn unchoke(&mut self) {
-        if self.serving.unchoke() {
+        if self.uploads.unchoke() {
             Message::Unchoke.encode(&mut self.out);
         }
     }
 
     /// Takes the upload slot back, with all that waits in it.
     pub fn choke(&mut self) {
-        if let Some(waiting) = self.serving.choke() {
+        if let Some(waiting) = self.uploads.choke() {
             Message::Choke.encode(&mut self.out);
             waiting.into_iter().for_each(|block| self.reject(block.into()));
         }
@@ -308,7 +308,7 @@ impl Session {
     /// Takes the next blocks to serve into `run`: neighbours in one piece, together at most `most` bytes, but at
     /// least one block if there is any.
     pub fn next_uploads(&mut self, most: u32, run: &mut Vec<Block>) {
-        self.serving.next(most, run);
+        self.uploads.next(most, run);
     }
 
     /// A block cannot be served, for example because its file vanished.
@@ -324,9 +324,9 @@ impl Session {
         if now.saturating_duration_since(self.spoke_at) >= KEEP_ALIVE {
             Message::KeepAlive.encode(&mut self.out);
         }
-        let given_back = self.fetching.snub_if_late(self.patience, now);
+        let given_back = self.requests.snub_if_late(self.patience, now);
         self.give_back(given_back);
-        let (given_back, cancelled) = self.fetching.relieve_if_slow(self.patience, now);
+        let (given_back, cancelled) = self.requests.relieve_if_slow(self.patience, now);
         cancelled.into_iter().for_each(|block| Message::Cancel(block.into()).encode(&mut self.out));
         self.give_back(given_back);
         Ok(())
@@ -335,7 +335,7 @@ impl Session {
     /// When [`tick`](Self::tick) has something to do again, if nothing happens before.
     pub fn deadline(&self) -> Instant {
         let quiet = (self.heard_at + SILENCE).min(self.spoke_at + KEEP_ALIVE);
-        self.fetching.due_at(self.patience).map_or(quiet, |due| quiet.min(due))
+        self.requests.due_at(self.patience).map_or(quiet, |due| quiet.min(due))
     }
 
     // ---- what comes out -------------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ impl Session {
 
     /// Whether the other side is served.
     pub fn is_choking(&self) -> bool {
-        self.serving.is_choking()
+        self.uploads.is_choking()
     }
 
     pub fn is_interested(&self) -> bool {
@@ -382,27 +382,27 @@ impl Session {
 
     /// Whether the other side does not serve us.
     pub fn is_choked(&self) -> bool {
-        self.fetching.is_choked()
+        self.requests.is_choked()
     }
 
     /// Whether there is something to serve.
     pub fn has_uploads(&self) -> bool {
-        self.serving.waiting() > 0
+        self.uploads.waiting() > 0
     }
 
     /// The blocks that we asked for and wait for.
     pub fn asked(&self) -> impl ExactSizeIterator<Item = Block> + '_ {
-        self.fetching.asked()
+        self.requests.asked()
     }
 
     /// How many blocks we ask for at once.
     pub fn window(&self) -> u32 {
-        self.fetching.window()
+        self.requests.window()
     }
 
     /// How many blocks wait to be served.
     pub fn uploads_waiting(&self) -> usize {
-        self.serving.waiting()
+        self.uploads.waiting()
     }
 
     /// The longest message that this torrent needs.
@@ -413,7 +413,7 @@ impl Session {
     /// Panics if an invariant of either half is broken; for tests, simulations and fuzzing.
     #[doc(hidden)]
     pub fn assert_invariant(&self) {
-        self.fetching.assert_invariant();
-        self.serving.assert_invariant();
+        self.requests.assert_invariant();
+        self.uploads.assert_invariant();
     }
 }

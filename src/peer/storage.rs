@@ -2,7 +2,7 @@
 //! locks are leaves and never held over the disk.
 //!
 //! A download is written in place under `NAME.part` (a file, or a folder for a torrent of several), synced before
-//! anything vouches for it ([`resume`](resume)), and renamed to `NAME` when complete: atomically, and never
+//! anything calls it durable ([`resume`](resume)), and renamed to `NAME` when complete: atomically, and never
 //! over something that is there already. Nothing is reached through a link below the download folder. `NAME.part` is
 //! locked while it grows, so that two processes never write into one; and each sync looks whether it is still there. Where the
 //! files are of which only some are wanted, `places` says.
@@ -207,7 +207,7 @@ impl Storage {
         self.places.read().stamps()
     }
 
-    /// Those of `pieces` for which the files are long enough. What is not there cannot be vouched for, whatever was
+    /// Those of `pieces` for which the files are long enough. What is not there cannot be durable, whatever was
     /// known of it.
     pub fn within_files(&self, pieces: &Bitfield) -> Bitfield {
         let geometry = self.torrent.geometry();
@@ -269,7 +269,7 @@ impl Storage {
     }
 
     /// Each file as it was when it was complete; nothing if one of them was not there. What became of them since is
-    /// nothing to vouch for.
+    /// not known to be good.
     pub fn stamps(&self) -> Vec<Stamp> {
         let stamps = self.stamps.get().map_or(&[][..], Vec::as_slice);
         stamps.iter().copied().collect::<Option<_>>().unwrap_or_default()

@@ -5,7 +5,7 @@
 //! | 1 | `picker` | the state of each piece, what each peer has | once or twice a piece, by workers and connections |
 //! | 2 | `finished` | the list of pieces finished since the start | once a piece; read by a connection with news to tell |
 //! | 3 | `members` | the connections | when one begins or ends, and to wake all |
-//! | 4 | `hungry`, `blame`, `candidates`, `state`, `saved_at`, `vouched`, `doubtful`, `trouble` | who waits for work; bad pieces; addresses; running or paused; the last save; what it vouches for, what is not believed any more, and why | once a piece at most |
+//! | 4 | `starved`, `blame`, `addresses`, `state`, `saved_at`, `durable`, `unverified`, `trouble` | who waits for work; bad pieces; addresses; running or paused; the last save; what it vouches for, what is not believed any more, and why | once a piece at most |
 //! | 4 | `arrived`, `to_write` | pieces of which all blocks are in; those of them that are verified | twice a piece, by connections and workers |
 //! | 4 | `first_copy` | which pieces of the first copy are out | by a lone seed's connections, at each turn until it is |
 //!
@@ -36,7 +36,7 @@ pub use pieces::Look;
 pub use verifying::Arrived;
 use verifying::{ToVerify, ToWrite};
 
-use super::discovery::addresses::Candidates;
+use super::discovery::addresses::Addresses;
 use super::download::blame::Blame;
 use super::download::picker::Picker;
 use super::handle::Handle;
@@ -46,9 +46,9 @@ use super::storage::resume::ResumeFile;
 use crate::bitfield::Bitfield;
 use crate::pool::Pool;
 use crate::torrent::{Piece, Torrent};
-use options::Wish;
+use options::DownloadOptions;
 use parking_lot::{Mutex, RwLock};
-use shared::Commons;
+use shared::Shared;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub enum Job {
     Finish(Arc<Swarm>),
     /// These pieces may be on the disk: look. They are part of what is looked for.
     Check(Arc<Swarm>, Range<u32>, Arc<Look>),
-    /// Make durable what came since the last time, and vouch for it.
+    /// Make durable what came since the last time, and save the resume state.
     Save(Arc<Swarm>),
     /// All pieces are here: give the download its name.
     Complete(Arc<Swarm>),
@@ -85,7 +85,7 @@ pub trait Observer: Send + Sync {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum State {
     Running,
-    /// With the reason: the user's wish, or what went wrong.
+    /// With the reason: the user's options, or what went wrong.
     Paused(String),
 }
 
@@ -117,7 +117,7 @@ impl Progress {
 /// One torrent: what its connections, the workers and the threads around them share.
 pub struct Swarm {
     pub torrent: Arc<Torrent>,
-    pub commons: Arc<Commons>,
+    pub shared: Arc<Shared>,
     pub pool: Pool<Job>,
     pub storage: Storage,
     pub counts: Counts,
@@ -126,16 +126,16 @@ pub struct Swarm {
     /// The torrent was removed: nothing of it is to be saved any more.
     forgotten: AtomicBool,
     /// What is durable, as far as the last save knows.
-    vouched: Mutex<Bitfield>,
+    durable: Mutex<Bitfield>,
     /// Pieces that we had and that are not believed any more, to be looked for when the torrent goes on. A subset of the pieces.
-    doubtful: Mutex<Vec<Piece>>,
+    unverified: Mutex<Vec<Piece>>,
     /// Whether it was the user who paused it last.
     by_user: AtomicBool,
     /// What the disk did, if that is why the torrent is paused.
     trouble: Mutex<Option<String>>,
-    /// How often the disk lost what was written. What was begun in one era is not believed in the next. Changes under
+    /// How often the disk lost what was written. What was begun in one generation is not believed in the next. Changes under
     /// `picker`'s lock.
-    era: AtomicU32,
+    write_generation: AtomicU32,
     /// Whether what is found on the disk has to be written anew: the kernel may show what it failed to write.
     rewrite: AtomicBool,
     observer: Arc<dyn Observer>,
@@ -149,7 +149,7 @@ pub struct Swarm {
     to_write: Mutex<ToWrite>,
     members: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
     blame: Mutex<Blame>,
-    candidates: Mutex<Candidates>,
+    addresses: Mutex<Addresses>,
     state: Mutex<State>,
     complete: AtomicBool,
     /// When the resume state was saved last, or a worker was told to. Never since the start: then with the first piece.
@@ -157,9 +157,9 @@ pub struct Swarm {
     /// How often saving was asked for while somebody is at it; 0 while nobody is.
     saves: AtomicUsize,
     /// Connections that found nothing to fetch; asked again when a piece or memory becomes free. Bounded by `members`.
-    hungry: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
-    /// How often the hungry were asked again.
-    feedings: AtomicU64,
+    starved: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
+    /// How often the starved were asked again.
+    starved_retries: AtomicU64,
     first_copy: Mutex<FirstCopy>,
     /// Whether it goes out piece by piece now.
     is_showing: AtomicBool,
@@ -195,20 +195,20 @@ impl Counts {
 }
 
 impl Swarm {
-    /// A torrent of which `have` is on the disk for sure, and `wish` is to be.
+    /// A torrent of which `have` is on the disk for sure, and `options` is to be.
     #[allow(clippy::too_many_arguments)] // what a torrent is made of, said once
     pub fn new(
         torrent: Arc<Torrent>,
-        wish: &Wish,
+        options: &DownloadOptions,
         storage: Storage,
         resume: Option<ResumeFile>,
         have: Bitfield,
-        commons: Arc<Commons>,
+        shared: Arc<Shared>,
         pool: Pool<Job>,
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         let geometry = torrent.geometry();
-        let wanted = wish.files_of(&torrent).pieces(geometry);
+        let wanted = options.files_of(&torrent).pieces(geometry);
         let len = |is: &dyn Fn(u32) -> bool| {
             let pieces = geometry.pieces().filter(|piece| is(piece.index()));
             pieces.map(|piece| u64::from(geometry.piece_len(piece))).sum::<u64>()
@@ -222,21 +222,21 @@ impl Swarm {
         let is_named = storage.is_shared(); // a download is complete once it has its name
         let complete = AtomicBool::new(is_named && have.is_full());
         let mut picker = Picker::new(geometry.clone(), have.clone(), fastrand::u64(..));
-        if wish.files.is_some() {
+        if options.files.is_some() {
             picker.want_only(wanted);
         }
-        if wish.in_order {
+        if options.in_order {
             picker.in_order();
         }
         Arc::new(Swarm {
             complete,
             lens,
             forgotten: AtomicBool::new(false),
-            vouched: Mutex::new(have),
-            doubtful: Mutex::default(),
+            durable: Mutex::new(have),
+            unverified: Mutex::default(),
             by_user: AtomicBool::new(false),
             trouble: Mutex::default(),
-            era: AtomicU32::new(0),
+            write_generation: AtomicU32::new(0),
             rewrite: AtomicBool::new(false),
             picker: Mutex::new(picker),
             finished: RwLock::default(),
@@ -245,16 +245,16 @@ impl Swarm {
             to_write: Mutex::default(),
             members: Mutex::default(),
             blame: Mutex::default(),
-            candidates: Mutex::default(),
+            addresses: Mutex::default(),
             state: Mutex::new(State::Running),
             saved_at: Mutex::default(),
             saves: AtomicUsize::new(0),
-            hungry: Mutex::default(),
-            feedings: AtomicU64::new(0),
+            starved: Mutex::default(),
+            starved_retries: AtomicU64::new(0),
             first_copy: Mutex::default(),
             is_showing: AtomicBool::new(false),
             torrent,
-            commons,
+            shared,
             pool,
             storage,
             counts,
@@ -301,7 +301,7 @@ impl Swarm {
         }
     }
 
-    /// Stops because of the disk, which the user has to see to. Connections end; what is vouched for stays.
+    /// Stops because of the disk, which the user has to see to. Connections end; what is durable stays.
     pub fn fail(&self, why: &str) {
         let first = {
             let mut state = self.state.lock();
@@ -317,7 +317,7 @@ impl Swarm {
         }
     }
 
-    /// Stops by the user's wish.
+    /// Stops by the user's options.
     pub fn pause(self: &Arc<Self>, why: &str) {
         *self.state.lock() = State::Paused(why.to_owned());
         self.by_user.store(true, Ordering::Release);
@@ -325,19 +325,19 @@ impl Swarm {
         self.pool.push(Job::Save(Arc::clone(self))); // a crash is not to undo it
     }
 
-    /// Goes on after a pause: with what is doubtful, with the download, or with giving a complete one its name.
+    /// Goes on after a pause: with what is unverified, with the download, or with giving a complete one its name.
     pub fn unpause(self: &Arc<Self>) {
         let was = std::mem::replace(&mut *self.state.lock(), State::Running);
         if was == State::Running {
             return;
         }
         self.by_user.store(false, Ordering::Release);
-        let troubled = self.trouble.lock().take().is_some() || !self.doubtful.lock().is_empty();
+        let troubled = self.trouble.lock().take().is_some() || !self.unverified.lock().is_empty();
         if troubled && let Err(why) = self.storage.begin_again() {
             return self.fail(&why.to_string());
         }
-        let doubtful = std::mem::take(&mut *self.doubtful.lock());
-        self.look_for(doubtful);
+        let unverified = std::mem::take(&mut *self.unverified.lock());
+        self.look_for(unverified);
         if !self.is_complete() && self.picker.lock().is_complete() {
             self.pool.push(Job::Complete(Arc::clone(self)));
         }

@@ -13,7 +13,7 @@ use super::swarm::{Arrived, Job, Look, Swarm};
 use crate::mailbox::Undelivered;
 use crate::pool::Turn;
 use crate::torrent::{Piece, Proof};
-use stats::Tally;
+use stats::WorkerStats;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,18 +21,18 @@ use std::sync::Arc;
 const CHECK_MEMORY: usize = 4 << 20;
 
 /// Runs one job, and counts the pieces in it.
-pub fn run(tally: &Tally, turn: Turn, job: Job) {
+pub fn run(worker_stats: &WorkerStats, turn: Turn, job: Job) {
     match job {
         Job::Fetch(swarm, handle) => {
             if let Some(piece) = fetch(&swarm, &handle) {
-                tally.took(turn);
+                worker_stats.took(turn);
                 let how = turn.stolen_from.map(|victim| format!(", a job stolen from fetch-{victim}"));
                 log::trace!("piece {} is to come from {handle}{}", piece.index(), how.unwrap_or_default());
             }
         }
         Job::Finish(swarm) => {
             if swarm.needs_verifier() {
-                finish(&swarm, || tally.finished(turn));
+                finish(&swarm, || worker_stats.finished(turn));
             }
         }
         Job::Check(swarm, pieces, look) => check(&swarm, pieces, &look),
@@ -65,7 +65,7 @@ fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>) -> Option<Piece> {
 fn ask_for_help(swarm: &Swarm, piece: Piece, owner: ConnId, helper: &Arc<Handle>) {
     let helper = Helper::new(helper);
     if let Some(owner) = swarm.member(owner) {
-        let _ = owner.mailbox.post(Mail::Lend { piece, helper }); // it ended: the letter answers by itself
+        let _ = owner.mailbox.post(Mail::Lend { piece, helper }); // it ended: the mail answers by itself
     }
 }
 
@@ -101,7 +101,7 @@ fn verify(swarm: &Arc<Swarm>, arrived: Vec<Arrived>) -> Vec<Partial> {
 /// Writes and marks verified pieces until there are no more.
 fn write(swarm: &Arc<Swarm>, finished: impl Fn()) {
     while let Some(partial) = swarm.next_to_write() {
-        let (piece, era) = (partial.piece(), swarm.era());
+        let (piece, generation) = (partial.piece(), swarm.write_generation());
         if let Err(why) = swarm.storage.write(piece, partial.data()) {
             swarm.bad(piece);
             swarm.disk_failed(&why);
@@ -109,15 +109,15 @@ fn write(swarm: &Arc<Swarm>, finished: impl Fn()) {
         }
         swarm.acquit(piece, partial.data());
         drop(partial); // its memory is free for the next piece before anybody hears the news
-        good(swarm, piece, era);
+        good(swarm, piece, generation);
         finished();
         log::trace!("piece {} of {} is proved and written", piece.index(), swarm.torrent.name());
     }
 }
 
-fn good(swarm: &Arc<Swarm>, piece: Piece, era: u32) {
-    let last = swarm.good(piece, era);
-    swarm.spread_news();
+fn good(swarm: &Arc<Swarm>, piece: Piece, generation: u32) {
+    let last = swarm.good(piece, generation);
+    swarm.wake_for_finished();
     if last {
         pause_on_error(swarm, swarm.complete());
     }
@@ -130,11 +130,11 @@ fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     let all: Vec<Piece> = pieces.clone().filter_map(|index| geometry.piece(index)).collect();
     let (mut memory, mut found) = (Vec::new(), 0);
     for pieces in all.chunks(side_by_side) {
-        let era = swarm.era();
+        let generation = swarm.write_generation();
         let there = read_all(swarm, pieces, &mut memory);
         for ((piece, data, _), good) in there.iter().zip(swarm.torrent.verify_all(&there)) {
             match good {
-                true => found += u32::from(keep(swarm, *piece, data, era)),
+                true => found += u32::from(keep(swarm, *piece, data, generation)),
                 false => swarm.bad(*piece),
             }
         }
@@ -160,10 +160,10 @@ fn read_all<'a>(swarm: &Swarm, pieces: &[Piece], memory: &'a mut Vec<u8>) -> Vec
 }
 
 /// A piece was found on the disk. False if it cannot be kept.
-fn keep(swarm: &Arc<Swarm>, piece: Piece, data: &[u8], era: u32) -> bool {
+fn keep(swarm: &Arc<Swarm>, piece: Piece, data: &[u8], generation: u32) -> bool {
     let found = swarm.found(piece, data);
     match &found {
-        Ok(()) => good(swarm, piece, era),
+        Ok(()) => good(swarm, piece, generation),
         Err(why) => {
             swarm.bad(piece);
             swarm.disk_failed(why);

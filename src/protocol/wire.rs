@@ -10,7 +10,7 @@ pub const PIECE_HEADER_LEN: usize = 4 + 1 + 4 + 4;
 
 /// A range of bytes of one piece as the other side named it: unchecked.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Wanted {
+pub struct BlockRequest {
     pub index: u32,
     /// Offset in the piece, bytes.
     pub begin: u32,
@@ -18,9 +18,9 @@ pub struct Wanted {
     pub len: u32,
 }
 
-impl From<crate::torrent::Block> for Wanted {
+impl From<crate::torrent::Block> for BlockRequest {
     fn from(block: crate::torrent::Block) -> Self {
-        Wanted { index: block.piece().index(), begin: block.begin(), len: block.len() }
+        BlockRequest { index: block.piece().index(), begin: block.begin(), len: block.len() }
     }
 }
 
@@ -44,19 +44,19 @@ pub enum Message<'a> {
     NotInterested,
     Have(u32),
     Bitfield(&'a [u8]),
-    Request(Wanted),
+    Request(BlockRequest),
     Piece {
         index: u32,
         begin: u32,
         data: &'a [u8],
     },
-    Cancel(Wanted),
+    Cancel(BlockRequest),
     /// The DHT port (BEP 5).
     Port(u16),
     Suggest(u32),
     HaveAll,
     HaveNone,
-    Reject(Wanted),
+    Reject(BlockRequest),
     AllowedFast(u32),
     /// An extension message (BEP 10); id 0 is the extension handshake.
     Extended {
@@ -171,8 +171,8 @@ impl<'a> Fields<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
-    fn wanted(&mut self) -> Result<Wanted, WireError> {
-        Ok(Wanted { index: self.u32()?, begin: self.u32()?, len: self.u32()? })
+    fn wanted(&mut self) -> Result<BlockRequest, WireError> {
+        Ok(BlockRequest { index: self.u32()?, begin: self.u32()?, len: self.u32()? })
     }
 
     fn hash_range(&mut self) -> Result<HashRange, WireError> {
@@ -266,7 +266,7 @@ fn put_hash_range(out: &mut Vec<u8>, id: u8, range: &HashRange) {
 }
 
 /// What precedes the `wanted.len` bytes of a block on the wire, so that the block itself need not be copied to be sent.
-pub fn piece_header(wanted: Wanted) -> [u8; PIECE_HEADER_LEN] {
+pub fn piece_header(wanted: BlockRequest) -> [u8; PIECE_HEADER_LEN] {
     let mut header = [0; PIECE_HEADER_LEN];
     header[..4].copy_from_slice(&(9 + wanted.len).to_be_bytes());
     header[4] = id::PIECE;
@@ -280,8 +280,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn wanted() -> impl Strategy<Value = Wanted> {
-        any::<(u32, u32, u32)>().prop_map(|(index, begin, len)| Wanted { index, begin, len })
+    fn wanted() -> impl Strategy<Value = BlockRequest> {
+        any::<(u32, u32, u32)>().prop_map(|(index, begin, len)| BlockRequest { index, begin, len })
     }
 
     fn hash_range() -> impl Strategy<Value = HashRange> {
@@ -367,7 +367,10 @@ mod tests {
     fn a_piece_header_is_the_start_of_a_piece_message() {
         let mut whole = Vec::new();
         Message::Piece { index: 7, begin: 16384, data: &[9; 100] }.encode(&mut whole);
-        assert_eq!(piece_header(Wanted { index: 7, begin: 16384, len: 100 }), whole[..PIECE_HEADER_LEN]);
+        assert_eq!(
+            piece_header(BlockRequest { index: 7, begin: 16384, len: 100 }),
+            whole[..PIECE_HEADER_LEN]
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::mailbox::{Inbox, mailbox};
 use crate::threads;
 
 use super::connection::Connection;
-use super::shared::{ConnectionId, Shared, Waker};
+use super::shared::{ConnectionId, TrackerShared, Waker};
 use super::{http, session};
 
 /// How long a thread waits for another connection.
@@ -33,7 +33,7 @@ struct Guest {
 
 /// Owned by the thread `accept`.
 pub struct Clients {
-    shared: Arc<Shared>,
+    shared: Arc<TrackerShared>,
     threads: Vec<JoinHandle<()>>,
     next: ConnectionId,
     to_idle: Sender<Guest>,
@@ -41,7 +41,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(shared: Arc<Shared>) -> Clients {
+    pub fn new(shared: Arc<TrackerShared>) -> Clients {
         let (to_idle, idle) = crossbeam_channel::bounded(0);
         Clients { shared, threads: Vec::new(), next: 1, to_idle, idle }
     }
@@ -99,7 +99,7 @@ impl Clients {
 }
 
 /// Serves one connection on the thread `client-N`.
-fn serve(shared: &Arc<Shared>, guest: Guest, waker: &Waker, inbox: &mut Inbox<()>) {
+fn serve(shared: &Arc<TrackerShared>, guest: Guest, waker: &Waker, inbox: &mut Inbox<()>) {
     let Guest { socket, remote, id } = guest;
     shared.open(id, waker.clone());
     match Connection::new(socket, remote, inbox, shared) {
@@ -110,7 +110,7 @@ fn serve(shared: &Arc<Shared>, guest: Guest, waker: &Waker, inbox: &mut Inbox<()
 }
 
 /// Waits for the first bytes, which tell the language.
-fn greet(shared: &Shared, connection: &mut Connection, id: ConnectionId) {
+fn greet(shared: &TrackerShared, connection: &mut Connection, id: ConnectionId) {
     let mut begun = Vec::new();
     match connection.fill(&mut begun, Instant::now() + shared.limits.greeting) {
         Ok(()) if begun.starts_with(b"{") => session::serve(shared, connection, id, &begun),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::mailbox::{Inbox, Interest, Ready};
 
 use super::address::canonical;
-use super::shared::Shared;
+use super::shared::TrackerShared;
 
 /// How long a client that is being turned away may take to hear why.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ pub struct Connection<'a> {
     socket: TcpStream,
     inbox: &'a mut Inbox<()>,
     remote: SocketAddr,
-    shared: &'a Shared,
+    shared: &'a TrackerShared,
 }
 
 impl<'a> Connection<'a> {
@@ -42,7 +42,7 @@ impl<'a> Connection<'a> {
         socket: TcpStream,
         remote: SocketAddr,
         inbox: &'a mut Inbox<()>,
-        shared: &'a Shared,
+        shared: &'a TrackerShared,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;

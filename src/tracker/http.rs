@@ -9,7 +9,7 @@ mod pages;
 use std::time::Instant;
 
 use super::connection::{Connection, End};
-use super::shared::Shared;
+use super::shared::TrackerShared;
 
 use crate::http::request::{HttpError, Request, parse};
 use pages::respond;
@@ -18,7 +18,7 @@ use pages::respond;
 const MAX_REQUESTS: usize = 1000;
 
 /// Serves requests until either side has enough. `buffer` has the first bytes.
-pub fn serve(shared: &Shared, connection: &mut Connection, mut buffer: Vec<u8>) {
+pub fn serve(shared: &TrackerShared, connection: &mut Connection, mut buffer: Vec<u8>) {
     for nth in 1..=MAX_REQUESTS {
         let request = match read_request(shared, connection, &mut buffer) {
             Ok(Ok(request)) => request,
@@ -56,7 +56,7 @@ pub fn serve(shared: &Shared, connection: &mut Connection, mut buffer: Vec<u8>) 
 
 /// Reads the head of the next request; what follows it stays in `buffer`.
 fn read_request(
-    shared: &Shared,
+    shared: &TrackerShared,
     connection: &mut Connection,
     buffer: &mut Vec<u8>,
 ) -> Result<Result<Request, HttpError>, End> {

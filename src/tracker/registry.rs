@@ -10,12 +10,12 @@
 
 mod announcers;
 mod catalogue;
+mod change_log;
 mod coverage;
 mod crowd;
 mod draw;
 mod member;
 mod names;
-mod news;
 mod swarm;
 
 use std::collections::{HashMap, HashSet};
@@ -25,10 +25,10 @@ use std::time::{Duration, Instant};
 
 use crate::torrent::{InfoHash, Torrent};
 
+use change_log::ChangeLog;
+pub use change_log::Cursor;
 use member::{Caller, Contact, Have, Member, Peer, Tick, Who};
 use names::Names;
-pub use news::Cursor;
-use news::News;
 pub use swarm::Facts;
 use swarm::{Sums, Swarm};
 
@@ -143,8 +143,8 @@ pub struct Registry {
     names: Names,
     sessions: HashMap<SessionId, Session>,
     next_session: SessionId,
-    changes: News,
-    offers: News,
+    changes: ChangeLog,
+    offers: ChangeLog,
     has_news: bool,
     /// Bytes of the metainfo files in the catalogue.
     metainfo_bytes: usize,
@@ -164,8 +164,8 @@ impl Registry {
             names: Names::default(),
             sessions: HashMap::new(),
             next_session: 1,
-            changes: News::default(),
-            offers: News::default(),
+            changes: ChangeLog::default(),
+            offers: ChangeLog::default(),
             has_news: false,
             metainfo_bytes: 0,
             sums: Sums::default(),
@@ -405,7 +405,7 @@ impl Registry {
     }
 
     /// The next events for a session, up to `limit`.
-    pub fn news(&self, read: &mut Read, limit: usize) -> Vec<Event> {
+    pub fn events(&self, read: &mut Read, limit: usize) -> Vec<Event> {
         let changes = std::iter::from_fn(|| self.changes.next(&mut read.changes));
         let mut events: Vec<Event> = changes.filter_map(|hash| self.changed(hash)).take(limit).collect();
         let offers = std::iter::from_fn(|| self.offers.next(&mut read.offers));

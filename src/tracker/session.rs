@@ -14,7 +14,7 @@ use crate::torrent::Torrent;
 use super::budget::Share;
 use super::connection::{Connection, End};
 use super::registry::{Departure, Read, SessionId};
-use super::shared::{ConnectionId, Shared};
+use super::shared::{ConnectionId, TrackerShared};
 use crate::protocol::catalogue::{
     Answer, Call, Hello, MAX_FIRST_LINE, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request,
 };
@@ -32,17 +32,17 @@ const LISTING: usize = 512 << 10;
 const SHORT_OF_MEMORY: &str = "the tracker is short of memory for long lines, try again later";
 
 /// How many events are taken from the registry at once.
-const NEWS_AT_ONCE: usize = 64;
+const EVENTS_AT_ONCE: usize = 64;
 
 /// Serves a session, which has `begun` with these bytes, until it ends, one way or another.
-pub fn serve(shared: &Shared, connection: &mut Connection, door: ConnectionId, begun: &[u8]) {
+pub fn serve(shared: &TrackerShared, connection: &mut Connection, id: ConnectionId, begun: &[u8]) {
     let now = Instant::now();
     let mut lines = Lines::default();
     lines.push(begun);
     let mut session = Session {
         shared,
         connection,
-        door,
+        id,
         member: None,
         lines,
         out: Vec::new(),
@@ -80,9 +80,9 @@ impl From<End> for Over {
 }
 
 struct Session<'a, 'c> {
-    shared: &'a Shared,
+    shared: &'a TrackerShared,
     connection: &'a mut Connection<'c>,
-    door: ConnectionId,
+    id: ConnectionId,
     /// Once it said hello.
     member: Option<(SessionId, Read)>,
     lines: Lines,
@@ -232,7 +232,7 @@ impl Session<'_, '_> {
         let remote = self.connection.remote();
         self.shared.metrics.sessions.add();
         self.member = Some(self.shared.registry(|registry| registry.hello(hello, remote)));
-        self.shared.subscribe(self.door);
+        self.shared.subscribe(self.id);
         self.news_left = true; // the offers that stand, for a mirror
         log::debug!("session of {} at {remote}: {}", hello.peer_id, hello.client);
         let keep_alive = self.shared.limits.silence / 3;
@@ -282,8 +282,8 @@ impl Session<'_, '_> {
             return; // they are still there when it has read what it got
         }
         let Some((_, read)) = &mut self.member else { return };
-        let events = self.shared.registry(|registry| registry.news(read, NEWS_AT_ONCE));
-        self.news_left = events.len() == NEWS_AT_ONCE;
+        let events = self.shared.registry(|registry| registry.events(read, EVENTS_AT_ONCE));
+        self.news_left = events.len() == EVENTS_AT_ONCE;
         for event in events {
             self.shared.metrics.events.add();
             self.out.extend_from_slice(Answer::Event(event).line().as_bytes());

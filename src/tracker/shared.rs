@@ -3,7 +3,7 @@
 //! | lock | what it guards | held for |
 //! |---|---|---|
 //! | `registry` | swarms, sessions, catalogue | one question or one change, in memory, whose cost does not grow with the swarms |
-//! | `doors` | how to wake each connection's thread, connections per address | one look |
+//! | `subscribers` | how to wake each connection's thread, connections per address | one look |
 //! | the store's | metainfo files, only without a folder | one copy |
 //!
 //! No thread holds two of them, and none is held over a socket, the disk or a channel.
@@ -34,14 +34,14 @@ pub type Waker = Mailbox<()>;
 pub type ConnectionId = u64;
 
 /// The tracker as its threads see it.
-pub struct Shared {
+pub struct TrackerShared {
     pub limits: Limits,
     pub store: Store,
     pub metrics: Metrics,
     pub budget: Arc<Budget>,
     pub started: Instant,
     registry: Mutex<Registry>,
-    doors: Mutex<Doors>,
+    subscribers: Mutex<Doors>,
     /// The thread `events`, to be woken when there is news.
     herald: Waker,
     stopping: AtomicBool,
@@ -50,27 +50,27 @@ pub struct Shared {
 /// The connections that there are.
 #[derive(Default)]
 struct Doors {
-    by_id: HashMap<ConnectionId, Door>,
+    by_id: HashMap<ConnectionId, Subscriber>,
     at_address: HashMap<IpAddr, usize>,
 }
 
 /// Where to knock for a connection's thread.
-struct Door {
+struct Subscriber {
     /// `None` until a thread serves it.
     mailbox: Option<Waker>,
     remote: IpAddr,
-    wants_news: bool,
+    is_subscribed: bool,
 }
 
-impl Shared {
-    pub fn new(limits: Limits, store: Store, registry: Registry, herald: Waker) -> Shared {
-        Shared {
+impl TrackerShared {
+    pub fn new(limits: Limits, store: Store, registry: Registry, herald: Waker) -> TrackerShared {
+        TrackerShared {
             store,
             metrics: Metrics::default(),
             budget: Budget::new(limits.line_bytes),
             started: Instant::now(),
             registry: Mutex::new(registry),
-            doors: Mutex::default(),
+            subscribers: Mutex::default(),
             herald,
             stopping: AtomicBool::new(false),
             limits,
@@ -121,28 +121,28 @@ impl Shared {
 
     /// Lets a connection in, if there is room for it.
     pub fn enter(&self, id: ConnectionId, remote: IpAddr) -> bool {
-        let mut doors = self.doors.lock();
-        let same_address = doors.at_address.get(&remote).copied().unwrap_or(0);
-        let fits =
-            doors.by_id.len() < self.limits.connections && same_address < self.limits.connections_per_address;
+        let mut subscribers = self.subscribers.lock();
+        let same_address = subscribers.at_address.get(&remote).copied().unwrap_or(0);
+        let fits = subscribers.by_id.len() < self.limits.connections
+            && same_address < self.limits.connections_per_address;
         if fits {
-            doors.by_id.insert(id, Door { mailbox: None, remote, wants_news: false });
-            doors.at_address.insert(remote, same_address + 1);
+            subscribers.by_id.insert(id, Subscriber { mailbox: None, remote, is_subscribed: false });
+            subscribers.at_address.insert(remote, same_address + 1);
         }
         fits
     }
 
     /// A thread serves the connection now, and can be woken in this way.
     pub fn open(&self, id: ConnectionId, mailbox: Waker) {
-        if let Some(door) = self.doors.lock().by_id.get_mut(&id) {
-            door.mailbox = Some(mailbox);
+        if let Some(id) = self.subscribers.lock().by_id.get_mut(&id) {
+            id.mailbox = Some(mailbox);
         }
     }
 
     pub fn exit(&self, id: ConnectionId) {
-        let mut doors = self.doors.lock();
-        let Some(door) = doors.by_id.remove(&id) else { return };
-        if let Entry::Occupied(mut count) = doors.at_address.entry(door.remote) {
+        let mut subscribers = self.subscribers.lock();
+        let Some(id) = subscribers.by_id.remove(&id) else { return };
+        if let Entry::Occupied(mut count) = subscribers.at_address.entry(id.remote) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -152,25 +152,25 @@ impl Shared {
 
     /// From now on this connection is woken when there is news.
     pub fn subscribe(&self, id: ConnectionId) {
-        if let Some(door) = self.doors.lock().by_id.get_mut(&id) {
-            door.wants_news = true;
+        if let Some(id) = self.subscribers.lock().by_id.get_mut(&id) {
+            id.is_subscribed = true;
         }
     }
 
     /// Wakes all that subscribed.
-    pub fn spread_news(&self) {
-        self.wake_if(|door| door.wants_news);
+    pub fn wake_subscribers(&self) {
+        self.wake_if(|id| id.is_subscribed);
     }
 
     pub fn connections(&self) -> usize {
-        self.doors.lock().by_id.len()
+        self.subscribers.lock().by_id.len()
     }
 
-    fn wake_if(&self, wanted: impl Fn(&Door) -> bool) {
-        let doors: Vec<Waker> = {
-            let doors = self.doors.lock();
-            doors.by_id.values().filter(|door| wanted(door)).filter_map(|door| door.mailbox.clone()).collect()
+    fn wake_if(&self, wanted: impl Fn(&Subscriber) -> bool) {
+        let subscribers: Vec<Waker> = {
+            let subscribers = self.subscribers.lock();
+            subscribers.by_id.values().filter(|id| wanted(id)).filter_map(|id| id.mailbox.clone()).collect()
         };
-        doors.iter().for_each(Waker::wake);
+        subscribers.iter().for_each(Waker::wake);
     }
 }

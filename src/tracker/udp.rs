@@ -21,7 +21,7 @@ use crate::net;
 use crate::torrent::InfoHash;
 
 use super::BREATHER;
-use super::shared::Shared;
+use super::shared::TrackerShared;
 use crate::protocol::announce::Scraped;
 use crate::protocol::announce_udp::{Counts, Family, MAX_REPLY, Reply, Request, UdpAnnounce};
 pub use connection_ids::ConnectionIds;
@@ -68,7 +68,7 @@ fn bind_sockets(address: SocketAddr) -> io::Result<Vec<UdpSocket>> {
 }
 
 /// A thread `udp-N`.
-pub fn serve(shared: &Shared, ids: &ConnectionIds, socket: &UdpSocket, mut inbox: Inbox<()>) {
+pub fn serve(shared: &TrackerShared, ids: &ConnectionIds, socket: &UdpSocket, mut inbox: Inbox<()>) {
     let mut packet = [0; MAX_PACKET];
     let mut answer = Vec::with_capacity(MAX_REPLY);
     while !shared.is_stopping() {
@@ -96,7 +96,7 @@ pub fn serve(shared: &Shared, ids: &ConnectionIds, socket: &UdpSocket, mut inbox
 }
 
 /// Appends the answer to a packet from `from`, if it gets one.
-fn respond(shared: &Shared, ids: &ConnectionIds, packet: &[u8], from: IpAddr, out: &mut Vec<u8>) {
+fn respond(shared: &TrackerShared, ids: &ConnectionIds, packet: &[u8], from: IpAddr, out: &mut Vec<u8>) {
     shared.metrics.udp_packets.add();
     let (from, now) = (from.to_canonical(), Instant::now());
     let reply = Request::decode(packet).and_then(|(transaction, request)| {
@@ -118,7 +118,7 @@ fn respond(shared: &Shared, ids: &ConnectionIds, packet: &[u8], from: IpAddr, ou
     }
 }
 
-fn announced(shared: &Shared, announce: &UdpAnnounce, from: IpAddr, now: Instant) -> Reply {
+fn announced(shared: &TrackerShared, announce: &UdpAnnounce, from: IpAddr, now: Instant) -> Reply {
     shared.metrics.announces.add();
     match shared.registry(|registry| registry.announce_in_family(announce, from, now)) {
         Ok(reply) => Reply::Announced(reply),
@@ -129,7 +129,7 @@ fn announced(shared: &Shared, announce: &UdpAnnounce, from: IpAddr, now: Instant
     }
 }
 
-fn scraped(shared: &Shared, hashes: &[[u8; 20]]) -> Reply {
+fn scraped(shared: &TrackerShared, hashes: &[[u8; 20]]) -> Reply {
     shared.metrics.scrapes.add();
     let counts = |swarm: Scraped| Counts {
         seeds: swarm.complete,

@@ -2,7 +2,7 @@
 
 use super::{LIMIT, wait_until};
 use shoal::protocol::handshake::{HANDSHAKE_LEN, Hello, PeerId};
-use shoal::protocol::wire::{Message, Wanted, decode};
+use shoal::protocol::wire::{BlockRequest, Message, decode};
 use shoal::torrent::{InfoHash, Torrent};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -103,7 +103,7 @@ impl Raw {
     }
 
     /// The next request.
-    pub fn request(&mut self) -> Option<Wanted> {
+    pub fn request(&mut self) -> Option<BlockRequest> {
         self.listen(|_, message| match message {
             Message::Request(wanted) => ControlFlow::Break(wanted),
             _ => ControlFlow::Continue(()),
@@ -111,10 +111,10 @@ impl Raw {
     }
 
     /// The next block.
-    pub fn block(&mut self) -> Option<(Wanted, Vec<u8>)> {
+    pub fn block(&mut self) -> Option<(BlockRequest, Vec<u8>)> {
         self.listen(|_, message| match message {
             Message::Piece { index, begin, data } => {
-                let wanted = Wanted { index, begin, len: data.len() as u32 };
+                let wanted = BlockRequest { index, begin, len: data.len() as u32 };
                 ControlFlow::Break((wanted, data.to_vec()))
             }
             _ => ControlFlow::Continue(()),
@@ -127,7 +127,7 @@ impl Raw {
     }
 
     /// Answers requests with `data` until the other side closes the connection.
-    pub fn serve(&mut self, data: impl Fn(Wanted) -> Vec<u8>) {
+    pub fn serve(&mut self, data: impl Fn(BlockRequest) -> Vec<u8>) {
         let _ = self.listen(|socket, message| {
             if let Message::Request(wanted) = message {
                 let mut bytes = Vec::new();

@@ -4,10 +4,10 @@ use super::{assert_same, content, torrent_of, wait_until};
 use parking_lot::Mutex;
 use shoal::peer::engine::{Config, Engine};
 use shoal::peer::handle::Handle;
-use shoal::peer::identity::Source;
+use shoal::peer::identity::PeerIdentity;
 use shoal::peer::swarm::{Observer, Swarm};
 use shoal::protocol::handshake::PeerId;
-use shoal::protocol::wire::{Message, Wanted};
+use shoal::protocol::wire::{BlockRequest, Message};
 use shoal::torrent::{BLOCK_LEN, Format, Torrent};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Stage {
         assert_same(&self.path, &self.to.path().join("file"));
     }
 
-    pub fn data(&self, wanted: Wanted) -> Vec<u8> {
+    pub fn data(&self, wanted: BlockRequest) -> Vec<u8> {
         let at =
             wanted.index as usize * self.torrent.geometry().piece_length() as usize + wanted.begin as usize;
         self.bytes[at..at + wanted.len as usize].to_vec()
@@ -85,12 +85,12 @@ impl Stage {
 }
 
 pub fn connect(leecher: &Engine, swarm: &Arc<Swarm>, seed: &Engine) {
-    swarm.add_candidates([seed.addr()], true);
+    swarm.add_addresses([seed.addr()], true);
     leecher.look_for_peers();
 }
 
-pub fn wanted(index: u32, begin: u32, len: u32) -> Wanted {
-    Wanted { index, begin, len }
+pub fn wanted(index: u32, begin: u32, len: u32) -> BlockRequest {
+    BlockRequest { index, begin, len }
 }
 
 pub fn framed(body: &[u8]) -> Vec<u8> {
@@ -107,5 +107,5 @@ pub fn encoded(message: Message<'_>) -> Vec<u8> {
 
 /// Whether the peer would turn away one from this machine that calls itself so.
 pub fn is_banned(peer: &Engine, peer_id: PeerId) -> bool {
-    peer.commons.bans.has(&Source { addr: [127, 0, 0, 1].into(), peer_id })
+    peer.shared.bans.has(&PeerIdentity { addr: [127, 0, 0, 1].into(), peer_id })
 }

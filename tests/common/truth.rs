@@ -89,7 +89,7 @@ pub fn piece_of(
 }
 
 /// The pieces that a resume state vouches for. Panics unless it is whole.
-pub fn vouched_in(bytes: &[u8], pieces: u32) -> Bitfield {
+pub fn durable_in(bytes: &[u8], pieces: u32) -> Bitfield {
     let json: serde_json::Value = serde_json::from_slice(bytes).expect("it is replaced whole or not at all");
     let bits = BASE64.decode(json["pieces"].as_str().unwrap().as_bytes()).unwrap();
     Bitfield::from_bytes(&bits, pieces).unwrap()

@@ -4,7 +4,7 @@
 //!
 //! `make crash KILLS=200` does more of it, `SEED=... KILLS=...` the same once more (but for the machine's own moods).
 
-use crate::common::truth::{Truth, copy_without, vouched_in};
+use crate::common::truth::{Truth, copy_without, durable_in};
 use crate::common::*;
 use shoal::bitfield::Bitfield;
 use shoal::peer::engine::Engine;
@@ -128,7 +128,7 @@ impl Download<'_> {
     fn vouched(&self) -> Bitfield {
         let pieces = self.target.truth.torrent.geometry().piece_count();
         std::fs::read(self.resume_path())
-            .map_or_else(|_| Bitfield::new(pieces), |bytes| vouched_in(&bytes, pieces))
+            .map_or_else(|_| Bitfield::new(pieces), |bytes| durable_in(&bytes, pieces))
     }
 
     /// What hangs under its name, or under that of an unfinished download.

@@ -2,7 +2,7 @@
 //! between the peer and the disk, or behind its back.
 
 use super::*;
-use crate::common::truth::{Truth, copy_without, vouched_in};
+use crate::common::truth::{Truth, copy_without, durable_in};
 use shoal::bitfield::Bitfield;
 use shoal::disk::{Between, Disk, Op};
 use shoal::peer::engine::Config;
@@ -138,7 +138,7 @@ impl Shaky {
 
     /// The rest is to be had.
     fn download_more(&self, leecher: &Engine, swarm: &Swarm) {
-        swarm.add_candidates([self.seed.addr()], true);
+        swarm.add_addresses([self.seed.addr()], true);
         leecher.look_for_peers();
     }
 
@@ -149,18 +149,18 @@ impl Shaky {
 
     fn vouched(&self) -> u32 {
         let pieces = self.source.torrent.geometry().piece_count();
-        self.resume().map_or(0, |json| vouched_in(&json, pieces).count())
+        self.resume().map_or(0, |json| durable_in(&json, pieces).count())
     }
 
     fn trouble(&self) -> Option<String> {
         let json: serde_json::Value = serde_json::from_slice(&self.resume()?).unwrap();
-        assert_eq!(json["paused"], false, "that is for the user's wish");
+        assert_eq!(json["paused"], false, "that is for the user's options");
         json["trouble"].as_str().map(str::to_owned)
     }
 
     fn assert_vouched_is_there(&self) {
         let pieces = self.source.torrent.geometry().piece_count();
-        let vouched = vouched_in(&self.resume().unwrap(), pieces);
+        let vouched = durable_in(&self.resume().unwrap(), pieces);
         assert_eq!(self.truth.first_wrong(&vouched, &self.to().join("file.part")), None);
         let forgotten = &self.faults.inner.lock().unwrap().forgotten;
         let start = |piece: u32| u64::from(piece) * u64::from(self.source.torrent.geometry().piece_length());
@@ -296,7 +296,7 @@ fn a_folder_that_is_taken_away_in_the_middle_pauses_the_download() {
         let why = reason(&swarm);
         assert!(why.contains("folder.part") && why.contains("was removed or replaced"), "{why}");
         swarm.unpause();
-        swarm.add_candidates([seed.addr()], true);
+        swarm.add_addresses([seed.addr()], true);
         leecher.look_for_peers();
         wait_until("it is complete", || swarm.is_complete());
         assert_same(&source.path, &to.path().join("folder"));

@@ -5,7 +5,7 @@ use crate::common::*;
 use parking_lot::Mutex;
 use shoal::peer::app::standalone::{Order, download};
 use shoal::peer::catalogue::{Host, Publication, SessionClient};
-use shoal::peer::swarm::options::Wish;
+use shoal::peer::swarm::options::DownloadOptions;
 use shoal::protocol::catalogue::{Event, Hello, PeerId};
 use shoal::torrent::create::{Options, create};
 use shoal::torrent::{Format, InfoHash, Torrent};
@@ -124,7 +124,7 @@ fn downloads(trackers: &[&Bad], given: bool) {
     let dir = stage.to.path().to_owned();
     let order = Order {
         torrents: vec![torrent],
-        wish: Wish::default(),
+        options: DownloadOptions::default(),
         dir,
         peers,
         config: config(None),

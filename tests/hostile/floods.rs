@@ -77,7 +77,7 @@ fn who_floods_again_and_again_is_banned_for_a_while() {
         stage.assert_ended_times(FLOODED, times);
     }
     wait_until("it is banned", || is_banned(&seed, PeerId([1; 20])));
-    let bans = seed.commons.bans.all();
+    let bans = seed.shared.bans.all();
     assert!(bans.len() == 1 && bans[0].cause == Cause::BrokeRules, "{bans:?}");
     assert!(bans[0].until.is_some_and(|until| until > bans[0].since), "for a while");
     Raw::join(seed.addr(), &stage.torrent, 1, true).assert_closed();

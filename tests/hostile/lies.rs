@@ -43,7 +43,7 @@ fn the_ban_of_a_liar_outlives_a_restart_and_a_crash() {
     assert_eq!(swarm.progress().peers, 0);
 
     // It can be forgiven, and then it may come again.
-    banning::unban(&leecher.commons.bans, &id).unwrap();
+    banning::unban(&leecher.shared.bans, &id).unwrap();
     let mut forgiven = Raw::seed(leecher.addr(), &stage.torrent, LIAR, true);
     assert!(forgiven.request().is_some());
     leecher.stop();
@@ -75,7 +75,7 @@ fn a_liar_among_five_sources_is_found_and_the_four_honest_ones_stay() {
     stage.assert_downloaded(&swarm);
     assert!(is_banned(&leecher, PeerId([LIAR; 20])));
     for seed in &seeds {
-        assert!(!is_banned(&leecher, seed.commons.peer_id));
+        assert!(!is_banned(&leecher, seed.shared.peer_id));
     }
 }
 
@@ -93,15 +93,15 @@ fn a_liar_with_a_new_name_each_time_does_not_keep_a_download_from_its_end() {
             all_wrong(&mut Raw::seed(addr, &torrent, name, true));
         }
     });
-    wait_until("some are found", || leecher.commons.bans.all().len() >= 3);
+    wait_until("some are found", || leecher.shared.bans.all().len() >= 3);
     let (seed, _) = stage.seed(&Config { up: Some(2_000_000), ..config(None) });
     connect(&leecher, &swarm, &seed);
     stage.assert_downloaded(&swarm);
     done.store(true, Ordering::SeqCst);
     leecher.stop();
     liars.join().unwrap();
-    assert!(leecher.commons.bans.all().len() > 3);
-    assert!(!is_banned(&leecher, seed.commons.peer_id));
+    assert!(leecher.shared.bans.all().len() > 3);
+    assert!(!is_banned(&leecher, seed.shared.peer_id));
 }
 
 /// Says that it has everything, and refuses whatever it is asked for, in four ways.
@@ -152,8 +152,8 @@ fn a_ban_by_hand_ends_the_connection_and_keeps_the_peer_out() {
     let mut raw = Raw::leech(seed.addr(), &stage.torrent, 1, true);
     let mut other = Raw::leech(seed.addr(), &stage.torrent, 2, true);
     let at = raw.socket.local_addr().unwrap().to_string();
-    let bans = &seed.commons.bans;
-    let banned = banning::ban(bans, seed.commons.peer_id, &swarm.members(), &at).unwrap();
+    let bans = &seed.shared.bans;
+    let banned = banning::ban(bans, seed.shared.peer_id, &swarm.members(), &at).unwrap();
     assert_eq!(banned.len(), 1, "its name, and not the address that all here share");
     seed.look_for_peers();
     raw.assert_closed();

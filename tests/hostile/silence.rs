@@ -30,8 +30,8 @@ fn a_block_that_comes_a_byte_at_a_time_holds_nothing_up() {
             thread::sleep(Duration::from_millis(20));
         }
     });
-    assert!(leecher.commons.budget.used() > 0);
-    wait_until("its pieces are taken from it", || leecher.commons.budget.used() == 0);
+    assert!(leecher.shared.budget.used() > 0);
+    wait_until("its pieces are taken from it", || leecher.shared.budget.used() == 0);
     let (seed, _) = stage.seed(&config(None));
     connect(&leecher, &swarm, &seed);
     stage.assert_downloaded(&swarm);
@@ -63,7 +63,7 @@ fn keep_alives_do_not_excuse_a_peer_that_owes_blocks() {
     silent.request().expect("it is asked");
     wait_until("its pieces are taken from it", || {
         silent.send(Message::KeepAlive);
-        leecher.commons.budget.used() == 0
+        leecher.shared.budget.used() == 0
     });
     assert!(!silent.is_closed(), "it may still come to its senses");
 }

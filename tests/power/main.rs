@@ -9,7 +9,7 @@
 mod common;
 mod model;
 
-use common::truth::{Truth, file_under, piece_of, vouched_in};
+use common::truth::{Truth, durable_in, file_under, piece_of};
 use common::*;
 use model::{Event, Fate, Model, Tree};
 use shoal::disk::{Between, Disk, Op};
@@ -176,7 +176,7 @@ impl Record {
 
     fn vouched(&self, tree: &Tree) -> Option<shoal::bitfield::Bitfield> {
         let pieces = self.truth.torrent.geometry().piece_count();
-        self.resume(tree).map(|json| vouched_in(json, pieces))
+        self.resume(tree).map(|json| durable_in(json, pieces))
     }
 
     /// Lays a state on the disk and starts a real peer with it: it must believe no piece that is not there, and it must believe
@@ -223,7 +223,7 @@ fn run(recorder: &Recorder, config: &Config, torrent: &Arc<Torrent>, to: &Path, 
     let offers = BTreeSet::from([InfoHash([until as u8; 20])]);
     peer.state().unwrap().keep_offered(&offers).unwrap();
     let swarm = peer.download(Arc::clone(torrent), to, nobody()).unwrap();
-    swarm.add_candidates([seed.addr()], true);
+    swarm.add_addresses([seed.addr()], true);
     peer.look_for_peers();
     if until == torrent.geometry().piece_count() {
         wait_until("it is complete", || {

@@ -8,9 +8,9 @@ use super::requests::{Answer, Requests};
 use super::world::{Env, Event, Fault};
 use shoal::peer::download::partial::Partial;
 use shoal::peer::identity::ConnId;
-use shoal::peer::identity::Source;
+use shoal::peer::identity::PeerIdentity;
 use shoal::peer::session::{self, Session, Violation};
-use shoal::protocol::wire::{self, Message, Wanted};
+use shoal::protocol::wire::{self, BlockRequest, Message};
 use shoal::torrent::{Block, Piece};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub enum Mail {
     NoWork { interesting: bool },
     Lend { piece: Piece, helper: ConnId },
     Help { owner: ConnId, blocks: Vec<Block> },
-    Helped { block: Block, data: Vec<u8>, from: Arc<Source> },
+    Helped { block: Block, data: Vec<u8>, from: Arc<PeerIdentity> },
     NotHelped { helper: ConnId, blocks: Vec<Block> },
     HelpNotNeeded(Block),
     Admit,
@@ -50,7 +50,7 @@ pub struct Connection {
     /// The address that we dialled, if we did.
     pub dialled: Option<SocketAddr>,
     pub session: Session,
-    pub source: Arc<Source>,
+    pub identity: Arc<PeerIdentity>,
     pub mailbox: VecDeque<Mail>,
     /// What came and was not read yet.
     pub input: VecDeque<Cargo>,
@@ -72,7 +72,7 @@ impl Connection {
         (id, link, side, far): (ConnId, LinkNo, Side, NodeNo),
         dialled: Option<SocketAddr>,
         session: Session,
-        source: Arc<Source>,
+        identity: Arc<PeerIdentity>,
         told: usize,
     ) -> Self {
         Connection {
@@ -82,7 +82,7 @@ impl Connection {
             far,
             dialled,
             session,
-            source,
+            identity,
             mailbox: VecDeque::new(),
             input: VecDeque::new(),
             told,
@@ -148,7 +148,7 @@ impl Peer {
             self.on_mail(conn, mail, env)?;
         }
         self.receive(conn, env)?;
-        self.tell_news(conn)?;
+        self.announce_finished(conn)?;
         self.look_for_work(conn, env);
         self.serve(conn, env);
         self.flush(conn, env);
@@ -244,11 +244,11 @@ impl Peer {
     fn on_block(
         &mut self,
         conn: &mut Connection,
-        wanted: Wanted,
+        wanted: BlockRequest,
         corrupt: bool,
         env: &mut Env,
     ) -> Result<(), Why> {
-        let Wanted { index, begin, len } = wanted;
+        let BlockRequest { index, begin, len } = wanted;
         match conn.requests.answered(wanted) {
             Answer::Awaited => {}
             Answer::Excused => self.counts.late += 1,
@@ -305,7 +305,7 @@ impl Peer {
             }
             Event::GaveBack(partials) => self.gave_back(partials, conn.id, env),
             Event::Helped { owner, block, data } => {
-                let from = Arc::clone(&conn.source);
+                let from = Arc::clone(&conn.identity);
                 self.write_to(owner, Mail::Helped { block, data, from }, env);
             }
             Event::Late { block, data } => self.on_late(conn, block, data, env),
@@ -318,7 +318,7 @@ impl Peer {
     }
 
     fn on_late(&mut self, conn: &mut Connection, block: Block, data: Vec<u8>, env: &mut Env) {
-        let from = Arc::clone(&conn.source);
+        let from = Arc::clone(&conn.identity);
         match self.late(block, &data, &from, env) {
             Some(owner) if owner == conn.id => conn.session.helped(block, &data, &from),
             Some(owner) => self.write_to(owner, Mail::Helped { block, data, from }, env),
@@ -335,7 +335,7 @@ impl Peer {
 
     // ---- what we have to say --------------------------------------------------------------------------------
 
-    fn tell_news(&mut self, conn: &mut Connection) -> Result<(), Why> {
+    fn announce_finished(&mut self, conn: &mut Connection) -> Result<(), Why> {
         if let Some(news) = self.finished.get(conn.told..) {
             conn.session.announce(news);
             conn.told = self.finished.len();

@@ -9,7 +9,7 @@
 use super::clock::Agenda;
 use super::world::Event;
 use shoal::peer::identity::ConnId;
-use shoal::protocol::wire::{PIECE_HEADER_LEN, Wanted};
+use shoal::protocol::wire::{BlockRequest, PIECE_HEADER_LEN};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub type Side = usize;
 #[derive(Clone, Debug)]
 pub enum Cargo {
     Messages(Vec<u8>),
-    Block { wanted: Wanted, corrupt: bool },
+    Block { wanted: BlockRequest, corrupt: bool },
 }
 
 impl Cargo {

@@ -7,16 +7,16 @@ use super::network::{LinkNo, NodeNo, Side};
 use super::scenario::{Manners, Plan};
 use super::world::{Env, Event, Fault};
 use shoal::bitfield::Bitfield;
-use shoal::peer::discovery::addresses::Candidates;
+use shoal::peer::discovery::addresses::Addresses;
 use shoal::peer::download::blame::Blame;
 use shoal::peer::download::memory::Budget;
 use shoal::peer::download::partial::Partial;
 use shoal::peer::download::picker::{Late, Pick, Picker};
 use shoal::peer::identity::ConnId;
-use shoal::peer::identity::Source;
+use shoal::peer::identity::PeerIdentity;
 use shoal::peer::session::Session;
 use shoal::peer::upload::choker::{Choker, Decision, ROUND};
-use shoal::peer::upload::interested::{Traffic, WaitingRoom};
+use shoal::peer::upload::interested::{ContentBytes, InterestedPeers};
 use shoal::peer::upload::ledger::Ledger;
 use shoal::protocol::handshake::{Agreement, PeerId};
 use shoal::torrent::{Block, Piece};
@@ -53,11 +53,11 @@ pub struct Peer {
     pub picker: Picker,
     /// In the order they were finished since the peer last started.
     pub finished: Vec<Piece>,
-    hungry: BTreeSet<ConnId>,
+    starved: BTreeSet<ConnId>,
     blame: Blame,
-    candidates: Candidates,
+    addresses: Addresses,
     budget: Arc<Budget>,
-    pub room: WaitingRoom,
+    pub room: InterestedPeers,
     choker: Choker,
     ledger: Ledger,
     banned: BTreeSet<IpAddr>,
@@ -87,11 +87,11 @@ impl Peer {
             manners: plan.manners,
             picker: Picker::new(env.torrent.geometry().clone(), have, env.random.u64(..)),
             finished: Vec::new(),
-            hungry: BTreeSet::new(),
+            starved: BTreeSet::new(),
             blame: Blame::default(),
-            candidates: Candidates::default(),
+            addresses: Addresses::default(),
             budget: Budget::new(plan.memory),
-            room: WaitingRoom::default(),
+            room: InterestedPeers::default(),
             choker: Choker::new(plan.slots, env.random.u64(..)),
             ledger: Ledger::open(None),
             banned: BTreeSet::new(),
@@ -136,9 +136,9 @@ impl Peer {
         let have = self.picker.have().clone();
         self.picker = Picker::new(env.torrent.geometry().clone(), have, env.random.u64(..));
         self.finished.clear();
-        self.candidates = Candidates::default();
+        self.addresses = Addresses::default();
         self.blame = Blame::default();
-        self.room = WaitingRoom::default();
+        self.room = InterestedPeers::default();
         self.choker = Choker::new(self.plan.slots, env.random.u64(..));
         self.completed_at = self.is_complete().then_some(now);
         let first_round = ROUND.mul_f64(env.random.f64());
@@ -156,7 +156,7 @@ impl Peer {
     pub fn stop(&mut self) -> Vec<(LinkNo, Side)> {
         self.alive = false;
         self.jobs.clear();
-        self.hungry.clear();
+        self.starved.clear();
         self.nudged = false;
         std::mem::take(&mut self.conns).into_values().map(|conn| (conn.link, conn.side)).collect()
     }
@@ -170,27 +170,27 @@ impl Peer {
 
     pub fn hear_of(&mut self, addrs: impl Iterator<Item = SocketAddr>, env: &Env) {
         let now = env.agenda.instant();
-        addrs.for_each(|addr| self.candidates.add(addr, false, now));
+        addrs.for_each(|addr| self.addresses.add(addr, false, now));
     }
 
     /// An address to dial now.
-    pub fn next_candidate(&mut self, env: &Env) -> Option<SocketAddr> {
+    pub fn next_address(&mut self, env: &Env) -> Option<SocketAddr> {
         let most = self.plan.dial;
-        if self.is_complete() || self.conns.len() >= most || self.candidates.busy() >= most {
+        if self.is_complete() || self.conns.len() >= most || self.addresses.busy() >= most {
             return None;
         }
         loop {
-            let addr = self.candidates.next(false, env.agenda.instant())?;
-            let known = self.conns.values().any(|conn| conn.source.addr == addr.ip());
+            let addr = self.addresses.next(false, env.agenda.instant())?;
+            let known = self.conns.values().any(|conn| conn.identity.addr == addr.ip());
             if !known && addr != address(self.no) {
                 return Some(addr);
             }
-            self.candidates.ended(addr, true, env.agenda.instant());
+            self.addresses.ended(addr, true, env.agenda.instant());
         }
     }
 
     pub fn dialled(&mut self, addr: SocketAddr, worked: bool, env: &Env) {
-        self.candidates.ended(addr, worked, env.agenda.instant());
+        self.addresses.ended(addr, worked, env.agenda.instant());
     }
 
     pub fn has_room(&self) -> bool {
@@ -205,15 +205,15 @@ impl Peer {
         dialled: Option<SocketAddr>,
         env: &mut Env,
     ) -> bool {
-        let source = Arc::new(Source { addr: address(far).ip(), peer_id: agreement.peer_id });
-        if self.banned.contains(&source.addr) {
+        let identity = Arc::new(PeerIdentity { addr: address(far).ip(), peer_id: agreement.peer_id });
+        if self.banned.contains(&identity.addr) {
             return false;
         }
-        let twin = self.conns.values().find(|other| other.source.peer_id == source.peer_id);
+        let twin = self.conns.values().find(|other| other.identity.peer_id == identity.peer_id);
         if let Some(twin) = twin {
             // As in `Swarm::prefers`.
             let (old, new) = (twin.dialled.is_some(), dialled.is_some());
-            if new == old || new != (self.id > source.peer_id) {
+            if new == old || new != (self.id > identity.peer_id) {
                 return false;
             }
             self.write_to(twin.id, Mail::Close, env);
@@ -221,11 +221,11 @@ impl Peer {
         let now = env.agenda.instant();
         let (have, port) = (self.picker.have().clone(), dialled.map(|_| 6881));
         let session =
-            Session::new(Arc::clone(&env.torrent), agreement, Arc::clone(&source), &have, port, now);
+            Session::new(Arc::clone(&env.torrent), agreement, Arc::clone(&identity), &have, port, now);
         self.picker.joined(id);
         self.room.joined(id, now);
         let told = self.finished.len();
-        let mut conn = Connection::new((id, link, side, far), dialled, session, source, told);
+        let mut conn = Connection::new((id, link, side, far), dialled, session, identity, told);
         conn.plan(self.no, env.agenda.now(), env);
         self.conns.insert(id, conn);
         true
@@ -249,7 +249,7 @@ impl Peer {
         }
         let id = conn.id;
         if env.fault != Some(Fault::ForgetPieces) {
-            conn.session.abandon();
+            conn.session.give_back_all();
             self.on_events(&mut conn, env);
             self.picker.left(id);
         }
@@ -259,10 +259,10 @@ impl Peer {
             }
         }
         env.net.close(conn.link, conn.side, false, &mut env.agenda);
-        self.hungry.remove(&id);
-        let traffic = Traffic { received: conn.received, sent: conn.sent };
+        self.starved.remove(&id);
+        let traffic = ContentBytes { received: conn.received, sent: conn.sent };
         if let Some((unbooked, was_admitted)) = self.room.left(id, traffic) {
-            self.ledger.add(&conn.source, unbooked.received, unbooked.sent);
+            self.ledger.add(&conn.identity, unbooked.received, unbooked.sent);
             if was_admitted {
                 self.nudge(env);
             }
@@ -316,7 +316,7 @@ impl Peer {
             Pick::Help(piece, owner) => self.write_to(owner, Mail::Lend { piece, helper: id }, env),
             Pick::Nothing { interesting } => {
                 if interesting && self.conns.contains_key(&id) {
-                    self.hungry.insert(id);
+                    self.starved.insert(id);
                 }
                 self.write_to(id, Mail::NoWork { interesting }, env);
             }
@@ -334,7 +334,13 @@ impl Peer {
     }
 
     /// As in `Swarm::late`.
-    pub fn late(&mut self, block: Block, data: &[u8], from: &Arc<Source>, env: &mut Env) -> Option<ConnId> {
+    pub fn late(
+        &mut self,
+        block: Block,
+        data: &[u8],
+        from: &Arc<PeerIdentity>,
+        env: &mut Env,
+    ) -> Option<ConnId> {
         let len = env.torrent.geometry().piece_length();
         let memory = (!self.budget.is_half_spent()).then(|| self.budget.reserve(len)).flatten();
         match self.picker.late(block, data, from, memory) {
@@ -346,7 +352,7 @@ impl Peer {
     }
 
     fn feed_hungry(&mut self, env: &mut Env) {
-        for id in std::mem::take(&mut self.hungry) {
+        for id in std::mem::take(&mut self.starved) {
             self.push(Job::Fetch(id), env);
         }
     }
@@ -384,17 +390,17 @@ impl Peer {
         self.feed_hungry(env);
     }
 
-    fn ban(&mut self, source: &Source, env: &mut Env) {
+    fn ban(&mut self, identity: &PeerIdentity, env: &mut Env) {
         env.counts.bans += 1;
-        let accused = number(source.addr);
+        let accused = number(identity.addr);
         if !env.liars.contains(&accused) {
             env.fail(Invariant::Honest, || {
                 format!("peer {} banned peer {accused}, which is honest", self.no)
             });
         }
-        self.banned.insert(source.addr);
+        self.banned.insert(identity.addr);
         let members: Vec<ConnId> =
-            self.conns.values().filter(|conn| *conn.source == *source).map(|conn| conn.id).collect();
+            self.conns.values().filter(|conn| *conn.identity == *identity).map(|conn| conn.id).collect();
         for id in members {
             self.write_to(id, Mail::Close, env);
         }
@@ -436,7 +442,7 @@ impl Peer {
         let now = env.agenda.instant();
         for (id, unbooked) in self.room.sample(now) {
             if let Some(conn) = self.conns.get(&id) {
-                self.ledger.add(&conn.source, unbooked.received, unbooked.sent);
+                self.ledger.add(&conn.identity, unbooked.received, unbooked.sent);
             }
         }
         let (waiting, idle) = self.room.look(now, |id| self.credit(id));
@@ -448,13 +454,13 @@ impl Peer {
     fn count_traffic(&mut self) {
         let conns = &self.conns;
         let counts = |conn: &Connection| {
-            (Traffic { received: conn.received, sent: conn.sent }, conn.session.has_uploads())
+            (ContentBytes { received: conn.received, sent: conn.sent }, conn.session.has_uploads())
         };
         self.room.count(|id| conns.get(&id).map(counts).unwrap_or_default());
     }
 
     fn credit(&self, id: ConnId) -> u64 {
-        self.conns.get(&id).map_or(0, |conn| self.ledger.credit(&conn.source))
+        self.conns.get(&id).map_or(0, |conn| self.ledger.credit(&conn.identity))
     }
 
     fn carry_out(&mut self, mut decision: Decision, env: &mut Env) {

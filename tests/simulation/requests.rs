@@ -4,7 +4,7 @@
 //! waits for is *excused*: it cancelled it, or it was choked, refused or let down by a peer that owed blocks for too
 //! long. An excused one may still be answered. An answer to anything else was never asked for.
 
-use shoal::protocol::wire::Wanted;
+use shoal::protocol::wire::BlockRequest;
 use shoal::torrent::Block;
 use std::collections::BTreeMap;
 
@@ -33,13 +33,13 @@ pub enum Answer {
 }
 
 impl Requests {
-    pub fn asked(&mut self, wanted: Wanted) {
+    pub fn asked(&mut self, wanted: BlockRequest) {
         self.counts.entry(key(wanted)).or_default().open += 1;
         self.open += 1;
     }
 
     /// We no longer want it. False if we did not wait for it.
-    pub fn cancelled(&mut self, wanted: Wanted) -> bool {
+    pub fn cancelled(&mut self, wanted: BlockRequest) -> bool {
         let Some(count) = self.counts.get_mut(&key(wanted)).filter(|count| count.open > 0) else {
             return false;
         };
@@ -51,7 +51,7 @@ impl Requests {
     }
 
     /// A block or a refusal came.
-    pub fn answered(&mut self, wanted: Wanted) -> Answer {
+    pub fn answered(&mut self, wanted: BlockRequest) -> Answer {
         let Some(count) = self.counts.get_mut(&key(wanted)) else { return Answer::Unasked };
         let answer = if count.open > 0 {
             count.open -= 1;
@@ -93,6 +93,6 @@ impl Requests {
     }
 }
 
-fn key(wanted: Wanted) -> Key {
+fn key(wanted: BlockRequest) -> Key {
     (wanted.index, wanted.begin, wanted.len)
 }

@@ -8,7 +8,7 @@ use super::peer::{Peer, address, number};
 use super::scenario::{Happening, Plan, Scenario};
 use shoal::peer::identity::ConnId;
 use shoal::protocol::handshake::{self, Agreement, Hello, Initiator};
-use shoal::protocol::wire::Wanted;
+use shoal::protocol::wire::BlockRequest;
 use shoal::torrent::{Geometry, Piece, Torrent};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -67,14 +67,14 @@ pub struct Content {
 }
 
 impl Content {
-    pub fn block(&self, wanted: Wanted) -> &[u8] {
+    pub fn block(&self, wanted: BlockRequest) -> &[u8] {
         let start = wanted.index as usize * self.geometry.piece_length() as usize + wanted.begin as usize;
         &self.bytes[start..start + wanted.len as usize]
     }
 
     pub fn piece(&self, piece: Piece) -> &[u8] {
         let len = self.geometry.piece_len(piece);
-        self.block(Wanted { index: piece.index(), begin: 0, len })
+        self.block(BlockRequest { index: piece.index(), begin: 0, len })
     }
 }
 
@@ -279,7 +279,7 @@ impl World {
 
     fn dial(&mut self, node: NodeNo, life: u32) {
         let (peers, env) = (&mut self.peers, &mut self.env);
-        while let Some(addr) = peers[node].next_candidate(env) {
+        while let Some(addr) = peers[node].next_address(env) {
             let to = number(addr.ip());
             let there_and_back = self.scenario.latency(node, to) * 3;
             env.agenda.after(there_and_back, Event::Meet(node, to, life));

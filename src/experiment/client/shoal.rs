@@ -28,7 +28,7 @@ impl Shoal {
 
 /// A peer that keeps nothing for a next start, and lets the same address connect for each repetition.
 fn config(listen: SocketAddr) -> Config {
-    let tuning = Tuning { no_pace: true, ..Tuning::default() };
+    let tuning = Tuning { no_reconnect_limit: true, ..Tuning::default() };
     Config { listen: Some(listen), state: None, tuning, ..Config::default() }
 }
 
@@ -58,7 +58,7 @@ impl Client for Shoal {
         let (watch, outcome) = Watch::new();
         let start = Instant::now();
         let swarm = peer.download(Arc::clone(torrent), dir, watch).map_err(failed)?;
-        swarm.add_candidates(from.iter().copied(), true);
+        swarm.add_addresses(from.iter().copied(), true);
         peer.look_for_peers();
         let end = match stop.receive(&outcome, LIMIT)? {
             Some(Ok(end)) => end,
@@ -66,7 +66,7 @@ impl Client for Shoal {
             None => return Err(Failure::Client(format!("{} did not come in time", torrent.name()))),
         };
         peer.stop(); // joins its connections: all is counted
-        let (received, sent) = peer.commons.traffic.totals();
+        let (received, sent) = peer.shared.traffic.totals();
         Ok(Measured { time: end - start, received, sent })
     }
 }

@@ -61,7 +61,7 @@ pub fn ban(bans: &Bans, own: PeerId, members: &[Arc<Handle>], name: &str) -> Res
 /// Everybody at this address and port: by their ids, and by the address if it is not shared.
 fn somebody_at(at: SocketAddr, members: &[Arc<Handle>]) -> Result<Vec<Who>, BanError> {
     let there = members.iter().filter(|member| member.known_as() == at || member.addr == at);
-    let mut banned: Vec<Who> = there.map(|member| Who::Id(member.source.peer_id)).collect();
+    let mut banned: Vec<Who> = there.map(|member| Who::Id(member.identity.peer_id)).collect();
     if !at.ip().is_loopback() {
         banned.push(Who::Addr(at.ip().to_canonical()));
     }

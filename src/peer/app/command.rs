@@ -134,7 +134,7 @@ fn at_home(path: &str) -> PathBuf {
 }
 
 /// Words between white space; quotation marks, double or single, hold some together. A backslash keeps the white space
-/// or quotation mark behind it, and is a letter elsewhere.
+/// or quotation mark behind it, and is a mail elsewhere.
 fn split(line: &str) -> Result<Vec<String>, CommandError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -148,7 +148,7 @@ fn split(line: &str) -> Result<Vec<String>, CommandError> {
             }
             Some(open) if c == open => quote = None,
             Some(_) => word.get_or_insert_default().push(c),
-            // Within a word an apostrophe is a letter.
+            // Within a word an apostrophe is a mail.
             None if c == '"' || (c == '\'' && word.is_none()) => {
                 quote = Some(c);
                 word.get_or_insert_default();

@@ -1,7 +1,7 @@
-//! What happens, as news for whoever waits for it: the command line or the shell.
+//! What happens, as notices for whoever waits for it: the command line or the shell.
 //!
 //! Workers and the tracker's thread post, one thread reads. The channel has a bound; what does not fit is dropped,
-//! because the reader looks how things stand anyway and is only woken earlier by the news.
+//! because the reader looks how things stand anyway and is only woken earlier by the notices.
 
 use crate::peer::swarm::{Observer, Swarm};
 use crate::protocol::catalogue::Event;
@@ -9,12 +9,12 @@ use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, Sender};
 use std::path::PathBuf;
 
-/// More news than anybody waits for at once.
+/// More notices than anybody waits for at once.
 const ROOM: usize = 4096;
 
 /// Something worth telling.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum News {
+pub enum Notice {
     /// A download is complete.
     Completed(InfoHash),
     /// A torrent stopped, with the reason.
@@ -30,18 +30,18 @@ pub enum News {
 /// The end to post into.
 #[derive(Clone)]
 pub struct Reporter {
-    news: Sender<News>,
+    notices: Sender<Notice>,
 }
 
-/// A channel for news.
-pub fn channel() -> (Reporter, Receiver<News>) {
-    let (news, reader) = crossbeam_channel::bounded(ROOM);
-    (Reporter { news }, reader)
+/// A channel for notices.
+pub fn channel() -> (Reporter, Receiver<Notice>) {
+    let (notices, reader) = crossbeam_channel::bounded(ROOM);
+    (Reporter { notices }, reader)
 }
 
 impl Reporter {
-    pub fn tell(&self, news: News) {
-        let _ = self.news.try_send(news);
+    pub fn tell(&self, notice: Notice) {
+        let _ = self.notices.try_send(notice);
     }
 }
 
@@ -49,10 +49,10 @@ impl Observer for Reporter {
     fn progressed(&self, _: &Swarm) {}
 
     fn completed(&self, swarm: &Swarm) {
-        self.tell(News::Completed(swarm.torrent.info_hash()));
+        self.tell(Notice::Completed(swarm.torrent.info_hash()));
     }
 
     fn paused(&self, swarm: &Swarm, why: &str) {
-        self.tell(News::Paused(swarm.torrent.info_hash(), why.to_owned()));
+        self.tell(Notice::Paused(swarm.torrent.info_hash(), why.to_owned()));
     }
 }

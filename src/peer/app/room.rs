@@ -1,5 +1,5 @@
 //! Our place at the tracker, or at several: what we publish there, fetch from there, and offer to everybody. [`Room`]
-//! is what the shell holds; any thread may call it, and takes no lock here but the leaves in `room/place.rs`.
+//! is what the shell holds; any thread may call it, and takes no lock here but the leaves in `room/host.rs`.
 //!
 //! The `room` thread (`room/keeper.rs`) keeps the trackers and the torrents together.
 
@@ -7,14 +7,14 @@ mod host;
 mod keeper;
 
 use super::library::make_torrent;
-use super::notices::{News, Reporter};
+use super::notices::{Notice, Reporter};
 use crate::peer::catalogue::{AskError, Host, Standing, Trackers};
 use crate::peer::engine::{Engine, StartError};
 use crate::peer::swarm::Swarm;
 use crate::protocol::catalogue::{Entry, PeerInfo, Refusal, Request};
 use crate::threads;
 use crate::torrent::{InfoHash, Torrent};
-use host::{Place, Task};
+use host::{RoomHost, Task};
 use keeper::Keeper;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -68,7 +68,7 @@ pub struct Rates {
 
 /// A peer's room: its trackers, and what it does there. Dropping it leaves politely.
 pub struct Room {
-    place: Arc<Place>,
+    host: Arc<RoomHost>,
     trackers: Arc<Trackers>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -84,18 +84,18 @@ impl Room {
         reporter: Reporter,
     ) -> Result<Self, RoomError> {
         let (to_thread, tasks) = crossbeam_channel::bounded(ROOM);
-        let place = Arc::new(Place::new(peer, downloads, mirror, reporter, to_thread));
-        let trackers = Trackers::start(addrs, Arc::clone(&place) as Arc<dyn Host>);
+        let host = Arc::new(RoomHost::new(peer, downloads, mirror, reporter, to_thread));
+        let trackers = Trackers::start(addrs, Arc::clone(&host) as Arc<dyn Host>);
         let trackers = trackers.map_err(|(addr, why)| RoomError::NoAddress(addr, why))?;
         trackers.wait_connected(PATIENCE).map_err(RoomError::Tracker)?;
         let trackers = Arc::new(trackers);
-        let keeper = Keeper::new(Arc::clone(&place), Arc::clone(&trackers));
+        let keeper = Keeper::new(Arc::clone(&host), Arc::clone(&trackers));
         let thread = threads::spawn("room", move || keeper.run(&tasks)).map_err(RoomError::Thread)?;
-        Ok(Room { place, trackers, thread: Mutex::new(Some(thread)) })
+        Ok(Room { host, trackers, thread: Mutex::new(Some(thread)) })
     }
 
     pub fn peer(&self) -> &Arc<Engine> {
-        &self.place.peer
+        &self.host.peer
     }
 
     /// What is in the catalogue and has all of these words in its name; all of it without words.
@@ -115,7 +115,7 @@ impl Room {
 
     /// Begins to download what goes by this name or key, or gives what is here already.
     pub fn download(&self, name_or_key: &str) -> Result<Arc<Swarm>, RoomError> {
-        self.place.download(&self.trackers, name_or_key)
+        self.host.download(&self.trackers, name_or_key)
     }
 
     /// Publishes a file or folder from anywhere, and offers it to everybody. Reads it as [`make_torrent`] does.
@@ -129,17 +129,17 @@ impl Room {
             .map_err(|why| RoomError::Content(format!("cannot open {}: {why}", path.display())))?;
         let torrent = make_torrent(&path, stop, progress);
         let torrent = Arc::new(torrent.map_err(|why| RoomError::Content(why.to_string()))?);
-        let peer = &self.place.peer;
+        let peer = &self.host.peer;
         let swarm = match peer.swarms.get(torrent.info_hash()) {
             Some(swarm) => swarm,
             None => {
-                self.place.keep(&torrent)?;
+                self.host.keep(&torrent)?;
                 let dir = path.parent().unwrap_or(Path::new("/"));
-                peer.share_and_keep(torrent, dir, self.place.observer())?
+                peer.share_and_keep(torrent, dir, self.host.observer())?
             }
         };
-        self.place.change_offers(|offered| offered.insert(swarm.torrent.info_hash()));
-        match self.trackers.publish(self.place.to_publish(&swarm)) {
+        self.host.change_offers(|offered| offered.insert(swarm.torrent.info_hash()));
+        match self.trackers.publish(self.host.to_publish(&swarm)) {
             Ok(_) => Ok(swarm),
             Err(AskError::Refused(refusal)) => Err(RoomError::Refused(refusal)),
             Err(why) => Err(RoomError::Later(swarm.torrent.name().to_owned(), why)),
@@ -148,13 +148,13 @@ impl Room {
 
     /// Publishes a torrent that this peer has.
     pub fn publish(&self, swarm: &Swarm) -> Result<(), RoomError> {
-        self.trackers.publish(self.place.to_publish(swarm))?;
+        self.trackers.publish(self.host.to_publish(swarm))?;
         Ok(())
     }
 
     /// Shares a file of the upload folder, and publishes it.
     pub fn share(&self, torrent: Arc<Torrent>, dir: &Path) -> Result<(), RoomError> {
-        match self.place.peer.share(torrent, dir, self.place.observer()) {
+        match self.host.peer.share(torrent, dir, self.host.observer()) {
             Ok(swarm) => self.publish(&swarm),
             Err(StartError::Known(_)) => Ok(()), // downloaded or offered before: it is shared already
             Err(why) => Err(why.into()),
@@ -163,16 +163,16 @@ impl Room {
 
     /// Goes on with everything that earlier runs downloaded or offered. Gives those that are not complete.
     pub fn resume(&self) -> Vec<Arc<Swarm>> {
-        let Some(state) = self.place.peer.state() else { return Vec::new() };
+        let Some(state) = self.host.peer.state() else { return Vec::new() };
         let resumed = state.resumable().into_iter().filter_map(|key| {
             let (torrent, resume) = (Arc::new(state.kept(&key)?), state.resume(&key).load()?);
-            let added = self.place.add(torrent, &resume.dir);
+            let added = self.host.add(torrent, &resume.dir);
             let swarm = added.inspect_err(|why| log::warn!("{key} does not go on: {why}")).ok()?;
             if resume.paused {
                 swarm.pause("as it was before the restart");
             }
             // Told, not asked: a slow tracker is not to keep the prompt away once for each torrent.
-            self.trackers.tell(&Request::Publish(self.place.to_publish(&swarm)));
+            self.trackers.tell(&Request::Publish(self.host.to_publish(&swarm)));
             Some(swarm)
         });
         resumed.filter(|swarm| !swarm.is_complete()).collect()
@@ -180,35 +180,35 @@ impl Room {
 
     /// No longer shares or fetches a torrent; its files stay.
     pub fn remove(&self, hash: InfoHash) {
-        let Some(swarm) = self.place.peer.swarms.remove(hash) else { return };
+        let Some(swarm) = self.host.peer.swarms.remove(hash) else { return };
         swarm.forget_resume();
         let key = swarm.torrent.key();
-        if let Some(state) = self.place.peer.state() {
+        if let Some(state) = self.host.peer.state() {
             state.forget(&key);
         }
-        self.place.change_offers(|offered| offered.remove(&hash));
+        self.host.change_offers(|offered| offered.remove(&hash));
         self.trackers.tell(&Request::Unpublish { key });
     }
 
     /// Whether we offered this torrent to everybody.
     pub fn is_offered(&self, hash: InfoHash) -> bool {
-        self.place.offered.lock().contains(&hash)
+        self.host.offered.lock().contains(&hash)
     }
 
     /// Tells whoever is looking.
-    pub fn tell(&self, news: News) {
-        self.place.reporter.tell(news);
+    pub fn tell(&self, notice: Notice) {
+        self.host.reporter.tell(notice);
     }
 
     pub fn rates(&self, hash: InfoHash) -> Rates {
-        self.place.rates.lock().get(&hash).copied().unwrap_or_default()
+        self.host.rates.lock().get(&hash).copied().unwrap_or_default()
     }
 
     /// Leaves the trackers politely, and joins the threads. The peer goes on.
     pub fn leave(&self) {
         let Some(thread) = self.thread.lock().take() else { return };
         self.trackers.stop(); // fails what the thread may be waiting for
-        let _ = self.place.to_thread.send(Task::Stop); // it is reading, or gone
+        let _ = self.host.to_thread.send(Task::Stop); // it is reading, or gone
         let _ = thread.join();
     }
 }

@@ -1,10 +1,10 @@
 //! The shell: one command after the other, from a prompt, a pipe or the command line. Runs on `main`, which owns nothing
-//! but its input; a thread called `input` reads lines for it, so that news can be shown and a download be left
+//! but its input; a thread called `input` reads lines for it, so that notices can be shown and a download be left
 //! to the background while nothing is typed.
 
 use super::banning::{self, BanError};
 use super::command::{Command, CommandError, HELP, excerpt};
-use super::notices::News;
+use super::notices::Notice;
 use super::progress::{Bars, TICK, bytes_bar, plural, show_bytes};
 use super::report::{self, Standing, short};
 use super::room::{Room, RoomError};
@@ -63,12 +63,12 @@ enum ShellError {
 /// Carries out commands in a room.
 pub struct Shell {
     pub room: Arc<Room>,
-    pub news: Receiver<News>,
-    /// The user's wish to end it.
+    pub notices: Receiver<Notice>,
+    /// The user's options to end it.
     pub stop: Receiver<()>,
     /// Lines of the user; never any for a command that came on the command line.
     pub lines: Receiver<String>,
-    /// Whether somebody is typing: with a prompt and news.
+    /// Whether somebody is typing: with a prompt and notices.
     pub interactive: bool,
     pub json: bool,
 }
@@ -121,8 +121,8 @@ impl Shell {
                     }
                     self.prompt();
                 },
-                recv(self.news) -> news => if let Ok(news) = news {
-                    self.show_news(&news);
+                recv(self.notices) -> notice => if let Ok(notice) = notice {
+                    self.show_notice(&notice);
                 },
                 recv(self.stop) -> _ => break,
             }
@@ -260,7 +260,7 @@ impl Shell {
         while !swarms.iter().all(ended) {
             bars.draw();
             let left_alone = select! {
-                recv(self.news) -> _ => false,
+                recv(self.notices) -> _ => false,
                 recv(enter) -> _ => true,
                 recv(self.stop) -> _ => return Err(ShellError::Stopped(GOES_ON)),
                 default(TICK) => false,
@@ -327,19 +327,19 @@ impl Shell {
         let swarms = self.room.peer().swarms.all();
         let standings: Vec<Standing> =
             swarms.into_iter().map(|swarm| Standing::new(swarm, &self.room)).collect();
-        let work = self.room.peer().tally.read();
+        let work = self.room.peer().worker_stats.read();
         let trackers = self.room.trackers();
         if self.json {
             let mut status = report::status_json(&standings, &work);
             status["trackers"] = report::trackers_json(&trackers);
-            return self.print_json(&report::with_banned(status, &self.room.peer().commons.bans.all()));
+            return self.print_json(&report::with_banned(status, &self.room.peer().shared.bans.all()));
         }
         match standings.is_empty() {
             true => self.print("nothing is here yet\n")?,
             false => self.print(&report::status(&standings, &work))?,
         }
         self.print(&report::trackers(&trackers))?;
-        match self.room.peer().commons.bans.all().len() as u64 {
+        match self.room.peer().shared.bans.all().len() as u64 {
             0 => Ok(()),
             banned => {
                 self.print(&format!("{} banned: `bans` lists them\n", plural(banned, "name or address")))
@@ -349,7 +349,7 @@ impl Shell {
 
     fn peers(&self) -> Result<(), ShellError> {
         let at_tracker = self.room.peers(None)?;
-        let banned = self.room.peer().commons.bans.all();
+        let banned = self.room.peer().shared.bans.all();
         let swarms = self.room.peer().swarms.all();
         if self.json {
             let connected: Vec<_> = swarms.iter().flat_map(|swarm| report::connections_json(swarm)).collect();
@@ -373,23 +373,23 @@ impl Shell {
     fn ban(&self, name: &str) -> Result<(), ShellError> {
         let peer = self.room.peer();
         let members: Vec<_> = peer.swarms.all().iter().flat_map(|swarm| swarm.members()).collect();
-        let banned = banning::ban(&peer.commons.bans, peer.commons.peer_id, &members, name)?;
+        let banned = banning::ban(&peer.shared.bans, peer.shared.peer_id, &members, name)?;
         peer.look_for_peers(); // wakes the thread that shows them out
         self.confirm_bans(&banned, "banned")
     }
 
     fn unban(&self, name: &str) -> Result<(), ShellError> {
-        let lifted = banning::unban(&self.room.peer().commons.bans, name)?;
+        let lifted = banning::unban(&self.room.peer().shared.bans, name)?;
         self.confirm_bans(&lifted, "unbanned")
     }
 
     fn confirm_bans(&self, changed: &[Who], what: &str) -> Result<(), ShellError> {
-        self.room.peer().commons.uploads.nudge(); // its thread writes the bans down
+        self.room.peer().shared.uploads.nudge(); // its thread writes the bans down
         self.print(&banning::confirm(changed, what, self.json))
     }
 
     fn bans(&self) -> Result<(), ShellError> {
-        let bans = self.room.peer().commons.bans.all();
+        let bans = self.room.peer().shared.bans.all();
         if self.json {
             return self.print_json(&report::with_banned(json!({}), &bans));
         }
@@ -397,8 +397,8 @@ impl Shell {
     }
 
     fn preferred(&self) -> Result<(), ShellError> {
-        let commons = &self.room.peer().commons;
-        let accounts = commons.ledger.accounts();
+        let shared = &self.room.peer().shared;
+        let accounts = shared.ledger.accounts();
         if self.json {
             return self.print_json(&report::preferred_json(&accounts));
         }
@@ -486,32 +486,32 @@ impl Shell {
         eprintln!("peer: {why}");
     }
 
-    /// News while somebody is looking at the prompt.
-    fn show_news(&self, news: &News) {
+    /// Notice while somebody is looking at the prompt.
+    fn show_notice(&self, notice: &Notice) {
         if !self.interactive {
             return;
         }
-        let text = match news {
-            News::Completed(hash) => match self.room.peer().swarms.get(*hash) {
+        let text = match notice {
+            Notice::Completed(hash) => match self.room.peer().swarms.get(*hash) {
                 Some(swarm) => format!("{} is complete", swarm.torrent.name()),
                 None => return,
             },
-            News::Paused(hash, why) => match self.room.peer().swarms.get(*hash) {
+            Notice::Paused(hash, why) => match self.room.peer().swarms.get(*hash) {
                 Some(swarm) => format!("{} is paused: {why}", swarm.torrent.name()),
                 None => return,
             },
-            News::Catalogue(Event::Added { entry }) => {
+            Notice::Catalogue(Event::Added { entry }) => {
                 format!("added: {}  {}", short(&entry.key), entry.name)
             }
-            News::Catalogue(Event::Removed { key, name, reason }) => {
+            Notice::Catalogue(Event::Removed { key, name, reason }) => {
                 format!("removed: {}  {name} ({reason})", short(key))
             }
-            News::Catalogue(Event::Offered { entry, .. }) => {
+            Notice::Catalogue(Event::Offered { entry, .. }) => {
                 format!("offered: {}  {}", short(&entry.key), entry.name)
             }
-            News::Hashing(path) => format!("hashing {}", path.display()),
-            News::Tracker { up: true, .. } => "connected to the tracker".to_owned(),
-            News::Tracker { up: false, why } => format!("the tracker is gone ({why}); trying again"),
+            Notice::Hashing(path) => format!("hashing {}", path.display()),
+            Notice::Tracker { up: true, .. } => "connected to the tracker".to_owned(),
+            Notice::Tracker { up: false, why } => format!("the tracker is gone ({why}); trying again"),
         };
         let _ = self.print(&format!("\r{text}\n{PROMPT}"));
     }

@@ -1,12 +1,12 @@
 //! `torrent download` and `torrent seed`: plain torrents, without our tracker's catalogue. Runs on `main`, which
-//! only waits: for news of the torrents, for the user to end it, and for the next look at the bars.
+//! only waits: for notices of the torrents, for the user to end it, and for the next look at the bars.
 
-use super::notices::{self, News};
+use super::notices::{self, Notice};
 use super::progress::{Bars, TICK, plural};
-use crate::peer::discovery::{AnnounceConfig, AnnounceHost, Announcer, Nudge, Progress};
+use crate::peer::discovery::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
 use crate::peer::engine::{Config, Engine, StartError};
 use crate::peer::storage::state_dir::StateError;
-use crate::peer::swarm::options::Wish;
+use crate::peer::swarm::options::DownloadOptions;
 use crate::peer::swarm::{State, Swarm};
 use crate::torrent::units::thousands;
 use crate::torrent::{InfoHash, Selection, Torrent};
@@ -28,7 +28,7 @@ pub struct Order {
     /// Whether to go on serving once everything is here.
     pub stay: bool,
     /// What is wanted of the torrents: of one, if it is some of its files.
-    pub wish: Wish,
+    pub options: DownloadOptions,
 }
 
 /// Why an order was not carried out.
@@ -51,7 +51,7 @@ pub enum OrderError {
 /// Downloads all torrents, and stays if told to, until something comes from `stop`. `report` is called with a line
 /// for each torrent that is complete.
 pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)) -> Result<(), OrderError> {
-    let (reporter, news) = notices::channel();
+    let (reporter, notices) = notices::channel();
     let reporter = Arc::new(reporter);
     let peer = Engine::start(&order.config).map_err(|why| match (&why, order.torrents.first()) {
         (StartError::State(StateError::InUse(_)), Some(first)) => OrderError::Twice(first.name().to_owned()),
@@ -61,8 +61,8 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     eprintln!("listening on {}", peer.addr());
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
-        swarms.push(peer.download_wish(Arc::clone(torrent), &order.dir, &order.wish, reporter.clone())?);
-        if let Some(files) = order.wish.files.as_ref().filter(|files| !files.is_all()) {
+        swarms.push(peer.download_with(Arc::clone(torrent), &order.dir, &order.options, reporter.clone())?);
+        if let Some(files) = order.options.files.as_ref().filter(|files| !files.is_all()) {
             let (chosen, bytes) = (show_chosen(files, torrent), thousands(files.len(torrent)));
             eprintln!("{}: {chosen} are wanted, {bytes} bytes", torrent.name());
         }
@@ -78,7 +78,7 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
                     .filter(|(hash, _)| *hash == swarm.torrent.info_hash())
                     .for_each(|(_, announcer)| announcer.nudge(Nudge::Completed));
                 let name = swarm.storage.root();
-                report(&match order.wish.files.as_ref().filter(|_| swarm.is_partial_seed()) {
+                report(&match order.options.files.as_ref().filter(|_| swarm.is_partial_seed()) {
                     Some(files) => {
                         format!("{}: {} complete", name.display(), show_chosen(files, &swarm.torrent))
                     }
@@ -92,7 +92,7 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
         }
         bars.draw();
         select! {
-            recv(news) -> _ => {}
+            recv(notices) -> _ => {}
             recv(stop) -> _ => break,
             default(TICK) => {}
         }
@@ -101,7 +101,7 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     drop(announcers);
     peer.stop();
     let outcome = outcome(&swarms);
-    let whole = order.wish.files.as_ref().is_none_or(Selection::is_all);
+    let whole = order.options.files.as_ref().is_none_or(Selection::is_all);
     if outcome.is_ok() && !order.stay && whole {
         peer.discard(&order.torrents);
     }
@@ -124,7 +124,7 @@ fn outcome(swarms: &[Arc<Swarm>]) -> Result<(), OrderError> {
 
 /// Serves all torrents until something comes from `stop`.
 pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
-    let (reporter, news) = notices::channel();
+    let (reporter, notices) = notices::channel();
     let reporter = Arc::new(reporter);
     let peer = Arc::new(Engine::start(&order.config)?);
     let mut swarms = Vec::new();
@@ -146,7 +146,7 @@ pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
     let announcers = announce(&peer, &swarms, &order.peers)?;
     let outcome = loop {
         select! {
-            recv(news) -> news => if let Ok(News::Paused(_, why)) = news {
+            recv(notices) -> notice => if let Ok(Notice::Paused(_, why)) = notice {
                 break Err(OrderError::Paused(why));
             },
             recv(stop) -> _ => break Ok(()),
@@ -165,10 +165,10 @@ fn announce(
 ) -> io::Result<Vec<(InfoHash, Announcer)>> {
     let mut announcers = Vec::new();
     for swarm in swarms {
-        swarm.add_candidates(peers.iter().copied(), true);
+        swarm.add_addresses(peers.iter().copied(), true);
         let config = AnnounceConfig {
             torrent: Arc::clone(&swarm.torrent),
-            peer_id: peer.commons.peer_id.0,
+            peer_id: peer.shared.peer_id.0,
             port: peer.addr().port(),
             host: Arc::new(Announced { peer: Arc::clone(peer), swarm: Arc::clone(swarm) }),
         };
@@ -189,9 +189,9 @@ struct Announced {
 }
 
 impl AnnounceHost for Announced {
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> AnnounceProgress {
         let progress = self.swarm.progress();
-        Progress { uploaded: progress.uploaded, downloaded: progress.downloaded, left: progress.left }
+        AnnounceProgress { uploaded: progress.uploaded, downloaded: progress.downloaded, left: progress.left }
     }
 
     fn is_partial_seed(&self) -> bool {
@@ -199,7 +199,7 @@ impl AnnounceHost for Announced {
     }
 
     fn found(&self, peers: &[SocketAddr]) {
-        self.swarm.add_candidates(peers.iter().copied(), false);
+        self.swarm.add_addresses(peers.iter().copied(), false);
         self.peer.look_for_peers();
     }
 

@@ -6,7 +6,7 @@
 //! file that grows all day does not hide the others.
 
 use super::library::{Changes, Library};
-use super::notices::News;
+use super::notices::Notice;
 use super::room::Room;
 use crate::peer::storage::resume::Stamp;
 use crate::threads;
@@ -117,7 +117,7 @@ fn scan(library: &mut Library, settled: Duration, room: &Room) -> bool {
     let hashing = |path: &Path, stamp: Stamp| {
         log::info!("hashing {}", path.display());
         if stamp.size >= LARGE {
-            room.tell(News::Hashing(path.to_owned()));
+            room.tell(Notice::Hashing(path.to_owned()));
         }
     };
     match library.scan(settled, hashing) {

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes over all connections to other peers since the start.
 #[derive(Default)]
-pub struct Traffic {
+pub struct SocketTraffic {
     received: AtomicU64,
     sent: AtomicU64,
 }
 
-impl Traffic {
+impl SocketTraffic {
     /// So many bytes were read from a socket.
     pub fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -32,7 +32,7 @@ impl Traffic {
 /// A socket of which every byte is counted.
 pub struct Counted<'a> {
     pub socket: &'a TcpStream,
-    pub traffic: &'a Traffic,
+    pub traffic: &'a SocketTraffic,
 }
 
 impl Read for Counted<'_> {

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn source(number: u8) -> Source {
-    Source { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) }
+fn identity(number: u8) -> PeerIdentity {
+    PeerIdentity { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) }
 }
 
 fn who(number: u32) -> Who {
@@ -17,18 +17,18 @@ fn ban(number: u32, cause: Cause, since: u64) -> Ban {
 #[test]
 fn a_liar_is_banned_by_address_and_by_name() {
     let bans = Bans::open(None);
-    bans.liar(&source(1));
-    assert!(bans.has(&source(1)));
-    assert!(bans.has(&Source { addr: [10, 9, 9, 9].into(), ..source(1) }), "at another address");
-    assert!(bans.has(&Source { peer_id: PeerId([9; 20]), ..source(1) }), "under another name");
+    bans.liar(&identity(1));
+    assert!(bans.has(&identity(1)));
+    assert!(bans.has(&PeerIdentity { addr: [10, 9, 9, 9].into(), ..identity(1) }), "at another address");
+    assert!(bans.has(&PeerIdentity { peer_id: PeerId([9; 20]), ..identity(1) }), "under another name");
     assert!(bans.has_addr("::ffff:10.0.0.1".parse().unwrap()), "through a socket for both kinds");
-    assert!(!bans.has(&source(2)));
+    assert!(!bans.has(&identity(2)));
 }
 
 #[test]
 fn what_all_peers_of_a_machine_share_is_not_banned() {
     let bans = Bans::open(None);
-    let local = |id| Source { addr: [127, 0, 0, 1].into(), peer_id: PeerId([id; 20]) };
+    let local = |id| PeerIdentity { addr: [127, 0, 0, 1].into(), peer_id: PeerId([id; 20]) };
     bans.liar(&local(1));
     assert!(bans.has(&local(1)) && !bans.has(&local(2)));
     for _ in 0..100 {
@@ -44,13 +44,13 @@ fn bans_outlive_a_restart_and_can_be_lifted() {
     let bans = Bans::open(Some(&path));
     bans.save().unwrap();
     assert!(!path.exists(), "nothing to keep");
-    bans.liar(&source(1));
+    bans.liar(&identity(1));
     bans.by_hand("10.0.0.7".parse().unwrap());
     bans.save().unwrap();
 
     let again = Bans::open(Some(&path));
     assert_eq!(again.all(), bans.all());
-    assert!(again.has(&source(1)) && again.has_addr([10, 0, 0, 7].into()));
+    assert!(again.has(&identity(1)) && again.has_addr([10, 0, 0, 7].into()));
     assert!(again.lift("10.0.0.7".parse().unwrap()) && !again.lift("10.0.0.7".parse().unwrap()));
     again.save().unwrap();
     assert_eq!(Bans::open(Some(&path)).all().len(), 2);

@@ -16,7 +16,7 @@ use crate::protocol::catalogue::{Reply, Request};
 use crate::threads;
 
 use super::link;
-use super::shared::{ANSWER, Answered, AskError, CONNECTION, Host, Mail, Shared};
+use super::shared::{ANSWER, Answered, AskError, CONNECTION, ClientShared, Host, LinkMail};
 
 /// Requests that wait to be sent. When more come than the tracker takes, questions are refused, and what was to be told
 /// is made good by publishing everything again.
@@ -24,8 +24,8 @@ const MAILBOX: usize = 1024;
 
 /// A session with a tracker, which is made again whenever it breaks. Stops when dropped.
 pub struct SessionClient {
-    shared: Arc<Shared>,
-    mailbox: Mailbox<Mail>,
+    shared: Arc<ClientShared>,
+    mailbox: Mailbox<LinkMail>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -46,7 +46,7 @@ impl SessionClient {
     ) -> io::Result<SessionClient> {
         let addresses: Vec<SocketAddr> = addr.to_socket_addrs()?.collect();
         let (mailbox, inbox) = mailbox(MAILBOX)?;
-        let shared = Shared::new(host);
+        let shared = ClientShared::new(host);
         let thread_shared = shared.clone();
         let thread = threads::spawn(name, move || link::run(&addresses, &thread_shared, inbox))?;
         Ok(SessionClient { shared, mailbox, thread: Mutex::new(Some(thread)) })
@@ -68,7 +68,7 @@ impl SessionClient {
     /// Asks the tracker; the answer comes by the channel, which breaks if there will be none.
     pub(super) fn begin(&self, request: Request) -> Result<Receiver<Answered>, AskError> {
         let (answer, answered) = crossbeam_channel::bounded(1);
-        match self.mailbox.post(Mail { request, answer: Some(answer) }) {
+        match self.mailbox.post(LinkMail { request, answer: Some(answer) }) {
             Ok(()) => Ok(answered),
             Err(Undelivered::Full(_)) => Err(AskError::Busy),
             Err(Undelivered::Closed(_)) => Err(AskError::Lost),
@@ -78,7 +78,7 @@ impl SessionClient {
     /// Tells the tracker and does not wait. What does not arrive is made good at the next connection, or as soon as there
     /// is room again, for then the host is asked for everything; a refusal is logged.
     pub fn tell(&self, request: Request) {
-        if let Err(Undelivered::Full(_)) = self.mailbox.post(Mail { request, answer: None }) {
+        if let Err(Undelivered::Full(_)) = self.mailbox.post(LinkMail { request, answer: None }) {
             self.shared.lose_word();
             self.mailbox.wake();
         }

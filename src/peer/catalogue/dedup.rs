@@ -10,14 +10,14 @@ const MOST: usize = 100_000;
 
 /// What the trackers have told.
 #[derive(Default)]
-pub(super) struct Echoes {
+pub(super) struct Dedup {
     /// By key: the trackers that added the torrent, and have not removed it since.
     listed: BTreeMap<String, BTreeSet<usize>>,
     /// By key and who offered: how often each tracker said so.
     offers: BTreeMap<(String, [u8; 20]), BTreeMap<usize, u32>>,
 }
 
-impl Echoes {
+impl Dedup {
     /// Whether no other tracker has told the same before.
     pub fn is_news(&mut self, tracker: usize, event: &Event) -> bool {
         if self.listed.len() + self.offers.len() > MOST {
@@ -95,43 +95,43 @@ mod tests {
 
     #[test]
     fn what_two_trackers_tell_is_news_once() {
-        let mut echoes = Echoes::default();
-        assert!(echoes.is_news(0, &added("a")));
-        assert!(!echoes.is_news(1, &added("a")));
-        assert!(!echoes.is_news(0, &removed("a")), "the other still has it");
-        assert!(echoes.is_news(1, &removed("a")));
-        assert!(echoes.is_news(1, &added("a")), "it is back");
+        let mut dedup = Dedup::default();
+        assert!(dedup.is_news(0, &added("a")));
+        assert!(!dedup.is_news(1, &added("a")));
+        assert!(!dedup.is_news(0, &removed("a")), "the other still has it");
+        assert!(dedup.is_news(1, &removed("a")));
+        assert!(dedup.is_news(1, &added("a")), "it is back");
 
-        assert!(echoes.is_news(1, &removed("old")), "it was there before we came");
-        assert!(!echoes.is_news(0, &removed("old")));
+        assert!(dedup.is_news(1, &removed("old")), "it was there before we came");
+        assert!(!dedup.is_news(0, &removed("old")));
 
-        assert!(echoes.is_news(0, &offered("a")));
-        assert!(!echoes.is_news(1, &offered("a")));
-        assert!(echoes.is_news(1, &offered("a")), "offered again");
-        assert!(!echoes.is_news(0, &offered("a")));
+        assert!(dedup.is_news(0, &offered("a")));
+        assert!(!dedup.is_news(1, &offered("a")));
+        assert!(dedup.is_news(1, &offered("a")), "offered again");
+        assert!(!dedup.is_news(0, &offered("a")));
     }
 
     #[test]
     fn a_tracker_that_comes_back_repeats_nothing_that_another_told() {
-        let mut echoes = Echoes::default();
+        let mut dedup = Dedup::default();
         for tracker in 0..2 {
-            echoes.is_news(tracker, &added("a"));
-            echoes.is_news(tracker, &offered("a"));
+            dedup.is_news(tracker, &added("a"));
+            dedup.is_news(tracker, &offered("a"));
         }
-        echoes.forget(0);
-        assert!(!echoes.is_news(0, &added("a")));
-        assert!(!echoes.is_news(0, &offered("a")));
-        echoes.forget(0);
-        assert!(echoes.is_news(1, &removed("a")), "who is gone has nothing");
+        dedup.forget(0);
+        assert!(!dedup.is_news(0, &added("a")));
+        assert!(!dedup.is_news(0, &offered("a")));
+        dedup.forget(0);
+        assert!(dedup.is_news(1, &removed("a")), "who is gone has nothing");
     }
 
     #[test]
     fn one_tracker_alone_is_never_doubted() {
-        let mut echoes = Echoes::default();
+        let mut dedup = Dedup::default();
         for _ in 0..2 {
-            assert!(echoes.is_news(0, &added("a")));
-            assert!(echoes.is_news(0, &offered("a")));
-            assert!(echoes.is_news(0, &removed("a")));
+            assert!(dedup.is_news(0, &added("a")));
+            assert!(dedup.is_news(0, &offered("a")));
+            assert!(dedup.is_news(0, &removed("a")));
         }
     }
 }

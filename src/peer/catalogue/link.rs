@@ -2,7 +2,7 @@
 //! non-blocking, and it sleeps in one place, [`Link::wait`], for the socket or for mail.
 //!
 //! As long as [`HIGH_WATER`] bytes wait to be sent or [`IN_FLIGHT`] requests wait for their answers, nothing more is sent.
-//! Mail is taken out of the mailbox nevertheless, into a backlog with a bound of its own, since mail that is left ends every
+//! LinkMail is taken out of the mailbox nevertheless, into a backlog with a bound of its own, since mail that is left ends every
 //! wait. Publications are asked for one by one when their turn comes, so ten thousand of them are never in
 //! memory at once, and what is sent is how things stand then.
 
@@ -16,7 +16,7 @@ use crate::protocol::catalogue::{Answer, Call, MAX_LINE, Metainfo, Publish, Refu
 use crate::protocol::lines::Lines;
 use crate::torrent::InfoHash;
 
-use super::shared::{Answered, AskError, Mail, Publication, Shared};
+use super::shared::{Answered, AskError, ClientShared, LinkMail, Publication};
 use crate::backoff::Backoff;
 
 const HIGH_WATER: usize = 64 << 10;
@@ -24,7 +24,7 @@ const HIGH_WATER: usize = 64 << 10;
 /// Requests that wait for an answer.
 const IN_FLIGHT: usize = 64;
 
-/// Mail that waits for its turn. Beyond that, questions are refused, and what is told counts as lost word.
+/// LinkMail that waits for its turn. Beyond that, questions are refused, and what is told counts as lost word.
 const BACKLOG: usize = 1024;
 
 /// So many reads, of 16 KiB, before anything else has its turn: a tracker that talks without a pause must not keep the
@@ -50,7 +50,7 @@ const GOOD: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
 
 /// Runs until the client stops.
-pub(super) fn run(addresses: &[SocketAddr], shared: &Shared, mut inbox: Inbox<Mail>) {
+pub(super) fn run(addresses: &[SocketAddr], shared: &ClientShared, mut inbox: Inbox<LinkMail>) {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     while !shared.is_stopping() {
         let begun = Instant::now();
@@ -75,7 +75,11 @@ pub(super) fn run(addresses: &[SocketAddr], shared: &Shared, mut inbox: Inbox<Ma
 }
 
 /// Tries each address in turn. The errors are sentences for people.
-fn connect(addresses: &[SocketAddr], shared: &Shared, inbox: &mut Inbox<Mail>) -> Result<TcpStream, String> {
+fn connect(
+    addresses: &[SocketAddr],
+    shared: &ClientShared,
+    inbox: &mut Inbox<LinkMail>,
+) -> Result<TcpStream, String> {
     let mut why = "the tracker's name has no address".to_owned();
     for address in addresses {
         match connect_to(*address, shared, inbox) {
@@ -86,7 +90,11 @@ fn connect(addresses: &[SocketAddr], shared: &Shared, inbox: &mut Inbox<Mail>) -
     Err(why)
 }
 
-fn connect_to(address: SocketAddr, shared: &Shared, inbox: &mut Inbox<Mail>) -> io::Result<TcpStream> {
+fn connect_to(
+    address: SocketAddr,
+    shared: &ClientShared,
+    inbox: &mut Inbox<LinkMail>,
+) -> io::Result<TcpStream> {
     let socket = crate::net::begin_connect(address)?;
     let until = Instant::now() + PATIENCE;
     loop {
@@ -109,7 +117,7 @@ fn connect_to(address: SocketAddr, shared: &Shared, inbox: &mut Inbox<Mail>) -> 
 }
 
 /// Waits without a connection. Whoever asks meanwhile is told that there is none.
-fn pause(shared: &Shared, inbox: &mut Inbox<Mail>, wait: Duration) {
+fn pause(shared: &ClientShared, inbox: &mut Inbox<LinkMail>, wait: Duration) {
     let until = Instant::now() + wait;
     while !shared.is_stopping() && Instant::now() < until {
         refuse_mail(shared, inbox);
@@ -120,7 +128,7 @@ fn pause(shared: &Shared, inbox: &mut Inbox<Mail>, wait: Duration) {
     refuse_mail(shared, inbox);
 }
 
-fn refuse_mail(shared: &Shared, inbox: &mut Inbox<Mail>) {
+fn refuse_mail(shared: &ClientShared, inbox: &mut Inbox<LinkMail>) {
     while let Some(mail) = inbox.take() {
         let refusal = AskError::NotConnected(shared.down_reason());
         // What was told without a question is made good at the next connection. Nobody may wait any more for an answer.
@@ -142,15 +150,15 @@ enum Waiting {
 /// One connection.
 struct Link<'a> {
     socket: TcpStream,
-    shared: &'a Shared,
-    inbox: &'a mut Inbox<Mail>,
+    shared: &'a ClientShared,
+    inbox: &'a mut Inbox<LinkMail>,
     lines: Lines,
     out: Vec<u8>,
     sent: usize,
     next_id: u64,
     waiting: HashMap<u64, Waiting>,
     to_publish: VecDeque<InfoHash>,
-    backlog: VecDeque<Mail>,
+    backlog: VecDeque<LinkMail>,
     is_up: bool,
     keep_alive: Duration,
     /// Lines that said nothing that we understand.
@@ -163,7 +171,7 @@ struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    fn new(socket: TcpStream, shared: &'a Shared, inbox: &'a mut Inbox<Mail>) -> Self {
+    fn new(socket: TcpStream, shared: &'a ClientShared, inbox: &'a mut Inbox<LinkMail>) -> Self {
         let now = Instant::now();
         Link {
             socket,
@@ -187,7 +195,7 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Runs until the connection ends: `Ok` if that was the client's wish, else why.
+    /// Runs until the connection ends: `Ok` if that was the client's options, else why.
     fn run(&mut self) -> Result<(), String> {
         self.send(Request::Hello(self.shared.host.hello()), Waiting::Hello);
         self.flush()?;
@@ -253,7 +261,7 @@ impl<'a> Link<'a> {
             }
         }
         while self.has_room() {
-            let Some(Mail { request, answer }) = self.backlog.pop_front() else { return };
+            let Some(LinkMail { request, answer }) = self.backlog.pop_front() else { return };
             self.send(request, answer.map_or(Waiting::Nobody, Waiting::Asker));
         }
     }

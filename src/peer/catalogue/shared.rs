@@ -71,7 +71,7 @@ pub enum AskError {
 }
 
 /// What the thread is asked to do.
-pub(super) struct Mail {
+pub(super) struct LinkMail {
     pub request: Request,
     /// Where the answer goes; nobody waits for that to what was merely told.
     pub answer: Option<Sender<Answered>>,
@@ -86,7 +86,7 @@ enum State {
 }
 
 /// What the client and its thread share.
-pub(super) struct Shared {
+pub(super) struct ClientShared {
     pub host: Arc<dyn Host>,
     stopping: AtomicBool,
     /// Something that was told did not fit into the mailbox.
@@ -95,9 +95,9 @@ pub(super) struct Shared {
     changed: Condvar,
 }
 
-impl Shared {
+impl ClientShared {
     pub fn new(host: Arc<dyn Host>) -> Arc<Self> {
-        Arc::new(Shared {
+        Arc::new(ClientShared {
             host,
             stopping: AtomicBool::new(false),
             lost_word: AtomicBool::new(false),

@@ -6,7 +6,7 @@
 //! events. Two locks, both leaves, held for one look or change: which trackers are there, and what they have told.
 
 use super::client::SessionClient;
-use super::dedup::Echoes;
+use super::dedup::Dedup;
 use super::shared::{ANSWER, Answered, AskError, CONNECTION, Host, Publication};
 use crate::protocol::catalogue::{
     Entry, Event, Found, Hello, List, Metainfo, PeerInfo, Publish, Refusal, Reply, Request, Search,
@@ -45,7 +45,7 @@ struct Common {
     host: Arc<dyn Host>,
     standings: Mutex<Vec<Standing>>,
     changed: Condvar,
-    echoes: Mutex<Echoes>,
+    dedup: Mutex<Dedup>,
 }
 
 impl Trackers {
@@ -58,7 +58,7 @@ impl Trackers {
             host,
             standings: Mutex::new(vec![Standing::Connecting; addrs.len()]),
             changed: Condvar::new(),
-            echoes: Mutex::default(),
+            dedup: Mutex::default(),
         });
         let clients = addrs.iter().enumerate().map(|(tracker, addr)| {
             let name = if addrs.len() == 1 { "tracker".to_owned() } else { format!("tracker-{tracker}") };
@@ -326,7 +326,7 @@ impl Host for Desk {
     }
 
     fn on_event(&self, event: Event) {
-        let is_news = self.common.echoes.lock().is_news(self.tracker, &event);
+        let is_news = self.common.dedup.lock().is_news(self.tracker, &event);
         if is_news {
             self.common.host.on_event(event);
         }
@@ -344,7 +344,7 @@ impl Host for Desk {
         };
         self.common.changed.notify_all();
         if !up {
-            self.common.echoes.lock().forget(self.tracker);
+            self.common.dedup.lock().forget(self.tracker);
         }
         if worth_telling {
             self.common.host.on_connection(up, why);

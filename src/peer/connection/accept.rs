@@ -4,15 +4,15 @@
 //! It sleeps until somebody connects, a connection ended, an address to try is due, or it is told to stop. On stop it
 //! tells all connections and joins them; none of them ever blocks, so that is soon.
 //!
-//! Who may come in: nobody who is banned by address, nobody who comes back too fast (`pace`), and as many as there is room for,
-//! where the useless make room for others (`guests`). Loopback has no pace: all peers of one machine share it, and one
+//! Who may come in: nobody who is banned by address, nobody who comes back too fast (`reconnects`), and as many as there is room for,
+//! where the useless make room for others (`connections`). Loopback has no reconnects: all peers of one machine share it, and one
 //! that connects in a loop would use up the turns of the others.
 
 mod limits;
-mod pace;
+mod reconnects;
 
-pub use limits::Guests;
-pub use pace::Pace;
+pub use limits::ConnectionLimits;
+pub use reconnects::ReconnectLimit;
 
 use super::Origin;
 use crate::mailbox::{Inbox, Interest, Mailbox};
@@ -20,10 +20,10 @@ use crate::peer::connection;
 use crate::peer::handle::Mail;
 use crate::peer::identity::ConnId;
 use crate::peer::swarm::Swarm;
-use crate::peer::swarm::shared::Commons;
+use crate::peer::swarm::shared::Shared;
 use crate::peer::swarm::table::Swarms;
 use crate::threads;
-use limits::Guest;
+use limits::ConnectionThread;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the `accept` thread is told.
-pub enum Knock {
+pub enum AcceptMail {
     /// There may be somebody to connect to.
     Look,
     /// A connection's thread is about to end.
@@ -52,31 +52,31 @@ pub enum Knock {
 }
 
 /// The thread's own state.
-pub struct Door {
+pub struct Acceptor {
     pub listener: TcpListener,
-    pub inbox: Inbox<Knock>,
-    pub mailbox: Mailbox<Knock>,
+    pub inbox: Inbox<AcceptMail>,
+    pub mailbox: Mailbox<AcceptMail>,
     pub swarms: Arc<Swarms>,
-    pub commons: Arc<Commons>,
-    pub guests: Guests,
-    pub pace: Pace,
+    pub shared: Arc<Shared>,
+    pub connections: ConnectionLimits,
+    pub reconnects: ReconnectLimit,
     /// The bans that were carried out, by their number.
     pub banned: u64,
 }
 
-impl Door {
+impl Acceptor {
     /// The work of the thread, until it is told to stop.
     pub fn run(mut self) {
         let mut not_before = Instant::now();
         loop {
-            while let Some(knock) = self.inbox.take() {
-                match knock {
-                    Knock::Look => {}
-                    Knock::Ended(id) => self.join(id),
-                    Knock::Stop => return self.close(),
+            while let Some(mail) = self.inbox.take() {
+                match mail {
+                    AcceptMail::Look => {}
+                    AcceptMail::Ended(id) => self.join(id),
+                    AcceptMail::Stop => return self.close(),
                 }
             }
-            self.show_out_the_banned();
+            self.close_banned();
             let accepted = self.accept_all().and_then(|()| self.dial_all());
             if let Err(why) = accepted {
                 log::warn!("cannot take another connection now: {why}");
@@ -95,11 +95,11 @@ impl Door {
     }
 
     fn next_look(&self, now: Instant) -> Duration {
-        let due = self.swarms.all().iter().filter_map(|swarm| swarm.next_candidate_at()).min();
+        let due = self.swarms.all().iter().filter_map(|swarm| swarm.next_address_at()).min();
         due.map_or(LOOK, |due| due.saturating_duration_since(now).clamp(Duration::from_millis(20), LOOK))
     }
 
-    /// Takes who waits at the door, a few at a time: whoever comes faster than that must not keep us from our mail.
+    /// Takes who waits at the accept, a few at a time: whoever comes faster than that must not keep us from our mail.
     fn accept_all(&mut self) -> io::Result<()> {
         for _ in 0..AT_ONCE {
             match self.listener.accept() {
@@ -127,11 +127,14 @@ impl Door {
     }
 
     fn refusal(&mut self, ip: IpAddr) -> Option<&'static str> {
-        if self.commons.bans.has_addr(ip) {
+        if self.shared.bans.has_addr(ip) {
             Some("it is banned")
-        } else if !ip.is_loopback() && !self.commons.tuning.no_pace && !self.pace.admits(ip, Instant::now()) {
+        } else if !ip.is_loopback()
+            && !self.shared.tuning.no_reconnect_limit
+            && !self.reconnects.admits(ip, Instant::now())
+        {
             Some("it comes back too fast")
-        } else if !self.guests.has_room_for(ip, &self.swarms) {
+        } else if !self.connections.has_room_for(ip, &self.swarms) {
             Some("there are enough connections")
         } else {
             None
@@ -139,14 +142,14 @@ impl Door {
     }
 
     /// Ends the connections of those who were banned since the last look, in whatever torrent.
-    fn show_out_the_banned(&mut self) {
-        let bans = &self.commons.bans;
-        if std::mem::replace(&mut self.banned, bans.news()) == self.banned {
+    fn close_banned(&mut self) {
+        let bans = &self.shared.bans;
+        if std::mem::replace(&mut self.banned, bans.changes()) == self.banned {
             return;
         }
         let swarms = self.swarms.all();
         for member in swarms.iter().flat_map(|swarm| swarm.members()) {
-            if bans.has(&member.source) {
+            if bans.has(&member.identity) {
                 let _ = member.mailbox.post(Mail::Close("it is banned")); // it ended by itself
             }
         }
@@ -154,7 +157,7 @@ impl Door {
 
     fn dial_all(&mut self) -> io::Result<()> {
         for swarm in self.swarms.all() {
-            while let Some(addr) = self.next_candidate(&swarm) {
+            while let Some(addr) = self.next_address(&swarm) {
                 let started = self.start(Origin::Dialled(addr, Arc::clone(&swarm)), addr.ip());
                 started.inspect_err(|_| swarm.dialled(addr, false))?;
             }
@@ -162,15 +165,15 @@ impl Door {
         Ok(())
     }
 
-    fn next_candidate(&mut self, swarm: &Swarm) -> Option<SocketAddr> {
+    fn next_address(&mut self, swarm: &Swarm) -> Option<SocketAddr> {
         // Nobody is shown out for the sake of one who is not due.
-        let is_due = swarm.next_candidate_at().is_some_and(|at| at <= Instant::now());
-        if !is_due || !self.guests.has_room(&self.swarms) {
+        let is_due = swarm.next_address_at().is_some_and(|at| at <= Instant::now());
+        if !is_due || !self.connections.has_room(&self.swarms) {
             return None;
         }
-        let addr = swarm.next_candidate()?;
+        let addr = swarm.next_address()?;
         let ip = addr.ip().to_canonical();
-        if !self.commons.bans.has_addr(ip) && self.guests.has_room_for(ip, &self.swarms) {
+        if !self.shared.bans.has_addr(ip) && self.connections.has_room_for(ip, &self.swarms) {
             return Some(addr);
         }
         swarm.dialled(addr, false);
@@ -178,31 +181,31 @@ impl Door {
     }
 
     fn start(&mut self, origin: Origin, ip: IpAddr) -> io::Result<()> {
-        let id = self.commons.next_conn();
-        let (letters, inbox) = connection::mailbox_for_connection()?;
-        let (commons, door, reply_to) = (Arc::clone(&self.commons), self.mailbox.clone(), letters.clone());
+        let id = self.shared.next_conn();
+        let (mailbox, inbox) = connection::mailbox_for_connection()?;
+        let (shared, accept, reply_to) = (Arc::clone(&self.shared), self.mailbox.clone(), mailbox.clone());
         let work = move || {
-            connection::run(id, origin, &commons, reply_to, inbox);
-            let _ = door.post(Knock::Ended(id)); // the door is closed: it joins everybody anyway
+            connection::run(id, origin, &shared, reply_to, inbox);
+            let _ = accept.post(AcceptMail::Ended(id)); // the accept is closed: it joins everybody anyway
         };
         let thread = threads::spawn_with_stack(id.to_string(), STACK, work)?;
-        self.guests.insert(id, Guest { thread, letters, ip, since: Instant::now() });
+        self.connections.insert(id, ConnectionThread { thread, mailbox, ip, since: Instant::now() });
         Ok(())
     }
 
     fn join(&mut self, id: ConnId) {
-        if let Some(guest) = self.guests.remove(id) {
-            let _ = guest.thread.join(); // a panic has ended the process already
+        if let Some(connection) = self.connections.remove(id) {
+            let _ = connection.thread.join(); // a panic has ended the process already
         }
     }
 
     fn close(mut self) {
-        let guests: Vec<Guest> = self.guests.drain().collect();
-        for guest in &guests {
-            let _ = guest.letters.post(Mail::Close("this peer stops")); // it ended by itself
+        let connections: Vec<ConnectionThread> = self.connections.drain().collect();
+        for connection in &connections {
+            let _ = connection.mailbox.post(Mail::Close("this peer stops")); // it ended by itself
         }
-        for guest in guests {
-            let _ = guest.thread.join();
+        for connection in connections {
+            let _ = connection.thread.join();
         }
     }
 }

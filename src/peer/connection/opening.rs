@@ -5,10 +5,10 @@ use super::end::End;
 use super::outbox::Outbox;
 use crate::mailbox::{Inbox, Interest};
 use crate::net;
-use crate::peer::bandwidth::traffic::{Counted, Traffic};
+use crate::peer::bandwidth::traffic::{Counted, SocketTraffic};
 use crate::peer::handle::Mail;
 use crate::peer::swarm::Swarm;
-use crate::peer::swarm::shared::Commons;
+use crate::peer::swarm::shared::Shared;
 use crate::peer::swarm::table::Swarms;
 use crate::protocol::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
 use std::io::{self, Read};
@@ -35,9 +35,9 @@ pub struct Opened {
 }
 
 /// Connects if need be, and exchanges handshakes.
-pub fn open(origin: Origin, commons: &Commons, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
-    let until = Instant::now() + commons.tuning.handshake_time.unwrap_or(HANDSHAKE_TIME);
-    let (own, traffic) = (commons.peer_id, &commons.traffic);
+pub fn open(origin: Origin, shared: &Shared, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
+    let until = Instant::now() + shared.tuning.handshake_time.unwrap_or(HANDSHAKE_TIME);
+    let (own, traffic) = (shared.peer_id, &shared.traffic);
     match origin {
         Origin::Accepted(socket, _, swarms) => {
             socket.set_nonblocking(true)?;
@@ -63,7 +63,11 @@ pub fn open(origin: Origin, commons: &Commons, inbox: &mut Inbox<Mail>) -> Resul
 }
 
 /// 68 bytes fit into the empty buffer of a new socket, or something is wrong with it.
-fn write_handshake(socket: &TcpStream, traffic: &Traffic, bytes: &[u8; HANDSHAKE_LEN]) -> Result<(), End> {
+fn write_handshake(
+    socket: &TcpStream,
+    traffic: &SocketTraffic,
+    bytes: &[u8; HANDSHAKE_LEN],
+) -> Result<(), End> {
     let mut outbox = Outbox::default();
     outbox.push(bytes);
     outbox.flush(Counted { socket, traffic })?;
@@ -72,7 +76,7 @@ fn write_handshake(socket: &TcpStream, traffic: &Traffic, bytes: &[u8; HANDSHAKE
 
 fn read_handshake(
     socket: &TcpStream,
-    traffic: &Traffic,
+    traffic: &SocketTraffic,
     inbox: &mut Inbox<Mail>,
     until: Instant,
 ) -> Result<[u8; HANDSHAKE_LEN], End> {

@@ -16,9 +16,9 @@ const RUNS: usize = 4;
 
 impl Connection {
     /// Says `Have` for what was finished since the last turn, and parts when neither side has a use for the other.
-    pub(super) fn tell_news(&mut self) -> Result<(), End> {
-        let news = self.swarm.finished_since(&mut self.told);
-        self.session.announce(&news);
+    pub(super) fn announce_finished(&mut self) -> Result<(), End> {
+        let finished = self.swarm.finished_since(&mut self.told);
+        self.session.announce(&finished);
         self.show_pieces();
         if self.swarm.is_complete() {
             self.session.set_interested(false);
@@ -74,16 +74,16 @@ impl Connection {
 
     /// Reads the next blocks to serve. False if it is not their time, or the disk failed.
     fn read_run(&mut self) -> bool {
-        let commons = &self.swarm.commons;
-        self.serve_at = commons.up.ready(self.now).err().map(|wait| self.now + wait);
+        let shared = &self.swarm.shared;
+        self.serve_at = shared.up.ready(self.now).err().map(|wait| self.now + wait);
         if self.serve_at.is_some() {
             return false;
         }
-        self.session.next_uploads(commons.up.portion(READ_AHEAD), &mut self.run);
+        self.session.next_uploads(shared.up.portion(READ_AHEAD), &mut self.run);
         let storage = &self.swarm.storage;
         match self.outbox.push_blocks(&self.run, |piece, begin, into| storage.read(piece, begin, into)) {
             Ok(bytes) => {
-                commons.up.spend(bytes);
+                shared.up.spend(bytes);
                 self.rest_at = Some(self.now + REST);
                 count(&self.handle.numbers.sent, &self.swarm.counts.uploaded, bytes);
                 self.session.uploaded(self.now);
@@ -101,7 +101,7 @@ impl Connection {
     pub(super) fn flush(&mut self) -> Result<(), End> {
         self.outbox.push(self.session.output(self.now)); // before the blocks that are read next
         self.session.output(self.now).clear();
-        self.outbox.flush(Counted { socket: &self.socket, traffic: &self.swarm.commons.traffic })?;
+        self.outbox.flush(Counted { socket: &self.socket, traffic: &self.swarm.shared.traffic })?;
         if self.outbox.is_clogged() { Err(End::Clogged) } else { Ok(()) }
     }
 }

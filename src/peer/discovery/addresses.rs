@@ -24,11 +24,11 @@ struct Address {
 
 /// Addresses of one torrent's peers.
 #[derive(Default)]
-pub struct Candidates {
+pub struct Addresses {
     addresses: BTreeMap<SocketAddr, Address>,
 }
 
-impl Candidates {
+impl Addresses {
     /// Learns an address; `given` if the user named it.
     pub fn add(&mut self, addr: SocketAddr, given: bool, now: Instant) {
         if addr.port() == 0 || !may_be_somebody(addr.ip()) {
@@ -113,50 +113,50 @@ mod tests {
     #[test]
     fn addresses_that_were_made_up_make_room_once_they_have_failed() {
         let now = Instant::now();
-        let mut candidates = Candidates::default();
+        let mut addresses = Addresses::default();
         for number in 0..MOST as u32 {
             let ip = std::net::Ipv4Addr::from(0x0a00_0000 + number);
-            candidates.add((ip, 1).into(), false, now);
+            addresses.add((ip, 1).into(), false, now);
         }
         let honest = "192.168.0.1:1".parse().unwrap();
-        candidates.add(honest, false, now);
-        assert_eq!(candidates.addresses.len(), MOST, "nobody has failed yet");
-        let failed = candidates.next(false, now).unwrap();
-        candidates.ended(failed, false, now);
-        candidates.add(honest, false, now);
-        assert!(candidates.addresses.contains_key(&honest) && !candidates.addresses.contains_key(&failed));
-        assert_eq!(candidates.addresses.len(), MOST);
+        addresses.add(honest, false, now);
+        assert_eq!(addresses.addresses.len(), MOST, "nobody has failed yet");
+        let failed = addresses.next(false, now).unwrap();
+        addresses.ended(failed, false, now);
+        addresses.add(honest, false, now);
+        assert!(addresses.addresses.contains_key(&honest) && !addresses.addresses.contains_key(&failed));
+        assert_eq!(addresses.addresses.len(), MOST);
     }
 
     #[test]
     fn where_nobody_can_be_nobody_is_looked_for() {
-        let mut candidates = Candidates::default();
+        let mut addresses = Addresses::default();
         for addr in ["10.0.0.1:0", "0.0.0.0:1", "255.255.255.255:1", "224.0.0.1:1", "[::]:1", "[ff02::1]:1"] {
-            candidates.add(addr.parse().unwrap(), false, Instant::now());
+            addresses.add(addr.parse().unwrap(), false, Instant::now());
         }
-        assert!(candidates.addresses.is_empty());
+        assert!(addresses.addresses.is_empty());
     }
 
     #[test]
     fn failures_wait_longer_and_are_given_up_unless_named_by_the_user() {
         let start = Instant::now();
         let (found, given) = ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
-        let mut candidates = Candidates::default();
-        candidates.add(found, false, start);
-        candidates.add(given, true, start);
+        let mut addresses = Addresses::default();
+        addresses.add(found, false, start);
+        addresses.add(given, true, start);
         let mut now = start;
         for _ in 0..50 {
             for _ in 0..2 {
-                if let Some(addr) = candidates.next(false, now) {
-                    candidates.ended(addr, false, now);
+                if let Some(addr) = addresses.next(false, now) {
+                    addresses.ended(addr, false, now);
                 }
             }
             now += LONGEST_WAIT;
         }
-        assert_eq!(candidates.next(false, now), Some(given));
-        assert_eq!(candidates.next(false, now), None, "busy, and the other given up");
-        candidates.ended(given, true, now);
-        assert_eq!(candidates.next(false, now), None, "not at once");
-        assert_eq!(candidates.due_at(true), Some(now + FIRST_WAIT));
+        assert_eq!(addresses.next(false, now), Some(given));
+        assert_eq!(addresses.next(false, now), None, "busy, and the other given up");
+        addresses.ended(given, true, now);
+        assert_eq!(addresses.next(false, now), None, "not at once");
+        assert_eq!(addresses.due_at(true), Some(now + FIRST_WAIT));
     }
 }

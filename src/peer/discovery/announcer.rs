@@ -48,7 +48,7 @@ const MOST_PEERS: usize = 4 * WANT;
 
 /// What a torrent has come to, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
+pub struct AnnounceProgress {
     /// Sent to and received from other peers since the torrent was started.
     pub uploaded: u64,
     pub downloaded: u64,
@@ -58,7 +58,7 @@ pub struct Progress {
 
 /// The torrent's swarm, as the announcer knows it. Called on the announcer's thread, on which nothing should block.
 pub trait AnnounceHost: Send + Sync + 'static {
-    fn progress(&self) -> Progress;
+    fn progress(&self) -> AnnounceProgress;
 
     /// Whether it has all that it wants, though not everything (BEP 21).
     fn is_partial_seed(&self) -> bool {
@@ -332,7 +332,7 @@ impl Worker {
     }
 
     fn query(&self, info_hash: InfoHash, event: AnnounceEvent) -> Announce {
-        let Progress { uploaded, downloaded, left } = self.config.host.progress();
+        let AnnounceProgress { uploaded, downloaded, left } = self.config.host.progress();
         Announce {
             info_hash,
             peer_id: PeerId(self.config.peer_id),

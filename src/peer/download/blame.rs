@@ -6,7 +6,7 @@
 
 use super::partial::Partial;
 use crate::hash::{Hash256, sha256};
-use crate::peer::identity::Source;
+use crate::peer::identity::PeerIdentity;
 use crate::torrent::{BLOCK_LEN, Piece};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ struct Evidence {
     /// Index of the block in its piece.
     nth: usize,
     digest: Hash256,
-    source: Arc<Source>,
+    identity: Arc<PeerIdentity>,
 }
 
 /// The open cases of one torrent.
@@ -32,8 +32,8 @@ pub struct Blame {
 
 impl Blame {
     /// A complete piece failed its hash. Gives the culprit if that is clear at once.
-    pub fn bad(&mut self, partial: &Partial) -> Option<Arc<Source>> {
-        if let [only] = partial.sources() {
+    pub fn bad(&mut self, partial: &Partial) -> Option<Arc<PeerIdentity>> {
+        if let [only] = partial.contributors() {
             return Some(Arc::clone(only));
         }
         if self.cases.len() >= MOST_PIECES && !self.cases.contains_key(&partial.piece()) {
@@ -44,10 +44,10 @@ impl Blame {
             let blocks = partial.blocks().enumerate();
             copies.push(
                 blocks
-                    .map(|(nth, (bytes, source))| Evidence {
+                    .map(|(nth, (bytes, identity))| Evidence {
                         nth,
                         digest: sha256(bytes),
-                        source: Arc::clone(source),
+                        identity: Arc::clone(identity),
                     })
                     .collect(),
             );
@@ -61,14 +61,14 @@ impl Blame {
     }
 
     /// A good copy of the piece is here: gives everybody who once sent something else in it.
-    pub fn good(&mut self, piece: Piece, data: &[u8]) -> Vec<Arc<Source>> {
+    pub fn good(&mut self, piece: Piece, data: &[u8]) -> Vec<Arc<PeerIdentity>> {
         let Some(copies) = self.cases.remove(&piece) else { return Vec::new() };
         let truth: Vec<Hash256> = data.chunks(BLOCK_LEN as usize).map(sha256).collect();
-        let mut liars: Vec<Arc<Source>> = Vec::new();
+        let mut liars: Vec<Arc<PeerIdentity>> = Vec::new();
         for evidence in copies.into_iter().flatten() {
             let lied = truth.get(evidence.nth) != Some(&evidence.digest);
-            if lied && !liars.contains(&evidence.source) {
-                liars.push(evidence.source);
+            if lied && !liars.contains(&evidence.identity) {
+                liars.push(evidence.identity);
             }
         }
         liars
@@ -78,7 +78,7 @@ impl Blame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{content, empty, geometry, source};
+    use crate::testing::{content, empty, geometry, identity};
 
     const LEN: u32 = 4 * BLOCK_LEN;
 
@@ -87,12 +87,12 @@ mod tests {
         let geometry = geometry(LEN as usize, LEN);
         let piece = geometry.piece(0).unwrap();
         let mut partial = empty(&geometry, piece);
-        let sources: Vec<Arc<Source>> = (0..10).map(source).collect();
+        let contributors: Vec<Arc<PeerIdentity>> = (0..10).map(identity).collect();
         for (nth, (sender, lies)) in senders.iter().enumerate() {
             let block = geometry.block(piece, nth as u32);
             let mut data = truth()[block.begin() as usize..][..block.len() as usize].to_vec();
             data[7] ^= u8::from(*lies);
-            assert!(partial.put(block, &data, &sources[usize::from(*sender)]));
+            assert!(partial.put(block, &data, &contributors[usize::from(*sender)]));
         }
         partial
     }
@@ -105,7 +105,7 @@ mod tests {
     fn whoever_sent_all_of_a_bad_piece_is_to_blame_at_once() {
         let mut blame = Blame::default();
         let bad = copy(&[(3, false), (3, true), (3, false), (3, false)]);
-        assert_eq!(blame.bad(&bad), Some(source(3)));
+        assert_eq!(blame.bad(&bad), Some(identity(3)));
         assert!(!blame.has_case(bad.piece()));
     }
 
@@ -117,7 +117,7 @@ mod tests {
         let second = copy(&[(5, true), (5, false), (2, true), (1, false)]);
         assert_eq!(blame.bad(&second), None);
         assert!(blame.has_case(first.piece()));
-        assert_eq!(blame.good(first.piece(), &truth()), [source(2), source(4), source(5)]);
+        assert_eq!(blame.good(first.piece(), &truth()), [identity(2), identity(4), identity(5)]);
         assert!(!blame.has_case(first.piece()));
         assert!(blame.good(first.piece(), &truth()).is_empty(), "the case is closed");
     }
@@ -134,7 +134,7 @@ mod tests {
         for piece in many.pieces() {
             let mut partial = empty(&many, piece);
             for nth in 0..2 {
-                partial.put(many.block(piece, nth), &[0; BLOCK_LEN as usize], &source(nth as u8));
+                partial.put(many.block(piece, nth), &[0; BLOCK_LEN as usize], &identity(nth as u8));
             }
             blame.bad(&partial);
         }

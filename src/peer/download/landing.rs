@@ -6,7 +6,7 @@
 //! are, once they are here; until then the memory of a missing block may hold anything.
 
 use super::partial::Partial;
-use crate::protocol::wire::{PIECE_HEADER_LEN, Wanted, piece_header};
+use crate::protocol::wire::{BlockRequest, PIECE_HEADER_LEN, piece_header};
 use crate::torrent::{BLOCK_LEN, Block, Piece};
 use std::ops::Range;
 
@@ -59,7 +59,7 @@ impl<'a> Landing<'a> {
         self.runs.into_iter().flat_map(|(Run { piece, bytes }, place)| {
             let begins = bytes.step_by(BLOCK_LEN as usize);
             place.chunks_mut(BLOCK_LEN as usize).zip(begins).map(move |(place, begin)| {
-                let wanted = Wanted { index: piece.index(), begin, len: place.len() as u32 };
+                let wanted = BlockRequest { index: piece.index(), begin, len: place.len() as u32 };
                 (piece_header(wanted), place)
             })
         })

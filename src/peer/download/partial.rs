@@ -4,7 +4,7 @@
 //! moved, never shared, so a block lands in it without a lock.
 
 use super::memory::Buffer;
-use crate::peer::identity::Source;
+use crate::peer::identity::PeerIdentity;
 use crate::torrent::{BLOCK_LEN, Block, Geometry, Piece};
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use std::sync::Arc;
 pub struct Partial {
     piece: Piece,
     data: Buffer,
-    /// For each block, one more than the index of its sender in `sources`; 0 while it is missing.
+    /// For each block, one more than the index of its sender in `contributors`; 0 while it is missing.
     senders: Vec<u16>,
-    sources: Vec<Arc<Source>>,
+    contributors: Vec<Arc<PeerIdentity>>,
     missing: u32,
     /// Of a piece that came broken: how many gave it up since.
     alone: Option<u16>,
@@ -27,7 +27,7 @@ impl Partial {
         data.shorten(geometry.piece_len(piece));
         let blocks = geometry.block_count(piece);
         let senders = vec![0; blocks as usize];
-        Partial { piece, data, senders, sources: Vec::new(), missing: blocks, alone: None }
+        Partial { piece, data, senders, contributors: Vec::new(), missing: blocks, alone: None }
     }
 
     /// It came broken, so all of it is to come from one peer now. `tries` peers gave it up since.
@@ -73,7 +73,7 @@ impl Partial {
     }
 
     /// Lays a block of this piece in its place. False if it was there already.
-    pub fn put(&mut self, block: Block, data: &[u8], from: &Arc<Source>) -> bool {
+    pub fn put(&mut self, block: Block, data: &[u8], from: &Arc<PeerIdentity>) -> bool {
         debug_assert_eq!((block.piece(), block.len() as usize), (self.piece, data.len()));
         if !self.lacks(block) {
             return false;
@@ -89,7 +89,7 @@ impl Partial {
     }
 
     /// A block of this piece lies in its place. False if it was there already.
-    pub fn landed(&mut self, block: Block, from: &Arc<Source>) -> bool {
+    pub fn landed(&mut self, block: Block, from: &Arc<PeerIdentity>) -> bool {
         if !self.lacks(block) {
             return false;
         }
@@ -98,26 +98,26 @@ impl Partial {
         true
     }
 
-    fn sender(&mut self, from: &Arc<Source>) -> u16 {
-        let known = self.sources.iter().position(|source| Arc::ptr_eq(source, from));
+    fn sender(&mut self, from: &Arc<PeerIdentity>) -> u16 {
+        let known = self.contributors.iter().position(|identity| Arc::ptr_eq(identity, from));
         let at = known.unwrap_or_else(|| {
-            self.sources.push(Arc::clone(from));
-            self.sources.len() - 1
+            self.contributors.push(Arc::clone(from));
+            self.contributors.len() - 1
         });
         u16::try_from(at + 1).unwrap_or(u16::MAX)
     }
 
     /// Everybody who sent a block of this piece.
-    pub fn sources(&self) -> &[Arc<Source>] {
-        &self.sources
+    pub fn contributors(&self) -> &[Arc<PeerIdentity>] {
+        &self.contributors
     }
 
     /// Each block that has come: its bytes and its sender.
-    pub fn blocks(&self) -> impl Iterator<Item = (&[u8], &Arc<Source>)> {
+    pub fn blocks(&self) -> impl Iterator<Item = (&[u8], &Arc<PeerIdentity>)> {
         let chunks = self.data.chunks(BLOCK_LEN as usize);
         chunks.zip(&self.senders).filter_map(|(bytes, sender)| {
             let at = usize::from(*sender).checked_sub(1)?;
-            Some((bytes, self.sources.get(at)?))
+            Some((bytes, self.contributors.get(at)?))
         })
     }
 }

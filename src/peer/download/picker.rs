@@ -27,7 +27,7 @@ use super::memory::Buffer;
 use super::partial::Partial;
 use crate::bitfield::Bitfield;
 use crate::peer::identity::ConnId;
-use crate::peer::identity::Source;
+use crate::peer::identity::PeerIdentity;
 use crate::torrent::{Block, Geometry, Piece};
 use piece_set::PieceSet;
 use rarity::Rarity;
@@ -271,7 +271,7 @@ impl Picker {
 
     /// A piece may be on the disk, unproven: to be checked before it is fetched. False if we have it, or it is on its
     /// way already.
-    pub fn doubt(&mut self, piece: Piece) -> bool {
+    pub fn mark_unverified(&mut self, piece: Piece) -> bool {
         match self.states[at(piece)] {
             State::Missing => {
                 self.rarity.remove(piece);
@@ -320,7 +320,7 @@ impl Picker {
         let piece = partial.piece();
         if self.owner(piece) == Some(owner) {
             self.release(piece);
-            if partial.sources().is_empty() {
+            if partial.contributors().is_empty() {
                 return;
             }
             match self.alone.get_mut(&piece) {
@@ -332,7 +332,13 @@ impl Picker {
 
     /// A block came that its connection had given up on. `memory` is for its piece, if nothing else of it is here. Without
     /// this a peer that needs longer for a block than anybody has patience would never get one to us.
-    pub fn late(&mut self, block: Block, data: &[u8], from: &Arc<Source>, memory: Option<Buffer>) -> Late {
+    pub fn late(
+        &mut self,
+        block: Block,
+        data: &[u8],
+        from: &Arc<PeerIdentity>,
+        memory: Option<Buffer>,
+    ) -> Late {
         let piece = block.piece();
         match self.states[at(piece)] {
             State::InFlight { .. } | State::Missing if self.alone.contains_key(&piece) => Late::Done,

@@ -1,19 +1,19 @@
 //! The incoming half of a session: the pieces we fetch from this peer and the blocks we asked it for. Pure.
 //!
 //! Invariant: each block that is missing of a piece in `pieces` is in `to_ask` or in `asked`, and nowhere twice. A
-//! block in `forgiven` was asked for once and may still come, but nobody waits for it.
+//! block in `abandoned` was asked for once and may still come, but nobody waits for it.
 //!
 //! A peer that owes us blocks loses its pieces in one of three ways: it sends nothing for a *patience* (30 s) and is
 //! snubbed until it gives a sign; it *trickles* for four of them, or keeps a piece too long that nobody may help with, and rests
 //! for one, in which others take what it had; or it refuses. What an idle connection may take over is in
-//! [`lend`](Fetching::lend).
+//! [`lend`](Requests::lend).
 
 mod snubbing;
 use super::landing::{self, Landing};
 use super::partial::Partial;
 use super::window::Window;
 use crate::peer::identity::ConnId;
-use crate::peer::identity::Source;
+use crate::peer::identity::PeerIdentity;
 use crate::torrent::{Block, Piece, Torrent};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// How many requests a peer keeps that does not say: libtorrent and aria2 keep at least this many.
 const DEFAULT_QUEUE: u32 = 250;
 /// Blocks that may still come after we gave up on them: as many as two full windows.
-const FORGIVEN: usize = 1024;
+const MAX_ABANDONED: usize = 1024;
 /// A block that was asked for so short a time ago is on its way as far as anybody knows: asking another peer for it, too, would
 /// mostly bring it twice.
 const SOON: Duration = Duration::from_millis(500);
@@ -55,20 +55,20 @@ impl Held {
 
 /// A block to fetch; for another connection if `owner` is set.
 #[derive(Copy, Clone)]
-struct Errand {
+struct BlockTask {
     block: Block,
     owner: Option<ConnId>,
 }
 
 struct Asked {
-    errand: Errand,
+    task: BlockTask,
     at: Instant,
     /// How many blocks had come by then.
     came: u64,
 }
 
 /// A block that was asked for and is no longer waited for.
-struct Forgiven {
+struct Abandoned {
     block: Block,
     asked_at: Instant,
     /// Whether it may still be of use.
@@ -97,15 +97,15 @@ pub struct Arrival {
     pub late: bool,
 }
 
-pub struct Fetching {
+pub struct Requests {
     torrent: Arc<Torrent>,
-    source: Arc<Source>,
+    identity: Arc<PeerIdentity>,
     choked: bool,
     snubbed: bool,
     refusals: u32,
     window: Window,
     pieces: Vec<Held>,
-    to_ask: VecDeque<Errand>,
+    to_ask: VecDeque<BlockTask>,
     asked: VecDeque<Asked>,
     /// Blocks that came and were asked for.
     came: u64,
@@ -113,7 +113,7 @@ pub struct Fetching {
     lent: Vec<(Block, ConnId)>,
     /// Blocks that we were to fetch for others and will not.
     unhelped: BTreeMap<ConnId, Vec<Block>>,
-    forgiven: VecDeque<Forgiven>,
+    abandoned: VecDeque<Abandoned>,
     /// When the last block came, or the first was asked for after a pause.
     progress_at: Instant,
     /// Since when its speed is on trial: it owed us blocks all the time; and how many had come before.
@@ -122,11 +122,11 @@ pub struct Fetching {
     resting_until: Option<Instant>,
 }
 
-impl Fetching {
-    pub fn new(torrent: Arc<Torrent>, source: Arc<Source>, now: Instant) -> Self {
-        Fetching {
+impl Requests {
+    pub fn new(torrent: Arc<Torrent>, identity: Arc<PeerIdentity>, now: Instant) -> Self {
+        Requests {
             torrent,
-            source,
+            identity,
             choked: true,
             snubbed: false,
             refusals: 0,
@@ -137,7 +137,7 @@ impl Fetching {
             came: 0,
             lent: Vec::new(),
             unhelped: BTreeMap::new(),
-            forgiven: VecDeque::new(),
+            abandoned: VecDeque::new(),
             progress_at: now,
             trial: (now, 0),
             resting_until: None,
@@ -176,12 +176,12 @@ impl Fetching {
 
     fn let_go(&mut self) -> Vec<Partial> {
         self.lent.clear();
-        for errand in std::mem::take(&mut self.to_ask) {
-            self.not_helping(errand);
+        for task in std::mem::take(&mut self.to_ask) {
+            self.not_helping(task);
         }
         while let Some(asked) = self.asked.pop_front() {
             self.forgive(&asked, true);
-            self.not_helping(asked.errand);
+            self.not_helping(asked.task);
         }
         std::mem::take(&mut self.pieces).into_iter().map(|held| held.partial).collect()
     }
@@ -192,7 +192,7 @@ impl Fetching {
             return Some(partial);
         }
         let missing = partial.missing_blocks(self.torrent.geometry());
-        self.to_ask.extend(missing.map(|block| Errand { block, owner: None }));
+        self.to_ask.extend(missing.map(|block| BlockTask { block, owner: None }));
         self.pieces.push(Held { partial, since: now });
         None
     }
@@ -203,17 +203,17 @@ impl Fetching {
     }
 
     pub fn help(&mut self, owner: ConnId, blocks: &[Block]) {
-        let errands = blocks.iter().map(|block| Errand { block: *block, owner: Some(owner) });
+        let tasks = blocks.iter().map(|block| BlockTask { block: *block, owner: Some(owner) });
         if !self.is_fit() {
-            errands.for_each(|errand| self.not_helping(errand));
+            tasks.for_each(|task| self.not_helping(task));
         } else {
-            self.to_ask.extend(errands);
+            self.to_ask.extend(tasks);
         }
     }
 
-    fn not_helping(&mut self, errand: Errand) {
-        if let Some(owner) = errand.owner {
-            self.unhelped.entry(owner).or_default().push(errand.block);
+    fn not_helping(&mut self, task: BlockTask) {
+        if let Some(owner) = task.owner {
+            self.unhelped.entry(owner).or_default().push(task.block);
         }
     }
 
@@ -224,7 +224,7 @@ impl Fetching {
 
     /// The blocks that are asked for and awaited.
     pub fn asked(&self) -> impl ExactSizeIterator<Item = Block> + '_ {
-        self.asked.iter().map(|asked| asked.errand.block)
+        self.asked.iter().map(|asked| asked.task.block)
     }
 
     pub fn window(&self) -> u32 {
@@ -236,13 +236,13 @@ impl Fetching {
         if self.asked.len() >= self.window.blocks() as usize {
             return None;
         }
-        let errand = self.to_ask.pop_front()?;
+        let task = self.to_ask.pop_front()?;
         if self.asked.is_empty() {
             self.progress_at = now;
             self.trial = (now, self.came);
         }
-        self.asked.push_back(Asked { errand, at: now, came: self.came });
-        Some(errand.block)
+        self.asked.push_back(Asked { task, at: now, came: self.came });
+        Some(task.block)
     }
 
     /// Whether less than half a window is asked for or waits to be.
@@ -253,22 +253,22 @@ impl Fetching {
 
     /// Where the blocks will land that should come next: those asked for longest ago, up to the first that is not ours.
     pub fn landing(&mut self) -> Landing<'_> {
-        let ours = self.asked.iter().map(|asked| asked.errand).take_while(|errand| errand.owner.is_none());
-        let runs = landing::runs(ours.map(|errand| errand.block));
+        let ours = self.asked.iter().map(|asked| asked.task).take_while(|task| task.owner.is_none());
+        let runs = landing::runs(ours.map(|task| task.block));
         let partials = self.pieces.iter_mut().map(|held| &mut held.partial);
         Landing::new(runs, partials)
     }
 
     /// The block asked for longest ago has landed in its place.
     pub fn landed(&mut self, now: Instant) -> Option<(Block, Arrival)> {
-        let block = self.asked.front()?.errand.block;
+        let block = self.asked.front()?.task.block;
         Some((block, self.arrived(block, Came::InPlace, now)?))
     }
 
     /// A block came. `None` if nobody ever asked for it.
     pub fn arrived(&mut self, block: Block, data: Came<'_>, now: Instant) -> Option<Arrival> {
-        let Some(at) = self.asked.iter().position(|asked| asked.errand.block == block) else {
-            let late = self.take_forgiven(block)?;
+        let Some(at) = self.asked.iter().position(|asked| asked.task.block == block) else {
+            let late = self.take_abandoned(block)?;
             self.encouraged();
             self.window.took(now.saturating_duration_since(late.asked_at));
             return Some(Arrival { late: late.of_use, ..Arrival::default() });
@@ -278,18 +278,18 @@ impl Fetching {
         self.encouraged();
         self.came += 1;
         self.window.arrived(now.saturating_duration_since(asked.at), self.came - asked.came);
-        if asked.errand.owner.is_some() {
-            return Some(Arrival { owner: asked.errand.owner, ..Arrival::default() });
+        if asked.task.owner.is_some() {
+            return Some(Arrival { owner: asked.task.owner, ..Arrival::default() });
         }
-        let source = Arc::clone(&self.source);
+        let identity = Arc::clone(&self.identity);
         Some(Arrival {
-            complete: self.put(block, data, &source),
+            complete: self.put(block, data, &identity),
             helpers: self.no_longer_lent(block),
             ..Arrival::default()
         })
     }
 
-    fn put(&mut self, block: Block, data: Came<'_>, from: &Arc<Source>) -> Option<Partial> {
+    fn put(&mut self, block: Block, data: Came<'_>, from: &Arc<PeerIdentity>) -> Option<Partial> {
         let at = self.pieces.iter().position(|held| held.piece() == block.piece())?;
         let partial = &mut self.pieces.get_mut(at)?.partial;
         match data {
@@ -302,8 +302,8 @@ impl Fetching {
 
     /// The peer refused a block. Its piece goes back, since the peer may not have it at all.
     pub fn rejected(&mut self, block: Block) -> Vec<Partial> {
-        let Some(at) = self.asked.iter().position(|asked| asked.errand.block == block) else {
-            self.take_forgiven(block);
+        let Some(at) = self.asked.iter().position(|asked| asked.task.block == block) else {
+            self.take_abandoned(block);
             return Vec::new();
         };
         let refused = self.asked.remove(at);
@@ -311,13 +311,13 @@ impl Fetching {
         self.refusals += 1;
         if self.refusals >= REFUSALS {
             self.snubbed = true;
-            refused.into_iter().for_each(|asked| self.not_helping(asked.errand));
+            refused.into_iter().for_each(|asked| self.not_helping(asked.task));
             return self.let_go();
         }
         match refused {
-            Some(Asked { errand: Errand { owner: None, .. }, .. }) => self.let_go_of(block.piece()),
+            Some(Asked { task: BlockTask { owner: None, .. }, .. }) => self.let_go_of(block.piece()),
             Some(asked) => {
-                self.not_helping(asked.errand);
+                self.not_helping(asked.task);
                 Vec::new()
             }
             None => Vec::new(),
@@ -325,11 +325,11 @@ impl Fetching {
     }
 
     fn let_go_of(&mut self, piece: Piece) -> Vec<Partial> {
-        self.to_ask.retain(|errand| errand.block.piece() != piece || errand.owner.is_some());
+        self.to_ask.retain(|task| task.block.piece() != piece || task.owner.is_some());
         self.lent.retain(|(block, _)| block.piece() != piece);
         let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.asked)
             .into_iter()
-            .partition(|asked| asked.errand.block.piece() == piece && asked.errand.owner.is_none());
+            .partition(|asked| asked.task.block.piece() == piece && asked.task.owner.is_none());
         self.asked = kept;
         gone.iter().for_each(|asked| self.forgive(asked, true));
         let at = self.pieces.iter().position(|held| held.piece() == piece);
@@ -347,7 +347,7 @@ impl Fetching {
         };
         let soon = SOON.max(self.window.usual() * 3 / 2);
         let expected: Vec<Block> =
-            self.asked.iter().filter(|asked| now < asked.at + soon).map(|asked| asked.errand.block).collect();
+            self.asked.iter().filter(|asked| now < asked.at + soon).map(|asked| asked.task.block).collect();
         let missing =
             || held.partial.missing_blocks(self.torrent.geometry()).filter(|block| !expected.contains(block));
         let mut owed: Vec<Block> =
@@ -362,9 +362,9 @@ impl Fetching {
         }
         let lent = owed[owed.len() / 2..].to_vec();
         self.lent.extend(lent.iter().map(|block| (*block, helper)));
-        let (last, first): (VecDeque<Errand>, VecDeque<Errand>) = std::mem::take(&mut self.to_ask)
+        let (last, first): (VecDeque<BlockTask>, VecDeque<BlockTask>) = std::mem::take(&mut self.to_ask)
             .into_iter()
-            .partition(|errand| errand.owner.is_none() && lent.contains(&errand.block));
+            .partition(|task| task.owner.is_none() && lent.contains(&task.block));
         self.to_ask = first;
         self.to_ask.extend(last);
         lent
@@ -376,11 +376,11 @@ impl Fetching {
     }
 
     /// A helper brought a block: whether our own request for it is to be cancelled, and what else came of it.
-    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<Source>) -> (bool, Arrival) {
+    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<PeerIdentity>) -> (bool, Arrival) {
         let helpers = self.no_longer_lent(block);
-        let ours = |errand: &Errand| errand.block == block && errand.owner.is_none();
-        self.to_ask.retain(|errand| !ours(errand));
-        let asked = self.asked.iter().position(|asked| ours(&asked.errand));
+        let ours = |task: &BlockTask| task.block == block && task.owner.is_none();
+        self.to_ask.retain(|task| !ours(task));
+        let asked = self.asked.iter().position(|asked| ours(&asked.task));
         if let Some(at) = asked {
             let asked = self.asked.remove(at);
             asked.iter().for_each(|asked| self.forgive(asked, false));
@@ -391,9 +391,9 @@ impl Fetching {
 
     /// Drops a block that we fetch for somebody else: whether its request is to be cancelled.
     pub fn forget_help(&mut self, block: Block) -> bool {
-        let theirs = |errand: &Errand| errand.block == block && errand.owner.is_some();
-        self.to_ask.retain(|errand| !theirs(errand));
-        let asked = self.asked.iter().position(|asked| theirs(&asked.errand));
+        let theirs = |task: &BlockTask| task.block == block && task.owner.is_some();
+        self.to_ask.retain(|task| !theirs(task));
+        let asked = self.asked.iter().position(|asked| theirs(&asked.task));
         if let Some(at) = asked {
             let asked = self.asked.remove(at);
             asked.iter().for_each(|asked| self.forgive(asked, false));
@@ -410,30 +410,30 @@ impl Fetching {
     }
 
     fn forgive(&mut self, asked: &Asked, of_use: bool) {
-        if self.forgiven.len() == FORGIVEN {
-            self.forgiven.pop_front();
+        if self.abandoned.len() == MAX_ABANDONED {
+            self.abandoned.pop_front();
         }
-        self.forgiven.push_back(Forgiven { block: asked.errand.block, asked_at: asked.at, of_use });
+        self.abandoned.push_back(Abandoned { block: asked.task.block, asked_at: asked.at, of_use });
     }
 
-    fn take_forgiven(&mut self, block: Block) -> Option<Forgiven> {
-        let at = self.forgiven.iter().position(|forgiven| forgiven.block == block)?;
-        self.forgiven.remove(at)
+    fn take_abandoned(&mut self, block: Block) -> Option<Abandoned> {
+        let at = self.abandoned.iter().position(|abandoned| abandoned.block == block)?;
+        self.abandoned.remove(at)
     }
 
     /// Panics if the invariant is broken; for tests, simulations and fuzzing.
     pub fn assert_invariant(&self) {
-        let ours = |errand: &Errand| errand.owner.is_none();
-        let asked = self.asked.iter().map(|asked| asked.errand).filter(ours);
+        let ours = |task: &BlockTask| task.owner.is_none();
+        let asked = self.asked.iter().map(|asked| asked.task).filter(ours);
         let waiting: Vec<Block> =
-            asked.chain(self.to_ask.iter().copied().filter(ours)).map(|errand| errand.block).collect();
+            asked.chain(self.to_ask.iter().copied().filter(ours)).map(|task| task.block).collect();
         let missing =
             self.pieces.iter().flat_map(|held| held.partial.missing_blocks(self.torrent.geometry()));
         let missing: std::collections::HashSet<Block> = missing.collect();
         assert_eq!(waiting.len(), missing.len(), "some block is nowhere, or twice");
         assert!(waiting.iter().all(|block| missing.contains(block)));
         assert!(self.lent.iter().all(|(block, _)| missing.contains(block)), "lent and not missing");
-        assert!(self.forgiven.len() <= FORGIVEN);
+        assert!(self.abandoned.len() <= MAX_ABANDONED);
         assert!(!self.choked || self.pieces.is_empty());
     }
 }

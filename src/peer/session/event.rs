@@ -5,7 +5,7 @@ use crate::bitfield::Bitfield;
 use crate::peer::download::partial::Partial;
 use crate::peer::identity::ConnId;
 use crate::protocol::extension::Extended;
-use crate::protocol::wire::{Wanted, WireError};
+use crate::protocol::wire::{BlockRequest, WireError};
 use crate::torrent::{Block, Piece};
 use thiserror::Error;
 
@@ -45,9 +45,9 @@ pub enum Violation {
     #[error("its bitfield is not of this torrent")]
     BadBitfield,
     #[error("it sent a block nobody asked for (piece {}, offset {}, {} bytes)", .0.index, .0.begin, .0.len)]
-    Unasked(Wanted),
+    Unasked(BlockRequest),
     #[error("it asked for {} bytes at {} of piece {}, which do not exist", .0.len, .0.begin, .0.index)]
-    BadRequest(Wanted),
+    BadRequest(BlockRequest),
     #[error("it sent more requests than the {REQQ} we keep")]
     TooManyRequests,
     #[error("it used message {0} without having agreed to it")]

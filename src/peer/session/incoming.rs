@@ -7,7 +7,7 @@ use super::{REQQ, Session};
 use crate::bitfield::Bitfield;
 use crate::peer::download::requests::{Arrival, Came};
 use crate::protocol::extension::{self, Extended};
-use crate::protocol::wire::{HashRange, Message, Wanted};
+use crate::protocol::wire::{BlockRequest, HashRange, Message};
 use crate::torrent::Block;
 use std::time::Instant;
 
@@ -16,19 +16,19 @@ const SMALL: u32 = 2048;
 
 impl Session {
     pub(super) fn on_choke(&mut self, now: Instant) -> Result<(), Violation> {
-        self.spend(if self.fetching.is_choked() { IDLE } else { STIR }, now)?;
-        let given_back = self.fetching.choked();
+        self.spend(if self.requests.is_choked() { IDLE } else { STIR }, now)?;
+        let given_back = self.requests.choked();
         self.give_back(given_back);
         Ok(())
     }
 
     pub(super) fn on_unchoke(&mut self, now: Instant) -> Result<(), Violation> {
         // Said again and again it would excuse a peer for ever that owes us blocks.
-        if !self.fetching.is_choked() {
+        if !self.requests.is_choked() {
             return self.idle(now);
         }
         self.spend(STIR, now)?;
-        self.fetching.unchoked(now);
+        self.requests.unchoked(now);
         self.events.push_back(Event::Unchoked);
         Ok(())
     }
@@ -49,7 +49,7 @@ impl Session {
             return self.idle(now);
         }
         self.flood.earn(HAVE);
-        self.fetching.encouraged();
+        self.requests.encouraged();
         self.events.push_back(Event::Has(piece));
         Ok(())
     }
@@ -83,18 +83,18 @@ impl Session {
             bits.set(index);
         }
         if bits.count() > self.peer_has.count() {
-            self.fetching.encouraged();
+            self.requests.encouraged();
             self.peer_has = bits.clone();
             self.events.push_back(Event::HasPieces(bits));
         }
     }
 
-    pub(super) fn on_request(&mut self, wanted: Wanted, now: Instant) -> Result<(), Violation> {
+    pub(super) fn on_request(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
         let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
         if wanted.len < SMALL.min(self.torrent.geometry().piece_len(block.piece())) {
             self.idle(now)?;
         }
-        match self.serving.asked(block, self.told.has(wanted.index)) {
+        match self.uploads.asked(block, self.told.has(wanted.index)) {
             Ok(()) => Ok(()),
             Err(Refused::Full) if !self.agreement.fast => Err(Violation::TooManyRequests),
             Err(Refused::Full | Refused::NotNow) => {
@@ -104,10 +104,10 @@ impl Session {
         }
     }
 
-    pub(super) fn on_cancel(&mut self, wanted: Wanted, now: Instant) -> Result<(), Violation> {
+    pub(super) fn on_cancel(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
-        if self.serving.cancelled(block) {
+        if self.uploads.cancelled(block) {
             self.reject(wanted);
         }
         Ok(())
@@ -121,10 +121,10 @@ impl Session {
         now: Instant,
     ) -> Result<(), Violation> {
         let len = data.len() as u32;
-        let unasked = Violation::Unasked(Wanted { index, begin, len });
+        let unasked = Violation::Unasked(BlockRequest { index, begin, len });
         let piece = self.piece(index)?;
         let Some(block) = self.torrent.geometry().block_at(piece, begin, len) else { return Err(unasked) };
-        let arrival = self.fetching.arrived(block, Came::Elsewhere(data), now).ok_or(unasked)?;
+        let arrival = self.requests.arrived(block, Came::Elsewhere(data), now).ok_or(unasked)?;
         self.flood.earn(BLOCK);
         if arrival.late {
             self.events.push_back(Event::Late { block, data: data.to_vec() });
@@ -139,7 +139,7 @@ impl Session {
     /// The first block of [`landing`](Self::landing) came whole, header and all, and lies in its place. Gives its bytes.
     pub fn landed(&mut self, now: Instant) -> u32 {
         self.heard_at = now;
-        let Some((block, arrival)) = self.fetching.landed(now) else { return 0 };
+        let Some((block, arrival)) = self.requests.landed(now) else { return 0 };
         self.flood.earn(BLOCK);
         self.on_arrival(block, arrival);
         block.len()
@@ -152,12 +152,12 @@ impl Session {
         self.events.extend(arrival.complete.map(Event::Complete));
     }
 
-    pub(super) fn on_reject(&mut self, wanted: Wanted, now: Instant) -> Result<(), Violation> {
+    pub(super) fn on_reject(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         self.fast("reject")?;
         let piece = self.piece(wanted.index)?;
         if let Some(block) = self.torrent.geometry().block_at(piece, wanted.begin, wanted.len) {
-            let given_back = self.fetching.rejected(block);
+            let given_back = self.requests.rejected(block);
             self.give_back(given_back);
         }
         Ok(())
@@ -190,7 +190,7 @@ impl Session {
 
     pub(super) fn on_hello(&mut self, hello: Extended) {
         if let Some(queue) = hello.reqq {
-            self.fetching.set_queue(queue);
+            self.requests.set_queue(queue);
         }
         self.introduced = Some(hello.clone());
         self.events.push_back(Event::Introduced(hello));

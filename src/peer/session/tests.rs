@@ -17,7 +17,7 @@ mod snubbing;
 const PIECE_LEN: u32 = 4 * BLOCK_LEN;
 
 fn session(torrent: &Arc<Torrent>, have: &Bitfield, modern: bool, now: Instant) -> Session {
-    Session::new(Arc::clone(torrent), agreement(2, modern), source(2), have, None, now)
+    Session::new(Arc::clone(torrent), agreement(2, modern), identity(2), have, None, now)
 }
 
 /// A leecher's session with a seed that serves it, and what it has to fetch.
@@ -124,8 +124,8 @@ fn seed(modern: bool) -> (Session, Arc<Torrent>, Instant) {
     (session, torrent, now)
 }
 
-fn wanted(index: u32, begin: u32, len: u32) -> Wanted {
-    Wanted { index, begin, len }
+fn wanted(index: u32, begin: u32, len: u32) -> BlockRequest {
+    BlockRequest { index, begin, len }
 }
 
 fn late(events: Vec<Event>) -> Vec<Block> {

@@ -16,13 +16,13 @@ pub enum Refused {
 }
 
 #[derive(Default)]
-pub struct Serving {
+pub struct UploadQueue {
     has_slot: bool,
     /// In the order they were asked for.
     blocks: VecDeque<Block>,
 }
 
-impl Serving {
+impl UploadQueue {
     pub fn is_choking(&self) -> bool {
         !self.has_slot
     }

@@ -6,9 +6,9 @@
 //! |---|---|---|
 //! | settled | `NAME/x` | complete, and never written again |
 //! | wanted | `NAME.part/x` | being downloaded |
-//! | aside | `.NAME.part/x` | not wanted. It has holes: only what came with the pieces of its neighbours (in v1 a piece may hold bytes of several files), or of an earlier wish |
+//! | aside | `.NAME.part/x` | not wanted. It has holes: only what came with the pieces of its neighbours (in v1 a piece may hold bytes of several files), or of an earlier options |
 //!
-//! So a wish may change from one run to the next: files move between the second and the third place when a download starts, and to
+//! So a options may change from one run to the next: files move between the second and the third place when a download starts, and to
 //! the first when all that is wanted is there. Whatever crash comes between, the next start finds each file where it
 //! is, and moves the rest.
 

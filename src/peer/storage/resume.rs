@@ -1,8 +1,8 @@
-//! What survives a crash: for each torrent, which pieces are vouched for, beside the `.torrent` itself.
+//! What survives a crash: for each torrent, which pieces are durable, beside the `.torrent` itself.
 //!
-//! A piece is vouched for only when its data is durable: the caller takes the set of pieces, syncs the data, and only
+//! A piece is called durable only when its data has been synced: the caller takes the set of pieces, syncs the data, and only
 //! then saves the set ([`ResumeFile::save`] is atomic and durable itself). After an unclean stop only what is not
-//! vouched for is hashed again. A complete torrent is vouched for with the size and time of each file, so that
+//! durable is hashed again. A complete torrent is remembered with the size and time of each file, so that
 //! a file changed meanwhile is noticed.
 
 use crate::atomic;
@@ -38,7 +38,7 @@ pub struct Resume {
     /// The user stopped it: it stays so.
     #[serde(default)]
     pub paused: bool,
-    /// The disk stopped it, for this reason: the next start tries again, and believes nothing that was not vouched for.
+    /// The disk stopped it, for this reason: the next start tries again, and believes nothing that was not durable.
     #[serde(default)]
     pub trouble: Option<String>,
 }
@@ -83,7 +83,7 @@ impl Resume {
         Resume { trouble: why, ..self }
     }
 
-    /// The pieces that are vouched for; `None` if the state is not of a torrent of `n_parts` pieces.
+    /// The pieces that are durable; `None` if the state is not of a torrent of `n_parts` pieces.
     pub fn pieces(&self, n_parts: u32) -> Option<Bitfield> {
         let bytes = BASE64.decode(self.pieces.as_bytes()).ok()?;
         Bitfield::from_bytes(&bytes, n_parts).filter(|_| self.n_parts == n_parts)
@@ -101,7 +101,7 @@ impl ResumeFile {
         ResumeFile { path: state.join("resume").join(format!("{key}.json")), disk }
     }
 
-    /// What was saved last; `None` if nothing was, or it cannot be read: then everything is doubtful.
+    /// What was saved last; `None` if nothing was, or it cannot be read: then everything is unverified.
     pub fn load(&self) -> Option<Resume> {
         let bytes = fs::read(&self.path).ok()?;
         serde_json::from_slice(&bytes)

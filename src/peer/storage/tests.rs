@@ -196,9 +196,9 @@ fn reading_makes_nothing_and_says_what_is_missing() {
     assert!(!cut.to_string().contains('\n'));
 }
 
-/// The vouched-for pieces of a `.part` that had been deleted were believed to be there.
+/// The durable-for pieces of a `.part` that had been deleted were believed to be there.
 #[test]
-fn only_what_the_files_are_long_enough_for_is_vouched_for() {
+fn only_what_the_files_are_long_enough_for_is_durable() {
     let stage = Stage::folder(&[("a", PIECE_LEN + 100), ("b", 3 * PIECE_LEN)]);
     let pieces = stage.torrent.geometry().piece_count();
     let storage = stage.download().unwrap();
@@ -365,7 +365,7 @@ fn a_download_is_known_as_it_was_when_it_was_complete() {
     assert!(matches!(storage.read(stage.piece(0), 0, &mut data), Err(StorageError::Changed(_))));
 }
 
-/// The next piece made it long again, with a hole where others had been; they were vouched for, and the end had holes.
+/// The next piece made it long again, with a hole where others had been; they were taken for durable, and the end had holes.
 #[test]
 fn a_part_that_was_cut_is_noticed_before_it_grows_again() {
     let stage = Stage::file(3 * PIECE_LEN);

@@ -3,7 +3,7 @@
 use super::Swarm;
 use crate::peer::handle::{Handle, Mail};
 use crate::peer::identity::ConnId;
-use crate::peer::identity::Source;
+use crate::peer::identity::PeerIdentity;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ impl Swarm {
     pub fn join(&self, handle: &Arc<Handle>) -> bool {
         let twin = {
             let mut members = self.members.lock();
-            let twin = members.values().find(|other| other.source.peer_id == handle.source.peer_id).cloned();
+            let twin =
+                members.values().find(|other| other.identity.peer_id == handle.identity.peer_id).cloned();
             if twin.as_ref().is_some_and(|twin| !self.prefers(handle, twin)) {
                 return false;
             }
@@ -31,14 +32,14 @@ impl Swarm {
             let _ = twin.mailbox.post(Mail::Close("there is another connection to the same peer"));
         }
         self.picker.lock().joined(handle.id);
-        self.commons.uploads.joined(Arc::clone(handle), Instant::now());
+        self.shared.uploads.joined(Arc::clone(handle), Instant::now());
         true
     }
 
     /// Two peers that connected to each other at once keep the same one of the two connections: the one that the
     /// peer with the greater id made.
     fn prefers(&self, new: &Handle, old: &Handle) -> bool {
-        let we_are_greater = self.commons.peer_id > new.source.peer_id;
+        let we_are_greater = self.shared.peer_id > new.identity.peer_id;
         let at_once = new.outgoing != old.outgoing && new.outgoing == we_are_greater;
         at_once || self.supersedes(new, old)
     }
@@ -46,18 +47,18 @@ impl Swarm {
     /// A peer that vanished without a goodbye would be refused as its own twin until its silence ends the first
     /// connection. From the same address only, lest a stranger who copies its name throws it out.
     fn supersedes(&self, new: &Handle, old: &Handle) -> bool {
-        let lost = self.commons.tuning.twin_silence.unwrap_or(LOST);
+        let lost = self.shared.tuning.twin_silence.unwrap_or(LOST);
         new.addr.ip() == old.addr.ip() && old.silence(Instant::now()) >= lost
     }
 
     /// A connection ended, for this reason.
     pub fn leave(self: &Arc<Self>, handle: &Handle, why: &dyn Display) {
         self.members.lock().remove(&handle.id);
-        self.hungry.lock().remove(&handle.id);
+        self.starved.lock().remove(&handle.id);
         self.picker.lock().left(handle.id);
         self.is_gone(handle.id);
-        self.commons.uploads.left(handle.id, &self.commons.ledger);
-        self.feed_hungry();
+        self.shared.uploads.left(handle.id, &self.shared.ledger);
+        self.retry_starved();
         self.observer.parted(self, handle, &why.to_string());
     }
 
@@ -87,57 +88,57 @@ impl Swarm {
     }
 
     /// Somebody sent wrong data: never again.
-    pub fn ban(&self, source: &Source) {
-        log::warn!("{} ({:?}) sent wrong data: banned", source.addr, source.peer_id);
-        self.commons.bans.liar(source);
-        self.commons.uploads.nudge(); // its thread writes the bans down
-        for member in self.members().iter().filter(|member| *member.source == *source) {
+    pub fn ban(&self, identity: &PeerIdentity) {
+        log::warn!("{} ({:?}) sent wrong data: banned", identity.addr, identity.peer_id);
+        self.shared.bans.liar(identity);
+        self.shared.uploads.nudge(); // its thread writes the bans down
+        for member in self.members().iter().filter(|member| *member.identity == *identity) {
             let _ = member.mailbox.post(Mail::Close("it sent wrong data"));
         }
     }
 
     /// Learns where peers are said to be.
-    pub fn add_candidates(&self, addrs: impl IntoIterator<Item = SocketAddr>, given: bool) {
+    pub fn add_addresses(&self, addrs: impl IntoIterator<Item = SocketAddr>, given: bool) {
         let now = Instant::now();
-        let mut candidates = self.candidates.lock();
-        addrs.into_iter().for_each(|addr| candidates.add(addr, given, now));
+        let mut addresses = self.addresses.lock();
+        addrs.into_iter().for_each(|addr| addresses.add(addr, given, now));
     }
 
     /// An address to connect to now. Not one whose peer has connected to us: a second connection would only put an
     /// end to the first.
-    pub fn next_candidate(&self) -> Option<SocketAddr> {
+    pub fn next_address(&self) -> Option<SocketAddr> {
         if !self.may_dial() {
             return None;
         }
         let members: Vec<SocketAddr> = self.members().iter().map(|member| member.known_as()).collect();
-        let (now, mut candidates) = (Instant::now(), self.candidates.lock());
+        let (now, mut addresses) = (Instant::now(), self.addresses.lock());
         loop {
-            let addr = candidates.next(self.is_complete(), now)?;
+            let addr = addresses.next(self.is_complete(), now)?;
             if !members.contains(&addr) {
                 return Some(addr);
             }
-            candidates.ended(addr, true, now);
+            addresses.ended(addr, true, now);
         }
     }
 
     /// When there will be one.
-    pub fn next_candidate_at(&self) -> Option<Instant> {
-        self.may_dial().then(|| self.candidates.lock().due_at(self.is_complete()))?
+    pub fn next_address_at(&self) -> Option<Instant> {
+        self.may_dial().then(|| self.addresses.lock().due_at(self.is_complete()))?
     }
 
     fn may_dial(&self) -> bool {
         self.is_running()
             && self.members.lock().len() < DIAL_MEMBERS
-            && self.candidates.lock().busy() < DIAL_MEMBERS
+            && self.addresses.lock().busy() < DIAL_MEMBERS
     }
 
     /// The connection to `addr` ended; `worked` if it was of use.
     pub fn dialled(&self, addr: SocketAddr, worked: bool) {
-        self.candidates.lock().ended(addr, worked, Instant::now());
+        self.addresses.lock().ended(addr, worked, Instant::now());
     }
 
     /// It is of no use to connect to `addr` ever again.
     pub fn forget(&self, addr: SocketAddr) {
-        self.candidates.lock().forget(addr);
+        self.addresses.lock().forget(addr);
     }
 }

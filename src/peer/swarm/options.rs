@@ -4,7 +4,7 @@ use crate::torrent::{Selection, Torrent};
 
 /// By default everything, the rarest pieces first.
 #[derive(Clone, Default, Debug)]
-pub struct Wish {
+pub struct DownloadOptions {
     /// Without, every file.
     pub files: Option<Selection>,
     /// Pieces from the first to the last: to watch while it loads. It makes a swarm slower, for all peers that load so have the
@@ -12,7 +12,7 @@ pub struct Wish {
     pub in_order: bool,
 }
 
-impl Wish {
+impl DownloadOptions {
     /// The wanted files of this torrent.
     pub fn files_of(&self, torrent: &Torrent) -> Selection {
         self.files.clone().unwrap_or_else(|| Selection::all(torrent))

@@ -39,16 +39,17 @@ impl Look {
 impl Swarm {
     /// Has the workers look which of `pieces` are on the disk; until then they are not fetched.
     pub fn check(self: &Arc<Self>, pieces: impl Iterator<Item = Piece>) {
-        let doubtful: Vec<Piece> = pieces.filter(|piece| self.picker.lock().doubt(*piece)).collect();
-        self.look_for(doubtful);
+        let unverified: Vec<Piece> =
+            pieces.filter(|piece| self.picker.lock().mark_unverified(*piece)).collect();
+        self.look_for(unverified);
     }
 
     /// Has the workers look for pieces of which the picker knows that they wait for that.
-    pub(super) fn look_for(self: &Arc<Self>, doubtful: Vec<Piece>) {
+    pub(super) fn look_for(self: &Arc<Self>, unverified: Vec<Piece>) {
         let mut batch: Option<Range<u32>> = None;
-        let look = Arc::new(Look::new(doubtful.len() as u32));
+        let look = Arc::new(Look::new(unverified.len() as u32));
         let push = |batch: Range<u32>| self.pool.push(Job::Check(Arc::clone(self), batch, Arc::clone(&look)));
-        for piece in doubtful {
+        for piece in unverified {
             let index = piece.index();
             batch = match batch {
                 Some(range) if range.end == index && index - range.start < CHECK_BATCH => {
@@ -81,27 +82,27 @@ impl Swarm {
     }
 
     /// The next piece for a connection, with the memory for it. If there is none to begin now, though its peer has some, the
-    /// connection is hungry: it is asked again as soon as a piece or memory becomes free.
+    /// connection is starved: it is asked again as soon as a piece or memory becomes free.
     pub fn pick(&self, handle: &Arc<Handle>) -> Pick {
         loop {
-            let fed_before = self.feedings.load(Ordering::SeqCst);
+            let fed_before = self.starved_retries.load(Ordering::SeqCst);
             let (pick, short_of_memory) = self.look_for_piece(handle);
-            let is_hungry = match pick {
+            let is_starved = match pick {
                 Pick::Fetch(_) => false,
                 Pick::Help(..) => short_of_memory,
                 Pick::Nothing { interesting } => interesting,
             };
-            if !is_hungry {
+            if !is_starved {
                 return pick;
             }
-            self.hungry.lock().insert(handle.id, Arc::clone(handle));
+            self.starved.lock().insert(handle.id, Arc::clone(handle));
             if self.member(handle.id).is_none() {
-                self.hungry.lock().remove(&handle.id); // it ended while we looked
+                self.starved.lock().remove(&handle.id); // it ended while we looked
                 return pick;
             }
             // Whatever became free before we stood there was offered to others.
-            if self.feedings.load(Ordering::SeqCst) == fed_before
-                || self.hungry.lock().remove(&handle.id).is_none()
+            if self.starved_retries.load(Ordering::SeqCst) == fed_before
+                || self.starved.lock().remove(&handle.id).is_none()
             {
                 return pick;
             }
@@ -113,7 +114,7 @@ impl Swarm {
         if !self.is_running() || self.storage.is_shared() {
             return (Pick::Nothing { interesting: false }, false);
         }
-        let (budget, len) = (&self.commons.budget, self.torrent.geometry().piece_length());
+        let (budget, len) = (&self.shared.budget, self.torrent.geometry().piece_length());
         let memory = budget.reserve(len).or_else(|| {
             let starving = self.picker.lock().is_idle();
             starving.then(|| budget.overdraw(len))?
@@ -124,7 +125,7 @@ impl Swarm {
 
     /// A connection will not finish these.
     pub fn gave_back(self: &Arc<Self>, partials: Vec<Partial>, owner: ConnId) {
-        let memory_is_short = self.commons.budget.is_half_spent() || !self.is_running();
+        let memory_is_short = self.shared.budget.is_half_spent() || !self.is_running();
         {
             let mut picker = self.picker.lock();
             partials.into_iter().for_each(|partial| picker.gave_back(partial, owner));
@@ -132,16 +133,16 @@ impl Swarm {
                 picker.drop_leftovers(); // somebody may need the memory who cannot finish these
             }
         }
-        self.feed_hungry();
+        self.retry_starved();
     }
 
     /// A block came that its connection had given up on. Gives the owner of its piece, which it is to be brought to, if there is one;
     /// else it is kept for the next.
     pub fn late(self: &Arc<Self>, block: Block, data: &[u8], from: &Handle) -> Option<ConnId> {
-        let budget = &self.commons.budget;
+        let budget = &self.shared.budget;
         let spare = || budget.reserve(self.torrent.geometry().piece_length());
         let memory = (!budget.is_half_spent()).then(spare).flatten();
-        let late = self.picker.lock().late(block, data, &from.source, memory);
+        let late = self.picker.lock().late(block, data, &from.identity, memory);
         match late {
             Late::Of(owner) => return Some(owner),
             Late::Complete(partial) => self.finish(partial, from.proof),
@@ -150,17 +151,17 @@ impl Swarm {
         None
     }
 
-    /// In which era a write begins. What it is for, [`Swarm::good`] wants to know.
-    pub fn era(&self) -> u32 {
-        self.era.load(Ordering::Acquire)
+    /// In which generation a write begins. What it is for, [`Swarm::good`] wants to know.
+    pub fn write_generation(&self) -> u32 {
+        self.write_generation.load(Ordering::Acquire)
     }
 
-    /// The piece is verified and on the disk, written or found there in `era`: true if it was the last that was wanted. If the disk has
+    /// The piece is verified and on the disk, written or found there in `generation`: true if it was the last that was wanted. If the disk has
     /// lost what was written since then, the piece is missing again.
-    pub fn good(self: &Arc<Self>, piece: Piece, era: u32) -> bool {
+    pub fn good(self: &Arc<Self>, piece: Piece, generation: u32) -> bool {
         let (last, wanted) = {
             let mut picker = self.picker.lock();
-            if self.era() != era {
+            if self.write_generation() != generation {
                 picker.bad(piece);
                 return false;
             }
@@ -181,29 +182,29 @@ impl Swarm {
         self.accuse(&partial);
         drop(partial); // its memory is free before anybody looks for some
         self.picker.lock().broken(piece);
-        self.feed_hungry();
+        self.retry_starved();
     }
 
     /// The piece on the disk is not what it should be, or could not be written: it is missing again.
     pub fn bad(self: &Arc<Self>, piece: Piece) {
         self.picker.lock().bad(piece);
-        self.feed_hungry();
+        self.retry_starved();
     }
 
     /// Lets everybody know that pieces were finished who has a use for that.
-    pub fn spread_news(self: &Arc<Self>) {
+    pub fn wake_for_finished(self: &Arc<Self>) {
         self.wake_curious();
-        self.feed_hungry();
+        self.retry_starved();
         self.observer.progressed(self);
         if self.is_time_to_save() {
             self.pool.push(Job::Save(Arc::clone(self)));
         }
     }
 
-    pub(super) fn feed_hungry(self: &Arc<Self>) {
-        self.feedings.fetch_add(1, Ordering::SeqCst);
-        let hungry = std::mem::take(&mut *self.hungry.lock());
-        hungry.into_values().for_each(|handle| self.pool.push(Job::Fetch(Arc::clone(self), handle)));
+    pub(super) fn retry_starved(self: &Arc<Self>) {
+        self.starved_retries.fetch_add(1, Ordering::SeqCst);
+        let starved = std::mem::take(&mut *self.starved.lock());
+        starved.into_values().for_each(|handle| self.pool.push(Job::Fetch(Arc::clone(self), handle)));
     }
 
     /// Blame for a complete piece that failed its hash.
@@ -234,8 +235,8 @@ impl Swarm {
             return Vec::new();
         }
         let finished = self.finished.read();
-        let news = finished[*cursor..].to_vec();
+        let new = finished[*cursor..].to_vec();
         *cursor = finished.len();
-        news
+        new
     }
 }

@@ -51,31 +51,31 @@ impl Swarm {
         let durable = self.storage.sync().and_then(|()| whole());
         if let Err(why) = durable {
             self.distrust(&why);
-            let _ = self.vouch(); // for less than before, and with the reason; the first error is the one to tell
+            let _ = self.save_durable(); // for less than before, and with the reason; the first error is the one to tell
             return Err(why);
         }
         *self.saved_at.lock() = Some(Instant::now());
         let finishes = is_here && !self.is_complete() && self.is_running();
-        *self.vouched.lock() = have;
+        *self.durable.lock() = have;
         if !finishes {
-            return self.vouch();
+            return self.save_durable();
         }
         if let Err(why) = self.storage.finish() {
             if !matches!(why, StorageError::InTheWay(_)) {
                 self.distrust(&why);
             }
-            let _ = self.vouch();
+            let _ = self.save_durable();
             return Err(why);
         }
         self.complete.store(true, Ordering::Release);
-        let vouched = self.vouch();
+        let durable = self.save_durable();
         self.wake_all();
         self.observer.completed(self);
-        vouched
+        durable
     }
 
-    /// Saves for which pieces we vouch.
-    fn vouch(&self) -> Result<(), StorageError> {
+    /// Saves which pieces are durable.
+    fn save_durable(&self) -> Result<(), StorageError> {
         let Some(file) = &self.resume else { return Ok(()) };
         let stamps = if self.is_complete() { self.storage.stamps() } else { Vec::new() };
         // As long as something may be shown that is not there, a next start has to know.
@@ -83,8 +83,8 @@ impl Swarm {
         let lost = lost.then(|| "the disk lost what was written to it".to_owned());
         let trouble = self.trouble.lock().clone().or(lost);
         let paused = self.by_user.load(Ordering::Acquire);
-        let vouched = self.vouched.lock().clone();
-        let mut resume = Resume::new(self.storage.dir(), &vouched, stamps, paused).troubled(trouble);
+        let durable = self.durable.lock().clone();
+        let mut resume = Resume::new(self.storage.dir(), &durable, stamps, paused).troubled(trouble);
         resume.settled = self.storage.settled();
         file.save(&resume).map_err(|why| {
             let path = self.storage.dir().to_owned();
@@ -102,33 +102,33 @@ impl Swarm {
     }
 
     /// The disk lost what was written since the last save, or nobody knows what it lost: that has to be read and hashed
-    /// before anybody gets it or anything vouches for it.
+    /// before anybody gets it or anything calls it durable.
     fn distrust(&self, why: &StorageError) {
         if self.is_complete() || self.storage.is_shared() {
             return; // nothing is written any more
         }
         self.distrust_the_disk();
         *self.trouble.lock() = Some(why.to_string());
-        let vouched = {
-            let mut vouched = self.vouched.lock();
+        let durable = {
+            let mut durable = self.durable.lock();
             if matches!(why, StorageError::Vanished(_) | StorageError::Truncated(_)) {
-                *vouched = Bitfield::new(vouched.len()); // it was durable, and is gone all the same
+                *durable = Bitfield::new(durable.len()); // it was durable, and is gone all the same
             }
-            vouched.clone()
+            durable.clone()
         };
         let geometry = self.torrent.geometry();
-        let (doubtful, wanted) = {
+        let (unverified, wanted) = {
             let mut picker = self.picker.lock();
-            self.era.fetch_add(1, Ordering::AcqRel);
-            let had = picker.have().iter().filter(|piece| !vouched.has(*piece));
-            let doubtful: Vec<Piece> = had.filter_map(|piece| geometry.piece(piece)).collect();
-            doubtful.iter().for_each(|piece| picker.distrust(*piece));
-            (doubtful, picker.wanted().clone())
+            self.write_generation.fetch_add(1, Ordering::AcqRel);
+            let had = picker.have().iter().filter(|piece| !durable.has(*piece));
+            let unverified: Vec<Piece> = had.filter_map(|piece| geometry.piece(piece)).collect();
+            unverified.iter().for_each(|piece| picker.distrust(*piece));
+            (unverified, picker.wanted().clone())
         };
-        for piece in &doubtful {
+        for piece in &unverified {
             self.counts.lost(geometry.piece_len(*piece), wanted.has(piece.index()));
         }
-        self.doubtful.lock().extend(doubtful);
+        self.unverified.lock().extend(unverified);
     }
 
     /// After a failed sync the kernel may show what is not on the disk, and never write it by itself: what is found is

@@ -2,7 +2,7 @@
 //! lock in here is a leaf: nothing else is locked, sent or written while it is held.
 
 use crate::peer::bandwidth::limit::Limit;
-use crate::peer::bandwidth::traffic::Traffic;
+use crate::peer::bandwidth::traffic::SocketTraffic;
 use crate::peer::bans::Bans;
 use crate::peer::download::memory::Budget;
 use crate::peer::identity::ConnId;
@@ -34,11 +34,11 @@ pub struct Tuning {
     /// How long a peer must have been silent for a second connection of it to take the place of the first.
     pub twin_silence: Option<Duration>,
     /// Whether one address may connect as often as it likes: a measurement connects anew for each repetition.
-    pub no_pace: bool,
+    pub no_reconnect_limit: bool,
 }
 
 /// Shared by all torrents and connections of a peer.
-pub struct Commons {
+pub struct Shared {
     pub peer_id: PeerId,
     pub budget: Arc<Budget>,
     pub uploads: Uploads,
@@ -48,13 +48,13 @@ pub struct Commons {
     pub up: Limit,
     pub down: Limit,
     /// What the sockets carried.
-    pub traffic: Traffic,
+    pub traffic: SocketTraffic,
     pub tuning: Tuning,
     port: AtomicU16,
     next_conn: AtomicU64,
 }
 
-impl Commons {
+impl Shared {
     /// Rates up and down in bytes per second; `None` is no limit.
     pub fn new(
         peer_id: PeerId,
@@ -64,7 +64,7 @@ impl Commons {
         (up, down): (Option<u64>, Option<u64>),
         tuning: Tuning,
     ) -> Self {
-        Commons {
+        Shared {
             peer_id,
             budget: Budget::new(tuning.memory.unwrap_or(MEMORY)),
             uploads,
@@ -72,7 +72,7 @@ impl Commons {
             bans,
             up: Limit::new(up),
             down: Limit::new(down),
-            traffic: Traffic::default(),
+            traffic: SocketTraffic::default(),
             tuning,
             port: AtomicU16::new(0),
             next_conn: AtomicU64::new(1),

@@ -1,6 +1,6 @@
 //! Who is served: how the upload slots are given and taken. Pure: time and randomness are parameters.
 //!
-//! All slots but one go in the order of [`admission`](super::order). The last is optimistic: every 30 s it
+//! All slots but one go in the order of [`order`](super::order). The last is optimistic: every 30 s it
 //! passes to anyone who waits, newcomers three times as likely, since nobody can send us anything before
 //! somebody has given him a first piece. With one slot in all, it is that one which rotates.
 //!
@@ -10,7 +10,7 @@
 //!
 //! Invariant: never more admitted than there are slots, idle ones among them.
 
-use super::order::{AdmissionQueue, Candidate, Reason};
+use super::order::{Candidate, Reason, UnchokeOrder};
 use crate::peer::identity::ConnId;
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ impl Choker {
         let optimistic = self.optimistic(waiting, now);
         let regular = self.slots - usize::from(optimistic.is_some());
         let others = waiting.iter().filter(|peer| Some(peer.candidate.id) != optimistic);
-        let mut queue = AdmissionQueue::new(others.map(|peer| peer.candidate));
+        let mut queue = UnchokeOrder::new(others.map(|peer| peer.candidate));
         let mut chosen: Vec<(ConnId, Reason)> =
             optimistic.map(|id| (id, Reason::Optimistic)).into_iter().collect();
         for _ in 0..regular {
@@ -74,7 +74,7 @@ impl Choker {
     pub fn fill(&mut self, waiting: &[Waiting], idle: &[ConnId]) -> Decision {
         let admitted = waiting.iter().filter(|peer| peer.admitted).count();
         let outside = waiting.iter().filter(|peer| !peer.admitted).map(|peer| peer.candidate);
-        let mut queue = AdmissionQueue::new(outside);
+        let mut queue = UnchokeOrder::new(outside);
         let free = self.slots.saturating_sub(admitted);
         let admit: Vec<_> =
             (0..free).map_while(|_| queue.admit()).map(|peer| (peer.id, peer.reason())).collect();

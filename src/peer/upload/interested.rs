@@ -1,7 +1,7 @@
 //! Who waits to be served, since when, and what passed between us and each: all that the [`choker`](super::choker)
 //! decides by. Pure: time, byte counts and the ledger's credit are parameters.
 //!
-//! Whoever owns a room has the byte counts brought up to date with [`count`](WaitingRoom::count), samples them once a
+//! Whoever owns the table has the byte counts brought up to date with [`count`](InterestedPeers::count), samples them once a
 //! round, and carries out in it what the choker decided. `Uploads` does so on the `choke` thread.
 //!
 //! Nobody starves. A peer that sends us nothing holds a regular slot for a *turn*, and then waits until all others who
@@ -25,14 +25,14 @@ const QUIET: u32 = 2;
 
 /// Content that passed over a connection since it began, or since it was last booked: bytes.
 #[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
-pub struct Traffic {
+pub struct ContentBytes {
     pub received: u64,
     pub sent: u64,
 }
 
 /// All connected peers, and who of them is served.
 #[derive(Default)]
-pub struct WaitingRoom {
+pub struct InterestedPeers {
     /// Bounded by the number of connections.
     peers: BTreeMap<ConnId, Peer>,
     arrivals: u64,
@@ -43,11 +43,11 @@ struct Peer {
     /// The order in which it came to wait; `None` while it does not want anything.
     waits: Option<u64>,
     admitted: bool,
-    traffic: Traffic,
+    traffic: ContentBytes,
     /// When, and how much it had sent us by then. At most one a round of [`SPAN`], so three or four.
     samples: VecDeque<(Instant, u64)>,
     /// How much of its traffic the ledger knows.
-    booked: Traffic,
+    booked: ContentBytes,
     /// Rounds that it was served while it sent us nothing.
     served: u32,
     /// Whether it asks for blocks now.
@@ -56,16 +56,16 @@ struct Peer {
     quiet: u32,
 }
 
-impl WaitingRoom {
+impl InterestedPeers {
     /// A connection began.
     pub fn joined(&mut self, id: ConnId, now: Instant) {
         let peer = Peer {
             since: now,
             waits: None,
             admitted: false,
-            traffic: Traffic::default(),
+            traffic: ContentBytes::default(),
             samples: VecDeque::from([(now, 0)]),
-            booked: Traffic::default(),
+            booked: ContentBytes::default(),
             served: 0,
             asks: false,
             quiet: 0,
@@ -87,20 +87,20 @@ impl WaitingRoom {
 
     /// The connection ended, after so much traffic: what of it the ledger does not know, and whether a slot is free
     /// now. `None` if it never began.
-    pub fn left(&mut self, id: ConnId, traffic: Traffic) -> Option<(Traffic, bool)> {
+    pub fn left(&mut self, id: ConnId, traffic: ContentBytes) -> Option<(ContentBytes, bool)> {
         let mut peer = self.peers.remove(&id)?;
         peer.traffic = traffic;
         Some((peer.book(), peer.admitted))
     }
 
     /// Brings up to date what passed, and who asks for something now.
-    pub fn count(&mut self, counts: impl Fn(ConnId) -> (Traffic, bool)) {
+    pub fn count(&mut self, counts: impl Fn(ConnId) -> (ContentBytes, bool)) {
         self.peers.iter_mut().for_each(|(id, peer)| (peer.traffic, peer.asks) = counts(*id));
     }
 
     /// Once a round, after [`count`](Self::count): remembers how things stand, for the rates to come. Gives the
     /// traffic that the ledger does not know yet.
-    pub fn sample(&mut self, now: Instant) -> Vec<(ConnId, Traffic)> {
+    pub fn sample(&mut self, now: Instant) -> Vec<(ConnId, ContentBytes)> {
         self.peers.values_mut().for_each(|peer| peer.count_round(now));
         let fewest = self.fewest_turns();
         let sampled = self.peers.iter_mut().map(|(id, peer)| {
@@ -204,9 +204,9 @@ impl Peer {
         (self.traffic.received.saturating_sub(*then) as f64 / seconds) as u64
     }
 
-    fn book(&mut self) -> Traffic {
+    fn book(&mut self) -> ContentBytes {
         let booked = std::mem::replace(&mut self.booked, self.traffic);
-        Traffic {
+        ContentBytes {
             received: self.traffic.received.saturating_sub(booked.received),
             sent: self.traffic.sent.saturating_sub(booked.sent),
         }
@@ -221,11 +221,11 @@ mod tests {
 
     /// So many peers that want something from us, and a choker with so many slots.
     struct Seed {
-        room: WaitingRoom,
+        interested: InterestedPeers,
         choker: Choker,
         start: Instant,
         rounds: u32,
-        traffic: BTreeMap<ConnId, Traffic>,
+        traffic: BTreeMap<ConnId, ContentBytes>,
         /// Who holds a slot and asks for nothing.
         quiet: Vec<ConnId>,
         served: BTreeMap<ConnId, u32>,
@@ -235,7 +235,7 @@ mod tests {
     impl Seed {
         fn new(peers: u64, slots: usize) -> Self {
             let mut seed = Seed {
-                room: WaitingRoom::default(),
+                interested: InterestedPeers::default(),
                 choker: Choker::new(slots, 5),
                 start: Instant::now(),
                 rounds: 0,
@@ -249,8 +249,8 @@ mod tests {
         }
 
         fn joins(&mut self, id: ConnId) {
-            self.room.joined(id, self.now());
-            self.room.set_waiting(id, true);
+            self.interested.joined(id, self.now());
+            self.interested.set_waiting(id, true);
             self.served.insert(id, 0);
         }
 
@@ -259,25 +259,25 @@ mod tests {
         }
 
         fn admitted(&self, id: ConnId) -> bool {
-            self.room.peers[&id].admitted
+            self.interested.peers[&id].admitted
         }
 
         /// A round, and what passes until the next: whoever has a slot is served, unless it asks for nothing.
         fn round(&mut self, credit: impl Fn(ConnId) -> u64) {
             self.rounds += 1;
             for (id, served) in &mut self.served {
-                if self.room.peers[id].admitted && !self.quiet.contains(id) {
+                if self.interested.peers[id].admitted && !self.quiet.contains(id) {
                     *served += 1;
                     self.traffic.entry(*id).or_default().sent += 1000;
                 }
             }
             let (now, traffic, quiet) = (self.now(), &self.traffic, &self.quiet);
-            self.room.count(|id| (traffic.get(&id).copied().unwrap_or_default(), !quiet.contains(&id)));
-            self.room.sample(now);
-            let (waiting, idle) = self.room.look(now, credit);
+            self.interested.count(|id| (traffic.get(&id).copied().unwrap_or_default(), !quiet.contains(&id)));
+            self.interested.sample(now);
+            let (waiting, idle) = self.interested.look(now, credit);
             let decision = self.choker.round(&waiting, &idle, now);
             self.changes += decision.admit.len();
-            self.room.carry_out(&decision);
+            self.interested.carry_out(&decision);
         }
     }
 
@@ -329,7 +329,7 @@ mod tests {
         let mut seed = Seed::new(4, 4);
         seed.quiet = (1..=4).map(ConnId).collect();
         (0..QUIET + 1).for_each(|_| seed.round(|_| 0));
-        assert_eq!(seed.room.admitted(), 4, "as long as nobody else has a use for it");
+        assert_eq!(seed.interested.admitted(), 4, "as long as nobody else has a use for it");
         (5..=8).for_each(|id| seed.joins(ConnId(id)));
         seed.round(|_| 0);
         (5..=8).for_each(|id| assert!(seed.admitted(ConnId(id))));
@@ -343,7 +343,7 @@ mod tests {
             // Twice as long as it takes until all have had a turn. A single slot is the optimistic one: by chance.
             let rounds = 2 * TURN as usize * (peers as usize).div_ceil(slots.max(2) - 1) + 10;
             (0..rounds).for_each(|_| seed.round(|_| 0));
-            prop_assert!(seed.room.admitted() <= slots);
+            prop_assert!(seed.interested.admitted() <= slots);
             if slots > 1 {
                 let starved = seed.served.iter().find(|(id, served)| **served == 0 && !seed.quiet.contains(id));
                 prop_assert!(starved.is_none(), "{:?} in {rounds} rounds", starved);

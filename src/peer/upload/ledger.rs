@@ -6,7 +6,7 @@
 
 use crate::atomic;
 use crate::disk::Disk;
-use crate::peer::identity::Source;
+use crate::peer::identity::PeerIdentity;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,13 +61,13 @@ impl Ledger {
     }
 
     /// Adds what passed since the last call.
-    pub fn add(&self, source: &Source, received: u64, sent: u64) {
+    pub fn add(&self, identity: &PeerIdentity, received: u64, sent: u64) {
         if received == 0 && sent == 0 {
             return;
         }
         self.changed.store(true, Ordering::Release);
         let mut accounts = self.accounts.lock();
-        let account = accounts.entry(name(source)).or_default();
+        let account = accounts.entry(name(identity)).or_default();
         account.received = account.received.saturating_add(received);
         account.sent = account.sent.saturating_add(sent);
         account.seen = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -79,8 +79,8 @@ impl Ledger {
     }
 
     /// Bytes of content that the peer ever sent us.
-    pub fn credit(&self, source: &Source) -> u64 {
-        self.accounts.lock().get(&name(source)).map_or(0, |account| account.received)
+    pub fn credit(&self, identity: &PeerIdentity) -> u64 {
+        self.accounts.lock().get(&name(identity)).map_or(0, |account| account.received)
     }
 
     /// All accounts, the most generous first.
@@ -103,11 +103,11 @@ impl Ledger {
     }
 }
 
-fn name(source: &Source) -> String {
-    if source.peer_id.is_shoal() {
-        source.peer_id.0.escape_ascii().to_string()
+fn name(identity: &PeerIdentity) -> String {
+    if identity.peer_id.is_shoal() {
+        identity.peer_id.0.escape_ascii().to_string()
     } else {
-        source.addr.to_string()
+        identity.addr.to_string()
     }
 }
 
@@ -116,23 +116,23 @@ mod tests {
     use super::*;
     use crate::protocol::handshake::PeerId;
 
-    fn source(id: &[u8; 20], addr: &str) -> Source {
-        Source { addr: addr.parse().unwrap(), peer_id: PeerId(*id) }
+    fn identity(id: &[u8; 20], addr: &str) -> PeerIdentity {
+        PeerIdentity { addr: addr.parse().unwrap(), peer_id: PeerId(*id) }
     }
 
     #[test]
     fn credit_outlives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger.json");
-        let shoal = source(b"-SH0100-abcdefghijkl", "10.0.0.1");
-        let other = source(b"-LT2100-abcdefghijkl", "10.0.0.2");
+        let shoal = identity(b"-SH0100-abcdefghijkl", "10.0.0.1");
+        let other = identity(b"-LT2100-abcdefghijkl", "10.0.0.2");
         let ledger = Ledger::open(Some(&path));
         ledger.add(&shoal, 100, 1);
         ledger.add(&other, 200, 0);
         ledger.save().unwrap();
         let again = Ledger::open(Some(&path));
-        assert_eq!(again.credit(&source(b"-SH0100-abcdefghijkl", "10.9.9.9")), 100, "known by its id");
-        assert_eq!(again.credit(&source(b"-LT2100-zzzzzzzzzzzz", "10.0.0.2")), 200, "known by its address");
+        assert_eq!(again.credit(&identity(b"-SH0100-abcdefghijkl", "10.9.9.9")), 100, "known by its id");
+        assert_eq!(again.credit(&identity(b"-LT2100-zzzzzzzzzzzz", "10.0.0.2")), 200, "known by its address");
         assert_eq!(again.accounts()[0].1.received, 200);
     }
 
@@ -143,7 +143,7 @@ mod tests {
         let ledger = Ledger::open(Some(&path));
         ledger.save().unwrap();
         assert!(!path.exists());
-        ledger.add(&source(b"-SH0100-abcdefghijkl", "10.0.0.1"), 100, 1);
+        ledger.add(&identity(b"-SH0100-abcdefghijkl", "10.0.0.1"), 100, 1);
         ledger.save().unwrap();
         std::fs::remove_file(&path).unwrap();
         ledger.save().unwrap();

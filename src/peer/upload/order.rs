@@ -72,16 +72,16 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// The waiting room: whoever is preferred leaves it first.
+/// Everybody who wants to be served, the most preferred first.
 #[derive(Default)]
-pub struct AdmissionQueue {
+pub struct UnchokeOrder {
     heap: BinaryHeap<Candidate>,
 }
 
-impl AdmissionQueue {
+impl UnchokeOrder {
     /// Takes in everybody who waits.
     pub fn new(candidates: impl IntoIterator<Item = Candidate>) -> Self {
-        AdmissionQueue { heap: candidates.into_iter().collect() }
+        UnchokeOrder { heap: candidates.into_iter().collect() }
     }
 
     /// The most preferred of those who wait.
@@ -98,7 +98,7 @@ mod tests {
     fn senders_first_then_creditors_then_the_first_to_come() {
         let candidate =
             |id, rate, credit, arrival| Candidate { id: ConnId(id), rate, turns: 0, credit, arrival };
-        let mut queue = AdmissionQueue::new([
+        let mut queue = UnchokeOrder::new([
             candidate(1, 0, 0, 1),
             candidate(2, 0, 500, 5),
             candidate(3, 10, 0, 9),
@@ -114,7 +114,7 @@ mod tests {
     fn creditors_come_first_and_the_others_take_turns() {
         let candidate =
             |id, rate, turns, credit| Candidate { id: ConnId(id), rate, turns, credit, arrival: id };
-        let mut queue = AdmissionQueue::new([
+        let mut queue = UnchokeOrder::new([
             candidate(1, 0, 1, 900),
             candidate(2, 0, 0, 0),
             candidate(3, 0, 0, 5),

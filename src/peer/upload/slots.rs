@@ -5,7 +5,7 @@
 //! nudge carries nothing, so a channel with room for one is enough: what it is about stands in the state.
 
 use super::choker::{Choker, Decision, ROUND, Waiting};
-use super::interested::{Traffic, WaitingRoom};
+use super::interested::{ContentBytes, InterestedPeers};
 use super::ledger::Ledger;
 use crate::peer::bans::Bans;
 use crate::peer::handle::{Handle, Mail};
@@ -23,11 +23,11 @@ pub struct Uploads {
     nudge: Sender<()>,
 }
 
-/// The waiting room, and how to write to those in it.
+/// The interested peers, and how to write to them.
 #[derive(Default)]
 struct State {
-    room: WaitingRoom,
-    /// The same connections as in the room.
+    interested: InterestedPeers,
+    /// The same connections as among the interested.
     handles: BTreeMap<ConnId, Arc<Handle>>,
 }
 
@@ -41,13 +41,13 @@ impl Uploads {
     /// A connection began.
     pub fn joined(&self, handle: Arc<Handle>, now: Instant) {
         let mut state = self.state.lock();
-        state.room.joined(handle.id, now);
+        state.interested.joined(handle.id, now);
         state.handles.insert(handle.id, handle);
     }
 
     /// The peer wants to be served, or no longer does, which makes its slot one that others may have.
     pub fn set_waiting(&self, id: ConnId, waits: bool) {
-        let look = self.state.lock().room.set_waiting(id, waits);
+        let look = self.state.lock().interested.set_waiting(id, waits);
         if look {
             self.nudge();
         }
@@ -58,11 +58,11 @@ impl Uploads {
         let (handle, left) = {
             let mut state = self.state.lock();
             let Some(handle) = state.handles.remove(&id) else { return };
-            let left = state.room.left(id, traffic(&handle));
+            let left = state.interested.left(id, traffic(&handle));
             (handle, left)
         };
         let Some((unbooked, was_admitted)) = left else { return };
-        ledger.add(&handle.source, unbooked.received, unbooked.sent);
+        ledger.add(&handle.identity, unbooked.received, unbooked.sent);
         if was_admitted {
             self.nudge();
         }
@@ -114,40 +114,40 @@ impl Uploads {
     }
 
     fn sample(&self, now: Instant, ledger: &Ledger) {
-        let State { room, handles } = &mut *self.state.lock();
-        room.count(|id| handles.get(&id).map(|handle| counts(handle)).unwrap_or_default());
-        for (id, unbooked) in room.sample(now) {
+        let State { interested, handles } = &mut *self.state.lock();
+        interested.count(|id| handles.get(&id).map(|handle| counts(handle)).unwrap_or_default());
+        for (id, unbooked) in interested.sample(now) {
             if let Some(handle) = handles.get(&id) {
-                ledger.add(&handle.source, unbooked.received, unbooked.sent);
+                ledger.add(&handle.identity, unbooked.received, unbooked.sent);
             }
         }
     }
 
     /// Those who want to be served, and those who have a slot and do not.
     fn look(&self, now: Instant, ledger: &Ledger) -> (Vec<Waiting>, Vec<ConnId>) {
-        let State { room, handles } = &mut *self.state.lock();
-        room.count(|id| handles.get(&id).map(|handle| counts(handle)).unwrap_or_default());
-        room.look(now, |id| handles.get(&id).map_or(0, |handle| ledger.credit(&handle.source)))
+        let State { interested, handles } = &mut *self.state.lock();
+        interested.count(|id| handles.get(&id).map(|handle| counts(handle)).unwrap_or_default());
+        interested.look(now, |id| handles.get(&id).map_or(0, |handle| ledger.credit(&handle.identity)))
     }
 
     fn carry_out(&self, decision: Decision) {
-        let mut letters: Vec<(Arc<Handle>, Mail)> = Vec::new();
+        let mut mailbox: Vec<(Arc<Handle>, Mail)> = Vec::new();
         let look_again = {
-            let State { room, handles } = &mut *self.state.lock();
+            let State { interested, handles } = &mut *self.state.lock();
             for handle in decision.evict.iter().filter_map(|id| handles.get(id)) {
                 log::debug!("upload slot of {handle} is taken back");
-                letters.push((Arc::clone(handle), Mail::Evict));
+                mailbox.push((Arc::clone(handle), Mail::Evict));
             }
             for (id, reason) in &decision.admit {
                 let Some(handle) = handles.get(id) else { continue };
                 log::info!("upload slot for {handle}: {reason}");
-                letters.push((Arc::clone(handle), Mail::Admit));
+                mailbox.push((Arc::clone(handle), Mail::Admit));
             }
-            room.carry_out(&decision)
+            interested.carry_out(&decision)
         };
-        for (handle, letter) in letters {
-            handle.numbers.admitted.store(matches!(letter, Mail::Admit), Ordering::Relaxed);
-            let _ = handle.mailbox.post(letter); // it ended: `left` follows
+        for (handle, mail) in mailbox {
+            handle.numbers.admitted.store(matches!(mail, Mail::Admit), Ordering::Relaxed);
+            let _ = handle.mailbox.post(mail); // it ended: `left` follows
         }
         if look_again {
             self.nudge();
@@ -155,25 +155,25 @@ impl Uploads {
     }
 }
 
-fn counts(handle: &Handle) -> (Traffic, bool) {
+fn counts(handle: &Handle) -> (ContentBytes, bool) {
     (traffic(handle), handle.numbers.asks_us.load(Ordering::Relaxed))
 }
 
-fn traffic(handle: &Handle) -> Traffic {
-    Traffic { received: handle.received(), sent: handle.sent() }
+fn traffic(handle: &Handle) -> ContentBytes {
+    ContentBytes { received: handle.received(), sent: handle.sent() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::mailbox::mailbox;
-    use crate::testing::source;
+    use crate::testing::identity;
     use crate::torrent::Proof;
 
     fn join(uploads: &Uploads, id: u8) -> Arc<Handle> {
-        let (letters, _) = mailbox(4).unwrap();
+        let (mailbox, _) = mailbox(4).unwrap();
         let addr = "10.0.0.1:1".parse().unwrap();
-        let handle = Handle::new(ConnId(id.into()), addr, false, source(id), Proof::V1, letters);
+        let handle = Handle::new(ConnId(id.into()), addr, false, identity(id), Proof::V1, mailbox);
         let handle = Arc::new(handle);
         uploads.joined(Arc::clone(&handle), Instant::now());
         uploads.set_waiting(handle.id, true);

@@ -5,7 +5,7 @@ use crate::pool::Turn;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counts of all workers, by their number.
-pub struct Tally {
+pub struct WorkerStats {
     workers: Vec<Counts>,
 }
 
@@ -27,10 +27,10 @@ pub struct Work {
     pub finished: u64,
 }
 
-impl Tally {
+impl WorkerStats {
     /// For so many workers.
     pub fn new(workers: usize) -> Self {
-        Tally { workers: (0..workers).map(|_| Counts::default()).collect() }
+        WorkerStats { workers: (0..workers).map(|_| Counts::default()).collect() }
     }
 
     /// A worker chose a piece.

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use crate::protocol::announce::{Announce, PeersAs, failure, pairs, scrape_bytes, scrape_hashes, unescape};
 use crate::protocol::catalogue::{Entry, Found};
-use crate::tracker::shared::Shared;
+use crate::tracker::shared::TrackerShared;
 
 use super::Response;
 use crate::http::request::{HttpError, Request};
 
 /// The answer to a request from `remote`.
-pub fn respond(shared: &Shared, request: &Request, remote: IpAddr) -> Response {
+pub fn respond(shared: &TrackerShared, request: &Request, remote: IpAddr) -> Response {
     match request.path.as_str() {
         "/announce" => announce(shared, &request.query, remote),
         "/scrape" => scrape(shared, &request.query),
@@ -27,7 +27,7 @@ pub fn respond(shared: &Shared, request: &Request, remote: IpAddr) -> Response {
 }
 
 /// BEP 3. Refusals are bencoded, with status 200: that is where clients look for them.
-fn announce(shared: &Shared, query: &str, remote: IpAddr) -> Response {
+fn announce(shared: &TrackerShared, query: &str, remote: IpAddr) -> Response {
     shared.metrics.announces.add();
     let reply = Announce::parse(query).and_then(|announce| {
         let reply = shared.registry(|registry| registry.announce(&announce, remote, Instant::now()));
@@ -38,7 +38,7 @@ fn announce(shared: &Shared, query: &str, remote: IpAddr) -> Response {
 }
 
 /// BEP 48.
-fn scrape(shared: &Shared, query: &str) -> Response {
+fn scrape(shared: &TrackerShared, query: &str) -> Response {
     shared.metrics.scrapes.add();
     let hashes = scrape_hashes(query);
     let reply = match hashes.is_empty() {
@@ -48,7 +48,7 @@ fn scrape(shared: &Shared, query: &str) -> Response {
     bencoded(shared, reply)
 }
 
-fn bencoded(shared: &Shared, reply: Result<Vec<u8>, String>) -> Response {
+fn bencoded(shared: &TrackerShared, reply: Result<Vec<u8>, String>) -> Response {
     let body = reply.unwrap_or_else(|reason| {
         shared.metrics.announce_errors.add();
         failure(&reason)
@@ -56,7 +56,7 @@ fn bencoded(shared: &Shared, reply: Result<Vec<u8>, String>) -> Response {
     Response::ok("text/plain", body)
 }
 
-fn torrents(shared: &Shared, query: &str) -> Response {
+fn torrents(shared: &TrackerShared, query: &str) -> Response {
     let mut words = String::new();
     let mut skip = 0;
     for (name, value) in pairs(query) {
@@ -72,7 +72,7 @@ fn torrents(shared: &Shared, query: &str) -> Response {
     Response::ok("application/json", body.to_string())
 }
 
-fn torrent(shared: &Shared, key: &str) -> Response {
+fn torrent(shared: &TrackerShared, key: &str) -> Response {
     let key = String::from_utf8_lossy(&unescape(key)).into_owned();
     let found = shared.registry(|registry| registry.resolve(&key).map(|hash| registry.key(hash)));
     let key = match found {
@@ -89,13 +89,13 @@ fn torrent(shared: &Shared, key: &str) -> Response {
     }
 }
 
-fn metrics(shared: &Shared) -> Response {
+fn metrics(shared: &TrackerShared) -> Response {
     let census = shared.registry(|registry| registry.census());
     let text = shared.metrics.text(&census, shared.connections(), shared.started.elapsed().as_secs());
     Response::ok("text/plain; version=0.0.4; charset=utf-8", text)
 }
 
-fn index(shared: &Shared) -> Response {
+fn index(shared: &TrackerShared) -> Response {
     let Found { entries, more } = shared.registry(|registry| registry.search("", true, 0));
     let mut page = String::from(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>shoal tracker</title></head><body>\n\

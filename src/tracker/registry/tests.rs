@@ -82,7 +82,7 @@ impl World {
     }
 
     fn events(&self, read: &mut Read) -> Vec<String> {
-        let events = self.registry.news(read, 100);
+        let events = self.registry.events(read, 100);
         events
             .into_iter()
             .map(|event| match event {

@@ -2,7 +2,7 @@
 //! call it as their host, the workers as the torrents' observer. Its locks are leaves.
 
 use super::{Rates, RoomError};
-use crate::peer::app::notices::{News, Reporter};
+use crate::peer::app::notices::{Notice, Reporter};
 use crate::peer::catalogue::{AskError, Host, Publication, Trackers};
 use crate::peer::engine::{Engine, StartError};
 use crate::peer::swarm::{Observer, Swarm};
@@ -25,7 +25,7 @@ pub(super) enum Task {
 }
 
 /// What the trackers' threads, the workers, the room's thread and the shell share. Each lock is a leaf.
-pub(super) struct Place {
+pub(super) struct RoomHost {
     pub peer: Arc<Engine>,
     downloads: PathBuf,
     mirror: bool,
@@ -36,7 +36,7 @@ pub(super) struct Place {
     pub rates: Mutex<BTreeMap<InfoHash, Rates>>,
 }
 
-impl Place {
+impl RoomHost {
     pub fn new(
         peer: Arc<Engine>,
         downloads: &Path,
@@ -46,7 +46,7 @@ impl Place {
     ) -> Self {
         let offered = Mutex::new(peer.state().map_or_else(BTreeSet::new, |state| state.offered()));
         let (downloads, rates) = (downloads.to_owned(), Mutex::default());
-        Place { peer, downloads, mirror, reporter, to_thread, offered, rates }
+        RoomHost { peer, downloads, mirror, reporter, to_thread, offered, rates }
     }
 
     /// Begins to download what goes by this name or key, or gives what is here already.
@@ -94,7 +94,7 @@ impl Place {
     /// Asks the trackers who else has this torrent, and tries them.
     pub fn find_peers(&self, trackers: &Trackers, swarm: &Swarm) -> Result<(), RoomError> {
         let peers = trackers.peers(Some(swarm.torrent.key()))?;
-        swarm.add_candidates(peers.into_iter().map(|peer| peer.address), false);
+        swarm.add_addresses(peers.into_iter().map(|peer| peer.address), false);
         self.peer.look_for_peers();
         Ok(())
     }
@@ -129,7 +129,7 @@ fn only_available(choices: &[Entry]) -> Option<&Entry> {
     available.next().filter(|_| available.next().is_none())
 }
 
-impl Observer for Place {
+impl Observer for RoomHost {
     fn progressed(&self, _: &Swarm) {}
 
     fn completed(&self, swarm: &Swarm) {
@@ -142,13 +142,13 @@ impl Observer for Place {
     }
 }
 
-impl Host for Place {
+impl Host for RoomHost {
     fn hello(&self) -> Hello {
         let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
         let addresses =
             interfaces.iter().filter(|interface| !interface.is_loopback()).map(|interface| interface.ip());
         Hello {
-            peer_id: self.peer.commons.peer_id,
+            peer_id: self.peer.shared.peer_id,
             port: self.peer.addr().port(),
             addresses: addresses.collect(),
             client: extension::CLIENT.to_owned(),
@@ -173,7 +173,7 @@ impl Host for Place {
     fn on_event(&self, event: Event) {
         if let Event::Offered { entry, by } = &event
             && self.mirror
-            && *by != self.peer.commons.peer_id
+            && *by != self.peer.shared.peer_id
         {
             let _ = self.to_thread.try_send(Task::Fetch(entry.clone())); // full: see ROOM
         }
@@ -182,10 +182,10 @@ impl Host for Place {
             Event::Removed { name, reason, .. } => log::debug!("removed: {name} ({reason})"),
             Event::Offered { entry, .. } => log::debug!("offered: {}", entry.name),
         }
-        self.reporter.tell(News::Catalogue(event));
+        self.reporter.tell(Notice::Catalogue(event));
     }
 
     fn on_connection(&self, up: bool, why: &str) {
-        self.reporter.tell(News::Tracker { up, why: why.to_owned() });
+        self.reporter.tell(Notice::Tracker { up, why: why.to_owned() });
     }
 }

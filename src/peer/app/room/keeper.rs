@@ -1,9 +1,9 @@
 //! The `room` thread: keeps the trackers and the torrents together. Each second it tells which pieces came, asks for peers
 //! where a download could use some, and, as a mirror, fetches what was offered. It waits for the trackers' answers, which
-//! nobody else should have to. It takes the picker's and the candidates' locks of a torrent, one at a time, for a look.
+//! nobody else should have to. It takes the picker's and the addresses' locks of a torrent, one at a time, for a look.
 
 use super::Rates;
-use super::host::{Place, Task};
+use super::host::{RoomHost, Task};
 use crate::bitfield::Bitfield;
 use crate::peer::bandwidth::rate::Meter;
 use crate::peer::catalogue::Trackers;
@@ -24,7 +24,7 @@ const SPAN: usize = 5;
 
 /// The thread's own state.
 pub(super) struct Keeper {
-    place: Arc<Place>,
+    host: Arc<RoomHost>,
     trackers: Arc<Trackers>,
     notes: BTreeMap<InfoHash, Note>,
 }
@@ -41,8 +41,8 @@ struct Note {
 }
 
 impl Keeper {
-    pub fn new(place: Arc<Place>, trackers: Arc<Trackers>) -> Self {
-        Keeper { place, trackers, notes: BTreeMap::new() }
+    pub fn new(host: Arc<RoomHost>, trackers: Arc<Trackers>) -> Self {
+        Keeper { host, trackers, notes: BTreeMap::new() }
     }
 
     /// The work of the thread, until it is told to stop.
@@ -62,17 +62,17 @@ impl Keeper {
     }
 
     fn mirror(&self, entry: &Entry) {
-        match self.place.download(&self.trackers, &entry.key) {
+        match self.host.download(&self.trackers, &entry.key) {
             Ok(_) => log::info!("fetching {}, which was offered", entry.name),
             Err(why) => log::warn!("cannot fetch {}, which was offered: {why}", entry.name),
         }
     }
 
     fn look(&mut self) {
-        let swarms = self.place.peer.swarms.all();
+        let swarms = self.host.peer.swarms.all();
         let here: BTreeSet<InfoHash> = swarms.iter().map(|swarm| swarm.torrent.info_hash()).collect();
         self.notes.retain(|hash, _| here.contains(hash));
-        self.place.rates.lock().retain(|hash, _| here.contains(hash));
+        self.host.rates.lock().retain(|hash, _| here.contains(hash));
         for swarm in swarms {
             self.look_at(&swarm, Instant::now());
         }
@@ -80,11 +80,11 @@ impl Keeper {
 
     fn look_at(&mut self, swarm: &Swarm, now: Instant) {
         let note = self.notes.entry(swarm.torrent.info_hash()).or_insert_with(|| Note::new(now));
-        self.place.rates.lock().insert(swarm.torrent.info_hash(), note.rates(swarm, now));
-        let news = swarm.finished_since(&mut note.told);
-        if !news.is_empty() {
+        self.host.rates.lock().insert(swarm.torrent.info_hash(), note.rates(swarm, now));
+        let finished = swarm.finished_since(&mut note.told);
+        if !finished.is_empty() {
             let mut came = Bitfield::new(swarm.torrent.geometry().piece_count());
-            news.iter().for_each(|piece| {
+            finished.iter().for_each(|piece| {
                 came.set(piece.index());
             });
             let ranges = came.ranges().into_iter().map(|range| (range.start, range.end)).collect();
@@ -93,7 +93,7 @@ impl Keeper {
         let waits = note.asked_at.is_some_and(|asked_at| now < asked_at + ASK_AGAIN);
         if !swarm.is_complete() && swarm.is_running() && !waits {
             note.asked_at = Some(now);
-            if let Err(why) = self.place.find_peers(&self.trackers, swarm) {
+            if let Err(why) = self.host.find_peers(&self.trackers, swarm) {
                 log::debug!("no peers of {} from the tracker: {why}", swarm.torrent.name());
             }
         }

@@ -33,43 +33,43 @@ const LEAVING: usize = 64;
 const REST: Duration = Duration::from_millis(20);
 
 /// One connection's thread.
-pub struct Guest {
+pub struct ConnectionThread {
     pub thread: JoinHandle<()>,
-    pub letters: Mailbox<Mail>,
+    pub mailbox: Mailbox<Mail>,
     pub ip: IpAddr,
     pub since: Instant,
 }
 
 /// All of them.
-pub struct Guests {
+pub struct ConnectionLimits {
     most: usize,
-    here: HashMap<ConnId, Guest>,
+    here: HashMap<ConnId, ConnectionThread>,
     /// Shown out, and not gone yet.
-    leaving: HashMap<ConnId, Guest>,
+    leaving: HashMap<ConnId, ConnectionThread>,
     look_at: Instant,
 }
 
-impl Guests {
+impl ConnectionLimits {
     /// Room for `most`.
     pub fn new(most: usize) -> Self {
-        Guests { most, here: HashMap::new(), leaving: HashMap::new(), look_at: Instant::now() }
+        ConnectionLimits { most, here: HashMap::new(), leaving: HashMap::new(), look_at: Instant::now() }
     }
 
-    pub fn insert(&mut self, id: ConnId, guest: Guest) {
-        self.here.insert(id, guest);
+    pub fn insert(&mut self, id: ConnId, connection: ConnectionThread) {
+        self.here.insert(id, connection);
     }
 
-    pub fn remove(&mut self, id: ConnId) -> Option<Guest> {
+    pub fn remove(&mut self, id: ConnId) -> Option<ConnectionThread> {
         self.here.remove(&id).or_else(|| self.leaving.remove(&id))
     }
 
-    pub fn drain(&mut self) -> impl Iterator<Item = Guest> + '_ {
-        self.here.drain().chain(self.leaving.drain()).map(|(_, guest)| guest)
+    pub fn drain(&mut self) -> impl Iterator<Item = ConnectionThread> + '_ {
+        self.here.drain().chain(self.leaving.drain()).map(|(_, connection)| connection)
     }
 
     /// Whether somebody from or at this address may come, after showing out somebody else if need be.
     pub fn has_room_for(&mut self, ip: IpAddr, swarms: &Swarms) -> bool {
-        let same = || self.here.values().filter(|guest| guest.ip == ip).count();
+        let same = || self.here.values().filter(|connection| connection.ip == ip).count();
         let one_of_too_many = !ip.is_loopback() && same() >= PER_ADDRESS;
         !one_of_too_many && self.has_room(swarms)
     }
@@ -86,18 +86,18 @@ impl Guests {
         let swarms = swarms.all();
         let members = swarms.iter().flat_map(|swarm| swarm.members());
         let members: HashMap<ConnId, Arc<Handle>> = members.map(|member| (member.id, member)).collect();
-        let use_of = |(id, guest): (&ConnId, &Guest)| {
+        let use_of = |(id, connection): (&ConnId, &ConnectionThread)| {
             let standing = members.get(id).map(|member| Standing::of(member, now));
-            Some((uselessness(standing, now.saturating_duration_since(guest.since))?, *id))
+            Some((uselessness(standing, now.saturating_duration_since(connection.since))?, *id))
         };
         let useless = self.here.iter().filter_map(use_of).max();
-        let guest = useless.and_then(|(_, id)| Some((id, self.here.remove(&id)?)));
-        let Some((id, guest)) = guest else {
+        let connection = useless.and_then(|(_, id)| Some((id, self.here.remove(&id)?)));
+        let Some((id, connection)) = connection else {
             self.look_at = now + REST;
             return false;
         };
-        let _ = guest.letters.post(Mail::Close("it is of no use, and others wait for its place")); // it ended
-        self.leaving.insert(id, guest);
+        let _ = connection.mailbox.post(Mail::Close("it is of no use, and others wait for its place")); // it ended
+        self.leaving.insert(id, connection);
         true
     }
 }

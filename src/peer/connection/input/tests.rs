@@ -6,7 +6,7 @@ use crate::bitfield::Bitfield;
 use crate::peer::download::partial::Partial;
 use crate::peer::session::{Event, Session};
 use crate::protocol::wire::{Message, max_len};
-use crate::testing::{agreement, content, empty, source, torrent};
+use crate::testing::{agreement, content, empty, identity, torrent};
 use crate::torrent::{BLOCK_LEN, Block, Torrent};
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,7 +54,8 @@ impl Case {
         let data = content((pieces * PIECE_LEN) as usize - 100); // the last block is a short one
         let (torrent, now) = (torrent(&data, PIECE_LEN), Instant::now());
         let none = Bitfield::new(pieces);
-        let mut session = Session::new(Arc::clone(&torrent), agreement(7, true), source(7), &none, None, now);
+        let mut session =
+            Session::new(Arc::clone(&torrent), agreement(7, true), identity(7), &none, None, now);
         session.set_window(512);
         session.on_message(Message::HaveAll, now).unwrap();
         session.on_message(Message::Unchoke, now).unwrap();
@@ -164,7 +165,7 @@ fn a_piece_may_be_taken_away_while_its_block_is_half_here() {
     case.say(case.blocks()[0], &mut bytes);
     let (half, rest) = bytes.split_at(5_000);
     case.read(Stream { bytes: half.to_vec(), at: 0, ready: Box::new(|| 5_000) }, || LARGE_BUFFER);
-    case.session.abandon();
+    case.session.give_back_all();
     let mut rest = rest.to_vec();
     Message::Have(1).encode(&mut rest);
     let (complete, landed, others) =

@@ -1,7 +1,7 @@
 //! The picker by example, and its invariant after every step of random runs.
 
 use super::*;
-use crate::testing::{empty, geometry, source};
+use crate::testing::{empty, geometry, identity};
 use proptest::prelude::*;
 
 const BLOCK: u32 = 16 * 1024;
@@ -109,7 +109,7 @@ fn what_was_begun_is_finished_first() {
     let mut partial = fetch(&mut picker, 1);
     let piece = partial.piece();
     let block = picker.geometry.block(piece, 1);
-    partial.put(block, &[7; BLOCK as usize], &source(1));
+    partial.put(block, &[7; BLOCK as usize], &identity(1));
     picker.gave_back(partial, ConnId(1));
     picker.assert_invariant();
     let partial = fetch(&mut picker, 2);
@@ -126,7 +126,7 @@ fn without_memory_only_what_was_begun_goes_on() {
     let mut partial = fetch(&mut picker, 1);
     let piece = partial.piece();
     assert!(matches!(picker.pick(ConnId(2), None), Pick::Help(other, ConnId(1)) if other == piece));
-    partial.put(picker.geometry.block(piece, 0), &[7; BLOCK as usize], &source(1));
+    partial.put(picker.geometry.block(piece, 0), &[7; BLOCK as usize], &identity(1));
     picker.gave_back(partial, ConnId(1));
     assert!(matches!(picker.pick(ConnId(2), None), Pick::Fetch(again) if again.piece() == piece));
 }
@@ -165,7 +165,7 @@ fn a_piece_that_came_broken_is_fetched_from_one_peer_alone() {
     picker.assert_invariant();
     let mut partial = fetch(&mut picker, 1);
     assert!(matches!(picker.pick(ConnId(2), memory()), Pick::Nothing { interesting: true }), "no help");
-    partial.put(picker.geometry.block(piece, 0), &[7; BLOCK as usize], &source(1));
+    partial.put(picker.geometry.block(piece, 0), &[7; BLOCK as usize], &identity(1));
     picker.gave_back(partial, ConnId(1));
     assert_eq!(fetch(&mut picker, 2).missing(), 2, "nothing is kept of what the other sent");
     assert!(picker.checking(piece, ConnId(2)));
@@ -181,12 +181,12 @@ fn a_piece_under_way_is_not_doubted() {
     join(&mut picker, 1, Bitfield::full(2));
     let piece = fetch(&mut picker, 1).piece();
     let other = picker.geometry.pieces().find(|other| *other != piece).unwrap();
-    assert!(!picker.doubt(piece));
-    assert!(picker.doubt(other));
+    assert!(!picker.mark_unverified(piece));
+    assert!(picker.mark_unverified(other));
     picker.assert_invariant();
     assert_eq!(picker.checking_count(), 1);
     picker.good(other);
-    assert!(!picker.doubt(other));
+    assert!(!picker.mark_unverified(other));
 }
 
 #[test]
@@ -259,12 +259,12 @@ fn what_is_not_wanted_is_not_fetched_but_kept_if_it_is_there() {
     assert!(matches!(picker.pick(ConnId(1), memory()), Pick::Nothing { interesting: false }));
     assert!(picker.peer_has(ConnId(1), picker.geometry.piece(2).unwrap()));
     let first = picker.geometry.piece(0).unwrap();
-    assert!(picker.doubt(first), "it may be on the disk all the same");
+    assert!(picker.mark_unverified(first), "it may be on the disk all the same");
     picker.assert_invariant();
     picker.good(first);
     assert!(picker.have().has(0) && !picker.is_complete());
     let second = picker.geometry.piece(1).unwrap();
-    assert!(picker.doubt(second));
+    assert!(picker.mark_unverified(second));
     picker.bad(second);
     picker.assert_invariant();
     assert_eq!(fetch(&mut picker, 1).piece().index(), 2);
@@ -292,7 +292,7 @@ fn whoever_gives_up_a_lone_piece_is_counted() {
     for tries in 0..3 {
         let mut partial = fetch(&mut picker, 1);
         assert_eq!((partial.tries(), partial.missing()), (Some(tries), 2));
-        partial.put(picker.geometry.block(piece, 0), &[7; BLOCK as usize], &source(1));
+        partial.put(picker.geometry.block(piece, 0), &[7; BLOCK as usize], &identity(1));
         picker.gave_back(partial, ConnId(1));
     }
     let last = fetch(&mut picker, 1);
@@ -325,7 +325,7 @@ fn a_seed_replays_every_choice() {
             if random.u8(0..3) == 0 && !flying.is_empty() {
                 let (mut partial, owner) = flying.swap_remove(random.usize(..flying.len()));
                 let block = picker.geometry.block(partial.piece(), 0);
-                partial.put(block, &[1; BLOCK as usize], &source(1));
+                partial.put(block, &[1; BLOCK as usize], &identity(1));
                 picker.gave_back(partial, owner);
             }
         }
@@ -359,7 +359,7 @@ enum Step {
     Complete(usize),
     /// What becomes of the first, or so, of those being checked: good, bad or broken.
     Checked(usize, u8),
-    Doubt(u32),
+    MarkUnverified(u32),
     DropLeftovers,
 }
 
@@ -373,7 +373,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0usize..8, any::<bool>()).prop_map(|(nth, some)| Step::GiveBack(nth, some)),
         4 => (0usize..8).prop_map(Step::Complete),
         4 => (0usize..8, 0u8..3).prop_map(|(nth, what)| Step::Checked(nth, what)),
-        1 => (0..PIECES).prop_map(Step::Doubt),
+        1 => (0..PIECES).prop_map(Step::MarkUnverified),
         1 => Just(Step::DropLeftovers),
     ]
 }
@@ -423,9 +423,9 @@ impl World {
                     _ => self.picker.broken(piece),
                 }
             }
-            Step::Doubt(piece) => {
+            Step::MarkUnverified(piece) => {
                 let piece = self.picker.geometry.piece(piece).unwrap();
-                if self.picker.doubt(piece) {
+                if self.picker.mark_unverified(piece) {
                     self.checking.push(piece);
                 }
             }
@@ -462,7 +462,7 @@ impl World {
         let first =
             partial.missing_blocks(&self.picker.geometry).next().filter(|_| some && partial.missing() > 1);
         if let Some(block) = first {
-            partial.put(block, &[1; BLOCK as usize], &source(owner.0 as u8));
+            partial.put(block, &[1; BLOCK as usize], &identity(owner.0 as u8));
         }
         self.picker.gave_back(partial, owner);
     }
@@ -519,26 +519,29 @@ fn a_block_that_comes_late_is_not_lost() {
     let partial = fetch(&mut picker, 1);
     picker.gave_back(partial, ConnId(1)); // nothing had come, and nothing is kept
     assert!(
-        matches!(picker.late(blocks[0], &data, &source(1), None), Late::Done),
+        matches!(picker.late(blocks[0], &data, &identity(1), None), Late::Done),
         "there is no memory for it"
     );
-    assert!(matches!(picker.late(blocks[0], &data, &source(1), memory()), Late::Done));
+    assert!(matches!(picker.late(blocks[0], &data, &identity(1), memory()), Late::Done));
     picker.assert_invariant();
     let partial = fetch(&mut picker, 2);
     assert_eq!(partial.missing(), 1, "the next goes on from there");
-    let late = picker.late(blocks[1], &data, &source(1), None);
+    let late = picker.late(blocks[1], &data, &identity(1), None);
     assert!(matches!(late, Late::Of(ConnId(2))), "it may have a use for it");
 
     picker.gave_back(partial, ConnId(2));
-    match picker.late(blocks[1], &data, &source(2), None) {
-        Late::Complete(partial) => assert_eq!(partial.sources(), [source(1), source(2)]),
+    match picker.late(blocks[1], &data, &identity(2), None) {
+        Late::Complete(partial) => assert_eq!(partial.contributors(), [identity(1), identity(2)]),
         _ => panic!("it was the last"),
     }
     picker.assert_invariant();
-    assert!(matches!(picker.late(blocks[1], &data, &source(1), memory()), Late::Done), "it is being checked");
+    assert!(
+        matches!(picker.late(blocks[1], &data, &identity(1), memory()), Late::Done),
+        "it is being checked"
+    );
     picker.broken(piece);
     assert!(
-        matches!(picker.late(blocks[0], &data, &source(1), memory()), Late::Done),
+        matches!(picker.late(blocks[0], &data, &identity(1), memory()), Late::Done),
         "it is to come from one peer"
     );
     picker.assert_invariant();

@@ -1,6 +1,6 @@
 //! Whether a peer that owes us blocks is worth waiting for: patience, snubbing, trickling. Pure.
 
-use super::{Fetching, Held, TRIAL};
+use super::{Held, Requests, TRIAL};
 use crate::peer::download::partial::Partial;
 use crate::torrent::{Block, Piece};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// the usual patience it is slower than 3 kB/s, while it owes us blocks all the time.
 const FEW: u32 = 6;
 
-impl Fetching {
+impl Requests {
     /// A peer whose blocks always take long is given longer than `patience`, within bounds: with a slow line of ours it
     /// is not the peer's fault.
     fn patience(&self, patience: Duration) -> Duration {
@@ -49,12 +49,12 @@ impl Fetching {
             return (Vec::new(), Vec::new());
         }
         self.resting_until = Some(now + patience);
-        let before: Vec<Block> = self.asked.iter().map(|asked| asked.errand.block).collect();
+        let before: Vec<Block> = self.asked.iter().map(|asked| asked.task.block).collect();
         let given_back = match trickles {
             true => self.let_go(),
             false => overdue.into_iter().flat_map(|piece| self.let_go_of(piece)).collect(),
         };
-        let still_asked = |block: &Block| self.asked.iter().any(|asked| asked.errand.block == *block);
+        let still_asked = |block: &Block| self.asked.iter().any(|asked| asked.task.block == *block);
         (given_back, before.into_iter().filter(|block| !still_asked(block)).collect())
     }
 

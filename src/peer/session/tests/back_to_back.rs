@@ -31,7 +31,7 @@ impl End {
             while let Some(event) = self.session.next_event() {
                 self.on_event(event);
             }
-            self.session.fetching.assert_invariant();
+            self.session.requests.assert_invariant();
         }
         self.session.ask(now);
         while self.session.wants_work() {

@@ -20,22 +20,22 @@ fn half_of_what_is_owed_is_lent_and_what_the_helper_brings_is_cancelled_here() {
     leecher.says();
     let lent = leecher.lends(0, HELPER);
     assert_eq!(lent, [leecher.block(0, 2), leecher.block(0, 3)]);
-    leecher.session.helped(lent[1], &leecher.data(lent[1]), &source(9));
+    leecher.session.helped(lent[1], &leecher.data(lent[1]), &identity(9));
     assert_eq!(leecher.says(), ["cancel 0:3"]);
     leecher.gets(lent[1]).unwrap(); // it came all the same, in vain
     leecher.gets(lent[0]).unwrap();
     assert_eq!(not_needed(&leecher.events()), [(HELPER, 3), (HELPER, 2)]);
     leecher.gets(leecher.block(0, 0)).unwrap();
-    leecher.session.fetching.assert_invariant();
+    leecher.session.requests.assert_invariant();
     leecher.gets(leecher.block(0, 1)).unwrap();
     match leecher.events().pop() {
         Some(Event::Complete(partial)) => {
             assert_eq!(partial.data(), &leecher.content[..]);
-            assert_eq!(partial.sources(), [source(9), source(2)], "it is known who sent what");
+            assert_eq!(partial.contributors(), [identity(9), identity(2)], "it is known who sent what");
         }
         _ => panic!("it is complete"),
     }
-    leecher.session.helped(lent[0], &leecher.data(lent[0]), &source(9)); // too late: nothing happens
+    leecher.session.helped(lent[0], &leecher.data(lent[0]), &identity(9)); // too late: nothing happens
     assert!(leecher.events().is_empty() && leecher.says().is_empty());
 }
 
@@ -100,7 +100,7 @@ fn help_that_fails_is_lent_again() {
     helper.session.help(OTHER, &lent, helper.now);
     helper.hears(Message::Reject(lent[0].into())).unwrap();
     assert_eq!(not_helping(&mut helper), [(OTHER, vec![lent[0]])], "it was refused");
-    helper.session.abandon();
+    helper.session.give_back_all();
     assert_eq!(not_helping(&mut helper), [(OTHER, vec![lent[1]])], "it ends");
 
     owner.session.not_helped(HELPER, &lent);
@@ -121,7 +121,7 @@ fn once_all_is_lent_the_same_goes_to_one_more() {
     assert_eq!(again, [owner.block(0, 2), owner.block(0, 3)]);
     owner.gets(again[0]).unwrap();
     assert_eq!(not_needed(&owner.events()), [(HELPER, 2), (OTHER, 2)]);
-    owner.session.fetching.assert_invariant();
+    owner.session.requests.assert_invariant();
     let third = owner.lends(0, ConnId(9));
     assert_eq!(third, [owner.block(0, 1)], "block 3 is with two already");
     assert!(Leecher::new(1, true).lends(0, OTHER).is_empty(), "not its piece");
@@ -157,7 +157,7 @@ fn a_block_that_crossed_its_cancel_is_of_no_use() {
     let mut leecher = Leecher::new(1, true);
     leecher.fetch(0);
     let block = leecher.block(0, 1);
-    leecher.session.helped(block, &leecher.data(block), &source(9));
+    leecher.session.helped(block, &leecher.data(block), &identity(9));
     leecher.events();
     leecher.gets(block).unwrap();
     assert!(late(leecher.events()).is_empty());

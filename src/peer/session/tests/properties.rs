@@ -115,7 +115,7 @@ impl Books {
             }
             Step::Helped(piece, nth) => {
                 let block = leecher.block(piece, nth);
-                leecher.session.helped(block, &leecher.data(block), &source(9));
+                leecher.session.helped(block, &leecher.data(block), &identity(9));
             }
             Step::HelpNotNeeded(piece, nth) => leecher.session.help_not_needed(leecher.block(piece, nth)),
             Step::NotHelped(piece, helper) => {
@@ -183,8 +183,8 @@ impl Books {
             }
         }
         assert!(self.held.values().all(|held| (0..=1).contains(held)), "{:?}", self.held);
-        assert!(self.leecher.session.serving.waiting() <= REQQ);
-        self.leecher.session.fetching.assert_invariant();
+        assert!(self.leecher.session.uploads.waiting() <= REQQ);
+        self.leecher.session.requests.assert_invariant();
     }
 }
 
@@ -211,7 +211,7 @@ proptest! {
                 break;
             }
         }
-        books.leecher.session.abandon();
+        books.leecher.session.give_back_all();
         books.settle();
         prop_assert!(books.held.values().all(|held| *held == 0), "lost: {:?}", books.held);
     }
@@ -227,6 +227,6 @@ proptest! {
             }
             rest = &rest[len..];
         }
-        leecher.session.fetching.assert_invariant();
+        leecher.session.requests.assert_invariant();
     }
 }

@@ -1,4 +1,4 @@
-//! Fetching: which blocks are asked for, taken and given back.
+//! Requests: which blocks are asked for, taken and given back.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn a_piece_comes_block_by_block_in_any_order() {
     for nth in [2, 0, 3] {
         leecher.gets(leecher.block(0, nth)).unwrap();
         assert!(leecher.events().is_empty());
-        leecher.session.fetching.assert_invariant();
+        leecher.session.requests.assert_invariant();
     }
     leecher.gets(leecher.block(0, 1)).unwrap();
     match leecher.events().pop() {
@@ -31,7 +31,7 @@ fn blocks_nobody_asked_for_are_not_taken() {
     for (begin, len) in [(1, BLOCK_LEN), (0, 100), (0, BLOCK_LEN + 1), (PIECE_LEN, 1), (u32::MAX, 0)] {
         let data = vec![0; len as usize];
         let sent = leecher.hears(Message::Piece { index: 0, begin, data: &data });
-        assert_eq!(sent, Err(Violation::Unasked(Wanted { index: 0, begin, len })));
+        assert_eq!(sent, Err(Violation::Unasked(BlockRequest { index: 0, begin, len })));
     }
     assert_eq!(
         leecher.hears(Message::Piece { index: 2, begin: 0, data: &[] }),
@@ -54,7 +54,7 @@ fn a_choke_gives_back_what_came_and_late_blocks_are_no_crime() {
     assert_eq!(leecher.given_back(), [(0, 4)], "there is nothing to ask for while choked");
     leecher.hears(Message::Unchoke).unwrap();
     assert!(leecher.session.wants_work());
-    leecher.session.fetching.assert_invariant();
+    leecher.session.requests.assert_invariant();
 }
 
 #[test]
@@ -63,8 +63,8 @@ fn a_refused_block_gives_its_piece_back_and_too_many_refusals_end_the_asking() {
     (0..3).for_each(|piece| leecher.fetch(piece));
     leecher.hears(Message::Reject(leecher.block(1, 2).into())).unwrap();
     assert_eq!(leecher.given_back(), [(1, 4)]);
-    leecher.session.fetching.assert_invariant();
-    leecher.session.abandon();
+    leecher.session.requests.assert_invariant();
+    leecher.session.give_back_all();
     leecher.hears(Message::Unchoke).unwrap();
     leecher.given_back();
 

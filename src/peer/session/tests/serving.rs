@@ -54,7 +54,7 @@ fn no_more_requests_are_kept_than_we_said() {
         let one_more = seed.on_message(request, now);
         assert_eq!(one_more, if modern { Ok(()) } else { Err(Violation::TooManyRequests) });
         assert_eq!(says(&mut seed, now).len(), usize::from(modern), "a refusal where they are understood");
-        assert_eq!(seed.serving.waiting(), REQQ);
+        assert_eq!(seed.uploads.waiting(), REQQ);
     }
 }
 
@@ -94,7 +94,7 @@ fn a_cancelled_request_is_not_served() {
     let mut run = Vec::new();
     seed.next_uploads(u32::MAX, &mut run);
     assert_eq!(run.len(), 1);
-    assert_eq!(seed.serving.waiting(), 1);
+    assert_eq!(seed.uploads.waiting(), 1);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn who_trickles_loses_its_pieces_and_rests() {
     leecher.now += PATIENCE;
     leecher.session.tick(leecher.now).unwrap();
     assert!(leecher.session.wants_work());
-    leecher.session.fetching.assert_invariant();
+    leecher.session.requests.assert_invariant();
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_lone_piece_is_kept_for_so_long_and_by_the_next_for_twice_that() {
         };
         assert_eq!((piece, missing), (199, 4), "what it is busy with stays");
         assert_eq!(leecher.now - begun, PATIENCE * 4 * (1 << tries));
-        leecher.session.fetching.assert_invariant();
+        leecher.session.requests.assert_invariant();
     }
 }
 
@@ -134,9 +134,9 @@ fn what_a_snubbed_peer_owes_is_nobodys_to_lend_but_anybodys_to_pick() {
     assert!(leecher.lends(0, ConnId(8)).is_empty());
     let block = leecher.block(0, 3);
     let data = leecher.data(block);
-    leecher.session.helped(block, &data, &source(7)); // the helper did not know
+    leecher.session.helped(block, &data, &identity(7)); // the helper did not know
     assert!(leecher.events().is_empty());
-    leecher.session.fetching.assert_invariant();
+    leecher.session.requests.assert_invariant();
 }
 
 #[test]

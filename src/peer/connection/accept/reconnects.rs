@@ -14,12 +14,12 @@ const MOST: usize = 4096;
 
 /// Who came how often of late.
 #[derive(Default)]
-pub struct Pace {
+pub struct ReconnectLimit {
     /// When the address will have its full burst again: in the past if it has.
     full_at: HashMap<IpAddr, Instant>,
 }
 
-impl Pace {
+impl ReconnectLimit {
     /// Somebody connects: whether it may.
     pub fn admits(&mut self, ip: IpAddr, now: Instant) -> bool {
         if self.full_at.len() >= MOST && !self.full_at.contains_key(&ip) {
@@ -51,24 +51,24 @@ mod tests {
     fn who_comes_back_in_a_loop_is_slowed_down_and_others_are_not() {
         let start = Instant::now();
         let (looping, other) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let mut pace = Pace::default();
+        let mut reconnects = ReconnectLimit::default();
         // A thousand times a second for a minute.
         let admitted =
-            (0..60_000).filter(|ms| pace.admits(looping, start + Duration::from_millis(*ms))).count();
+            (0..60_000).filter(|ms| reconnects.admits(looping, start + Duration::from_millis(*ms))).count();
         assert_eq!(admitted, 64 + 2 * 60 - 1);
-        assert!(pace.admits(other, start + Duration::from_secs(60)));
+        assert!(reconnects.admits(other, start + Duration::from_secs(60)));
         let later = start + Duration::from_secs(100);
-        assert!((0..BURST).all(|_| pace.admits(looping, later)), "all is forgiven");
-        assert!(!pace.admits(looping, later));
+        assert!((0..BURST).all(|_| reconnects.admits(looping, later)), "all is forgiven");
+        assert!(!reconnects.admits(looping, later));
     }
 
     #[test]
     fn the_memory_has_a_bound() {
         let now = Instant::now();
-        let mut pace = Pace::default();
+        let mut reconnects = ReconnectLimit::default();
         for number in 0..2 * MOST as u32 {
-            assert!(pace.admits(IpAddr::from(number.to_be_bytes()), now));
+            assert!(reconnects.admits(IpAddr::from(number.to_be_bytes()), now));
         }
-        assert_eq!(pace.full_at.len(), MOST);
+        assert_eq!(reconnects.full_at.len(), MOST);
     }
 }

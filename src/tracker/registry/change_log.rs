@@ -10,7 +10,7 @@ use crate::torrent::InfoHash;
 
 /// A list of changes by their number, which only grows.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct ChangeLog {
     by_number: BTreeMap<u64, InfoHash>,
     last: u64,
 }
@@ -19,7 +19,7 @@ pub struct News {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor(u64);
 
-impl News {
+impl ChangeLog {
     /// Puts `hash` at the end. `place` is where it stood, 0 if nowhere, and becomes where it stands.
     pub fn add(&mut self, hash: InfoHash, place: &mut u64) {
         self.remove(place);
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_reader_learns_each_torrent_once_however_often_it_changed() {
-        let mut news = News::default();
+        let mut news = ChangeLog::default();
         let mut places = [0; 3];
         let mut late = news.end();
         for round in 0..100 {
