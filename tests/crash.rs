@@ -8,7 +8,7 @@ mod random;
 use common::truth::durable_in;
 use common::*;
 use shoal::bitfield::Bitfield;
-use shoal::peer::engine::Engine;
+use shoal::peer::engine::{AddTorrent, Engine};
 use shoal::torrent::{Format, Torrent};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -157,7 +157,7 @@ fn a_broken_resume_state_has_everything_checked_again() {
         let vouched = stage.run_and_kill();
         std::fs::write(stage.resume_path(), garbage).unwrap();
         let peer = Engine::start(&config(Some(&stage.state()))).unwrap();
-        let swarm = peer.download(stage.torrent.clone(), stage.to.path(), nobody()).unwrap();
+        let swarm = peer.add(AddTorrent::download(stage.torrent.clone(), stage.to.path())).unwrap();
         wait_until("all is checked", || swarm.progress().checking == 0);
         let (have, _) = swarm.have();
         assert!(vouched.iter().all(|piece| have.has(piece)), "{vouched:?} were there, and now {have:?}");

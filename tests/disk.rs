@@ -6,7 +6,7 @@ mod common;
 mod failing;
 
 use common::*;
-use shoal::peer::engine::Engine;
+use shoal::peer::engine::{AddTorrent, Engine};
 use shoal::peer::swarm::{State, Swarm};
 use shoal::torrent::{Format, Torrent};
 use std::fs;
@@ -45,11 +45,11 @@ impl Source {
     }
 
     fn share(&self, peer: &Engine) -> Arc<Swarm> {
-        peer.share(self.torrent.clone(), self.dir.path(), nobody()).unwrap()
+        peer.add(AddTorrent::verified(self.torrent.clone(), self.dir.path())).unwrap()
     }
 
     fn download(&self, leecher: &Engine, seed: &Engine, to: &Path) -> Arc<Swarm> {
-        let swarm = leecher.download(self.torrent.clone(), to, nobody()).unwrap();
+        let swarm = leecher.add(AddTorrent::download(self.torrent.clone(), to)).unwrap();
         swarm.add_addresses([seed.addr()], true);
         leecher.look_for_peers();
         swarm
@@ -90,14 +90,14 @@ fn a_folder_that_cannot_be_written_is_named_at_once() {
         println!("skipped: this user may write anywhere");
     } else {
         let refused =
-            leecher.download(source.torrent.clone(), &read_only, nobody()).err().unwrap().to_string();
+            leecher.add(AddTorrent::download(source.torrent.clone(), &read_only)).err().unwrap().to_string();
         assert!(refused.contains("read-only") && refused.contains("ermission denied"), "{refused}");
     }
     fs::set_permissions(&read_only, fs::Permissions::from_mode(0o755)).unwrap();
     // Nobody may make anything in there, and a file is no folder.
     for impossible in [Path::new("/proc/1/shoal"), &source.path.join("sub")] {
         let refused =
-            leecher.download(source.torrent.clone(), impossible, nobody()).err().unwrap().to_string();
+            leecher.add(AddTorrent::download(source.torrent.clone(), impossible)).err().unwrap().to_string();
         assert!(
             refused.starts_with("cannot create ") && refused.contains(impossible.to_str().unwrap()),
             "{refused}"
@@ -141,7 +141,7 @@ fn damaged_content_that_is_shared_is_left_alone_and_the_rest_served() {
     bytes[200_000] ^= 1;
     fs::write(damaged.path().join("file"), &bytes).unwrap();
     let (whole, partly, leecher) = (peer(), peer(), peer());
-    let swarm = partly.seed(source.torrent.clone(), damaged.path(), nobody()).unwrap();
+    let swarm = partly.add(AddTorrent::seed(source.torrent.clone(), damaged.path())).unwrap();
     wait_until("it is checked", || swarm.progress().checking == 0);
     assert_eq!(swarm.progress().have, source.torrent.geometry().piece_count() - 1);
     let to = tempfile::tempdir().unwrap();
@@ -225,7 +225,7 @@ fn a_part_that_is_a_link_is_refused() {
         let target = outside.path().join("target");
         symlink(&target, to.path().join("it.part")).unwrap();
         let refused =
-            leecher.download(source.torrent.clone(), to.path(), nobody()).err().unwrap().to_string();
+            leecher.add(AddTorrent::download(source.torrent.clone(), to.path())).err().unwrap().to_string();
         assert!(refused.contains("it.part is a link"), "{refused}");
         assert!(!target.exists());
     }
@@ -257,11 +257,12 @@ fn two_processes_do_not_download_into_one_file() {
     // The same torrent, with its state elsewhere.
     let states = tempfile::tempdir().unwrap();
     let elsewhere = Engine::start(&config(Some(states.path()))).unwrap();
-    let refused = elsewhere.download(one.torrent.clone(), to.path(), nobody()).err().unwrap().to_string();
+    let refused =
+        elsewhere.add(AddTorrent::download(one.torrent.clone(), to.path())).err().unwrap().to_string();
     assert!(refused.contains("same.part is being downloaded already"), "{refused}");
     first.kill().unwrap(); // SIGKILL: the kernel releases the lock
     first.wait().unwrap();
-    elsewhere.download(one.torrent.clone(), to.path(), nobody()).unwrap();
+    elsewhere.add(AddTorrent::download(one.torrent.clone(), to.path())).unwrap();
 }
 
 // ---- a small disk -----------------------------------------------------------------------------------------------

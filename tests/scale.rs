@@ -5,7 +5,7 @@ mod common;
 use common::raw::{self, Raw, assert_refused};
 use common::*;
 use parking_lot::Mutex;
-use shoal::peer::engine::Engine;
+use shoal::peer::engine::{AddTorrent, Engine};
 use shoal::protocol::wire::{BlockRequest, Message};
 use shoal::torrent::{BLOCK_LEN, Format, Torrent};
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ fn seed_of(bytes: &[u8]) -> (Engine, Arc<Torrent>, tempfile::TempDir) {
     std::fs::write(&path, bytes).unwrap();
     let torrent = torrent_of(&path, Format::Hybrid, Some(1 << 16));
     let seed = Engine::start(&config(None)).unwrap();
-    seed.share(torrent.clone(), dir.path(), nobody()).unwrap();
+    seed.add(AddTorrent::verified(torrent.clone(), dir.path())).unwrap();
     (seed, torrent, dir)
 }
 
@@ -147,7 +147,7 @@ fn a_leecher_stops_in_the_middle_as_fast() {
     let (seed, torrent, _dir) = seed_of(&content(3, 20_000_000));
     let to = tempfile::tempdir().unwrap();
     let leecher = Engine::start(&config(None)).unwrap();
-    let swarm = leecher.download(torrent, to.path(), nobody()).unwrap();
+    let swarm = leecher.add(AddTorrent::download(torrent, to.path())).unwrap();
     swarm.add_addresses([seed.addr()], true);
     leecher.look_for_peers();
     wait_until("some of it is here", || swarm.progress().have > 10);
@@ -171,8 +171,8 @@ fn a_hundred_torrents_at_once() {
             let path = from.path().join(format!("file-{n}"));
             std::fs::write(&path, content(n, 100_000 + n as usize)).unwrap();
             let torrent = torrent_of(&path, Format::Hybrid, Some(1 << 15));
-            seed.share(torrent.clone(), from.path(), nobody()).unwrap();
-            let swarm = leecher.download(torrent, to.path(), nobody()).unwrap();
+            seed.add(AddTorrent::verified(torrent.clone(), from.path())).unwrap();
+            let swarm = leecher.add(AddTorrent::download(torrent, to.path())).unwrap();
             swarm.add_addresses([seed.addr()], true);
             swarm
         })
@@ -197,7 +197,7 @@ fn connections_have_a_limit() {
     let (unlimited, torrent, dir) = seed_of(&bytes);
     drop(unlimited);
     let seed = Engine::start(&shoal::peer::engine::Config { max_connections: 10, ..config(None) }).unwrap();
-    let swarm = seed.share(torrent.clone(), dir.path(), nobody()).unwrap();
+    let swarm = seed.add(AddTorrent::verified(torrent.clone(), dir.path())).unwrap();
     let mut inside: Vec<Raw> = (0..10).map(|n| Raw::join(seed.addr(), &torrent, n, true)).collect();
     wait_until("it is full", || swarm.progress().peers == 10);
     assert_refused(seed.addr(), b"");

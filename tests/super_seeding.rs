@@ -4,7 +4,7 @@ mod common;
 
 use common::raw::Raw;
 use common::*;
-use shoal::peer::engine::Engine;
+use shoal::peer::engine::{AddTorrent, Engine};
 use shoal::peer::upload::super_seeding::ENOUGH_PEERS;
 use shoal::protocol::wire::Message;
 use shoal::torrent::{Format, Torrent};
@@ -20,7 +20,7 @@ fn seed(dir: &Path) -> (Engine, Arc<Torrent>) {
     std::fs::write(&path, content(1, (PIECES << 14) as usize)).unwrap();
     let torrent = torrent_of(&path, Format::V1, Some(1 << 14));
     let peer = peer();
-    peer.share(Arc::clone(&torrent), dir, nobody()).unwrap();
+    peer.add(AddTorrent::verified(Arc::clone(&torrent), dir)).unwrap();
     (peer, torrent)
 }
 
@@ -117,11 +117,11 @@ fn a_room_full_of_leechers_gets_everything() {
     std::fs::write(&path, content(2, 3_000_000)).unwrap();
     let torrent = torrent_of(&path, Format::Hybrid, Some(1 << 16));
     let seed = peer();
-    let sharing = seed.share(Arc::clone(&torrent), dir.path(), nobody()).unwrap();
+    let sharing = seed.add(AddTorrent::verified(Arc::clone(&torrent), dir.path())).unwrap();
     let room: Vec<_> = (0..12).map(|_| (tempfile::tempdir().unwrap(), peer())).collect();
     let swarms: Vec<_> = room
         .iter()
-        .map(|(dir, peer)| peer.download(Arc::clone(&torrent), dir.path(), nobody()).unwrap())
+        .map(|(dir, peer)| peer.add(AddTorrent::download(Arc::clone(&torrent), dir.path())).unwrap())
         .collect();
     for (number, swarm) in swarms.iter().enumerate() {
         swarm.add_addresses(room[..number].iter().map(|(_, peer)| peer.addr()), true);

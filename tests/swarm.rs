@@ -4,7 +4,7 @@ mod common;
 
 use common::raw::Raw;
 use common::*;
-use shoal::peer::engine::{Config, Engine};
+use shoal::peer::engine::{AddTorrent, Config, Engine};
 use shoal::peer::swarm::shared::Tuning;
 use shoal::peer::swarm::{State, Swarm};
 use shoal::protocol::extension::say_hello;
@@ -18,8 +18,8 @@ fn transfer(path: &Path, format: Format, piece_length: Option<u32>) {
     let to = tempfile::tempdir().unwrap();
     let torrent = torrent_of(path, format, piece_length);
     let (seed, leecher) = (peer(), peer());
-    seed.share(torrent.clone(), path.parent().unwrap(), nobody()).unwrap();
-    let swarm = leecher.download(torrent.clone(), to.path(), nobody()).unwrap();
+    seed.add(AddTorrent::verified(torrent.clone(), path.parent().unwrap())).unwrap();
+    let swarm = leecher.add(AddTorrent::download(torrent.clone(), to.path())).unwrap();
     swarm.add_addresses([seed.addr()], true);
     leecher.look_for_peers();
     wait_until("the download is complete", || swarm.is_complete());
@@ -88,7 +88,7 @@ fn exchange_halves(tuning: Tuning) {
         let mut part = bytes.clone();
         part[if n == 0 { half..bytes.len() } else { 0..half }].fill(0);
         std::fs::write(dirs[n].path().join("whole.part"), part).unwrap();
-        swarms.push(peer.download(torrent.clone(), dirs[n].path(), nobody()).unwrap());
+        swarms.push(peer.add(AddTorrent::download(torrent.clone(), dirs[n].path())).unwrap());
     }
     for swarm in &swarms {
         wait_until("its half is checked", || swarm.progress().checking == 0);
@@ -110,8 +110,8 @@ fn all_that_the_sockets_carry_is_counted() {
     std::fs::write(&path, content(8, 1_000_000)).unwrap();
     let torrent = torrent_of(&path, Format::V1, Some(16_384));
     let (seed, leecher) = (peer(), peer());
-    let shared = seed.share(torrent.clone(), from.path(), nobody()).unwrap();
-    let swarm = leecher.download(torrent, to.path(), nobody()).unwrap();
+    let shared = seed.add(AddTorrent::verified(torrent.clone(), from.path())).unwrap();
+    let swarm = leecher.add(AddTorrent::download(torrent, to.path())).unwrap();
     swarm.add_addresses([seed.addr()], true);
     leecher.look_for_peers();
     let is_over = || swarm.is_complete() && swarm.members().is_empty() && shared.members().is_empty();
@@ -144,7 +144,7 @@ fn a_window_of_500_has_500_requests_outstanding() {
     let torrent = torrent_of(&path, Format::Hybrid, Some(8 << 20));
     let tuning = Tuning { first_window: Some(500), ..Tuning::default() };
     let leecher = Engine::start(&Config { tuning, ..config(None) }).unwrap();
-    leecher.download(torrent.clone(), to.path(), nobody()).unwrap();
+    leecher.add(AddTorrent::download(torrent.clone(), to.path())).unwrap();
     let mut raw = Raw::seed(leecher.addr(), &torrent, b'S', true);
     let mut keeps_1000 = Vec::new();
     say_hello(None, 1000, false, &mut keeps_1000);
@@ -187,7 +187,7 @@ impl Source {
     }
 
     fn share(&self, peer: &Engine) -> Arc<Swarm> {
-        peer.share(self.torrent.clone(), self.dir.path(), nobody()).unwrap()
+        peer.add(AddTorrent::verified(self.torrent.clone(), self.dir.path())).unwrap()
     }
 
     fn assert_in(&self, dir: &Path) {
@@ -209,7 +209,7 @@ fn leechers_pass_on_to_each_other_what_one_seed_gives() {
     let swarms: Vec<_> = leechers
         .iter()
         .zip(&dirs)
-        .map(|(leecher, dir)| leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap())
+        .map(|(leecher, dir)| leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap())
         .collect();
     let addrs: Vec<_> = leechers.iter().map(Engine::addr).chain([seed.addr()]).collect();
     for (leecher, swarm) in leechers.iter().zip(&swarms) {
@@ -235,7 +235,7 @@ fn what_a_slow_peer_owes_is_brought_by_a_fast_one() {
     source.share(&fast);
     let dir = tempfile::tempdir().unwrap();
     let leecher = tuned(Tuning { patience: Some(Duration::from_secs(100_000)), ..Tuning::default() });
-    let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    let swarm = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
     swarm.add_addresses([slow.addr()], true);
     leecher.look_for_peers();
     wait_until("the slow one has sent its block", || slow_swarm.progress().uploaded > 0);
@@ -255,7 +255,7 @@ fn who_waits_for_memory_is_told_when_some_is_free() {
     let hour = Some(Duration::from_secs(3600));
     let leecher =
         tuned(Tuning { memory: Some(6 << 15), look_again: hour, patience: hour, ..Tuning::default() });
-    let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    let swarm = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
     for seed in &seeds {
         source.share(seed);
         swarm.add_addresses([seed.addr()], true);
@@ -275,7 +275,7 @@ fn fifty_small_torrents_at_once() {
         .iter()
         .map(|source| {
             source.share(&seed);
-            let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+            let swarm = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
             swarm.add_addresses([seed.addr()], true);
             swarm
         })
@@ -294,11 +294,11 @@ fn a_download_that_is_there_already_is_shared_and_not_written() {
     let source = Source::new(13, 1_000_000, 1 << 16);
     let before = std::fs::metadata(source.path()).unwrap();
     let has_it = peer();
-    let swarm = has_it.download(source.torrent.clone(), source.dir.path(), nobody()).unwrap();
+    let swarm = has_it.add(AddTorrent::download(source.torrent.clone(), source.dir.path())).unwrap();
     assert!(swarm.is_complete() && swarm.storage.is_shared());
 
     let (leecher, dir) = (peer(), tempfile::tempdir().unwrap());
-    let leechers = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    let leechers = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
     leechers.add_addresses([has_it.addr()], true);
     leecher.look_for_peers();
     wait_until("it came from there", || leechers.is_complete());
@@ -313,7 +313,8 @@ fn something_else_in_the_way_is_named_and_left_alone() {
     let way = dir.path().join(source.torrent.name());
     std::fs::write(&way, b"precious").unwrap();
     let leecher = peer();
-    let refused = leecher.download(source.torrent.clone(), dir.path(), nobody()).err().unwrap().to_string();
+    let refused =
+        leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).err().unwrap().to_string();
     assert!(refused.ends_with("file-14 is in the way: move it, or download to another folder"), "{refused}");
     assert_eq!(std::fs::read(&way).unwrap(), b"precious");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no part is begun");
@@ -324,11 +325,11 @@ fn something_else_in_the_way_is_named_and_left_alone() {
 fn two_torrents_of_one_name_do_not_share_a_part() {
     let (one, other) = (Source::new(15, 1_000_000, 1 << 16), Source::new(15, 1_000_000, 1 << 15));
     let (leecher, dir) = (peer(), tempfile::tempdir().unwrap());
-    leecher.download(one.torrent.clone(), dir.path(), nobody()).unwrap();
-    assert!(leecher.download(one.torrent.clone(), dir.path(), nobody()).is_err());
-    assert!(leecher.download(other.torrent.clone(), dir.path(), nobody()).is_err());
+    leecher.add(AddTorrent::download(one.torrent.clone(), dir.path())).unwrap();
+    assert!(leecher.add(AddTorrent::download(one.torrent.clone(), dir.path())).is_err());
+    assert!(leecher.add(AddTorrent::download(other.torrent.clone(), dir.path())).is_err());
     let elsewhere = tempfile::tempdir().unwrap();
-    leecher.download(other.torrent.clone(), elsewhere.path(), nobody()).unwrap();
+    leecher.add(AddTorrent::download(other.torrent.clone(), elsewhere.path())).unwrap();
 }
 
 // ---- pauses -----------------------------------------------------------------------------------------------------
@@ -339,7 +340,7 @@ fn a_pause_stops_everything_and_loses_nothing() {
     let seed = limited(2_000_000);
     source.share(&seed);
     let (leecher, dir) = (peer(), tempfile::tempdir().unwrap());
-    let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    let swarm = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
     swarm.add_addresses([seed.addr()], true);
     for wanted in [1, 20, 40] {
         leecher.look_for_peers();
@@ -363,7 +364,7 @@ fn a_download_whose_name_was_taken_gets_it_after_the_pause() {
     let source = Source::new(17, 1_000_000, 1 << 16);
     let (seed, leecher, dir) = (peer(), peer(), tempfile::tempdir().unwrap());
     source.share(&seed);
-    let swarm = leecher.download(source.torrent.clone(), dir.path(), nobody()).unwrap();
+    let swarm = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
     let way = dir.path().join(source.torrent.name());
     std::fs::write(&way, b"precious").unwrap();
     swarm.add_addresses([seed.addr()], true);
@@ -389,7 +390,7 @@ fn a_peer_that_connected_to_us_is_not_connected_to() {
     std::fs::write(&path, content(6, 100_000)).unwrap();
     let torrent = torrent_of(&path, Format::Hybrid, None);
     let (peers, dirs) = ([peer(), peer()], [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]);
-    let download = |n: usize| peers[n].download(torrent.clone(), dirs[n].path(), nobody()).unwrap();
+    let download = |n: usize| peers[n].add(AddTorrent::download(torrent.clone(), dirs[n].path())).unwrap();
     let swarms = [download(0), download(1)];
     swarms[0].add_addresses([peers[1].addr()], true);
     peers[0].look_for_peers();

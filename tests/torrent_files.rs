@@ -8,6 +8,7 @@ use cli_support::*;
 use common::raw::Raw;
 use common::*;
 use shoal::bitfield::Bitfield;
+use shoal::peer::engine::AddTorrent;
 use shoal::peer::swarm::Swarm as Torrenting;
 use shoal::peer::swarm::options::DownloadOptions;
 use shoal::protocol::extension::Extended;
@@ -263,8 +264,9 @@ impl Inside {
         let peer = peer();
         let files = Selection::parse(&torrent, &[files.to_owned()]).unwrap();
         let options = DownloadOptions { files: Some(files), in_order };
-        let swarm =
-            peer.download_with(Arc::clone(&torrent), &place.path().join("to"), &options, nobody()).unwrap();
+        let swarm = peer
+            .add(AddTorrent::download(Arc::clone(&torrent), place.path().join("to")).with(options))
+            .unwrap();
         wait_until("the disk is looked at", || swarm.progress().checking == 0);
         Inside { place, peer, torrent, swarm, bytes }
     }

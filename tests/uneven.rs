@@ -6,9 +6,9 @@
 
 mod common;
 
-use common::{LIMIT, assert_same, config, content, nobody, raw, torrent_of, wait_until};
+use common::{LIMIT, assert_same, config, content, raw, torrent_of, wait_until};
 use shoal::bitfield::Bitfield;
-use shoal::peer::engine::Engine;
+use shoal::peer::engine::{AddTorrent, Engine};
 use shoal::protocol::handshake::HANDSHAKE_LEN;
 use shoal::protocol::wire::{BlockRequest, Message, decode};
 use shoal::torrent::{Format, Torrent};
@@ -133,7 +133,7 @@ fn download(piece_length: u32, speed: f64, has: impl Fn(usize, u32) -> bool) -> 
     fs::create_dir(&downloads).unwrap();
     let torrent = torrent_of(&path, Format::V1, Some(piece_length));
     let peer = Engine::start(&config(None)).unwrap();
-    let swarm = peer.download(Arc::clone(&torrent), &downloads, nobody()).unwrap();
+    let swarm = peer.add(AddTorrent::download(Arc::clone(&torrent), &downloads)).unwrap();
     let begun = Instant::now();
     let sources: Vec<_> = (0..SOURCES)
         .map(|number| {

@@ -72,11 +72,14 @@ pub enum Job {
 /// Who wants to know what becomes of a torrent. Called on workers' and connections' threads; must not block.
 pub trait Observer: Send + Sync {
     /// More pieces are here.
-    fn progressed(&self, swarm: &Swarm);
-    /// All pieces are here, and the files have their names.
-    fn completed(&self, swarm: &Swarm);
+    fn progressed(&self, _swarm: &Swarm) {}
+
+    /// All pieces that are wanted are here, and the files have their names.
+    fn completed(&self, _swarm: &Swarm) {}
+
     /// The torrent stopped because of something the user has to see to.
-    fn paused(&self, swarm: &Swarm, why: &str);
+    fn paused(&self, _swarm: &Swarm, _why: &str) {}
+
     /// The connection to a peer ended.
     fn parted(&self, _swarm: &Swarm, _peer: &Handle, _why: &str) {}
 }
@@ -196,17 +199,16 @@ impl Counts {
 
 impl Swarm {
     /// A torrent of which `have` is on the disk for sure, and `options` is to be.
-    #[allow(clippy::too_many_arguments)] // what a torrent is made of, said once
     pub fn new(
-        torrent: Arc<Torrent>,
-        options: &DownloadOptions,
         storage: Storage,
-        resume: Option<ResumeFile>,
+        options: &DownloadOptions,
         have: Bitfield,
+        resume: Option<ResumeFile>,
         shared: Arc<Shared>,
         pool: Pool<Job>,
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
+        let torrent = Arc::clone(storage.torrent());
         let geometry = torrent.geometry();
         let wanted = options.files_of(&torrent).pieces(geometry);
         let len = |is: &dyn Fn(u32) -> bool| {

@@ -41,19 +41,6 @@ pub fn torrent_of(path: &Path, format: Format, piece_length: Option<u32>) -> Arc
     Arc::new(Torrent::parse(&metainfo).unwrap())
 }
 
-/// Nobody looks.
-pub struct Nobody;
-
-impl Observer for Nobody {
-    fn progressed(&self, _: &Swarm) {}
-    fn completed(&self, _: &Swarm) {}
-    fn paused(&self, _: &Swarm, _: &str) {}
-}
-
-pub fn nobody() -> Arc<dyn Observer> {
-    Arc::new(Nobody)
-}
-
 /// A configuration for loopback, with its state in `state`.
 pub fn config(state: Option<&Path>) -> Config {
     let listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));

@@ -2,7 +2,7 @@
 
 use super::{assert_same, content, torrent_of, wait_until};
 use parking_lot::Mutex;
-use shoal::peer::engine::{Config, Engine};
+use shoal::peer::engine::{AddTorrent, Config, Engine};
 use shoal::peer::handle::Handle;
 use shoal::peer::identity::PeerIdentity;
 use shoal::peer::swarm::{Observer, Swarm};
@@ -30,9 +30,6 @@ pub struct Stage {
 pub struct Ends(pub Mutex<Vec<String>>);
 
 impl Observer for Ends {
-    fn progressed(&self, _: &Swarm) {}
-    fn completed(&self, _: &Swarm) {}
-    fn paused(&self, _: &Swarm, _: &str) {}
     fn parted(&self, _: &Swarm, _: &Handle, why: &str) {
         self.0.lock().push(why.to_owned());
     }
@@ -50,13 +47,16 @@ impl Stage {
     pub fn seed(&self, config: &Config) -> (Engine, Arc<Swarm>) {
         let peer = Engine::start(config).unwrap();
         let dir = self.path.parent().unwrap();
-        let swarm = peer.share(self.torrent.clone(), dir, self.ends.clone()).unwrap();
+        let swarm =
+            peer.add(AddTorrent::verified(self.torrent.clone(), dir).observed_by(self.ends.clone())).unwrap();
         (peer, swarm)
     }
 
     pub fn leecher(&self, config: &Config) -> (Engine, Arc<Swarm>) {
         let peer = Engine::start(config).unwrap();
-        let swarm = peer.download(self.torrent.clone(), self.to.path(), self.ends.clone()).unwrap();
+        let swarm = peer
+            .add(AddTorrent::download(self.torrent.clone(), self.to.path()).observed_by(self.ends.clone()))
+            .unwrap();
         (peer, swarm)
     }
 

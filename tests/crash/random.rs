@@ -7,7 +7,7 @@
 use crate::common::truth::{Truth, copy_without, durable_in};
 use crate::common::*;
 use shoal::bitfield::Bitfield;
-use shoal::peer::engine::Engine;
+use shoal::peer::engine::{AddTorrent, Engine};
 use shoal::peer::swarm::Swarm;
 use shoal::torrent::Format;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ impl Target {
         let torrent = torrent_of(&path, format, Some(1 << 16));
         std::fs::write(from.path().join("it.torrent"), torrent.bytes()).unwrap();
         let seed = peer();
-        let swarm = seed.share(Arc::clone(&torrent), from.path(), nobody()).unwrap();
+        let swarm = seed.add(AddTorrent::verified(Arc::clone(&torrent), from.path())).unwrap();
         Target { what, truth: Truth::new(torrent, from.path()), from, seed, swarm }
     }
 
@@ -100,7 +100,7 @@ impl Target {
         let (torrent, dir) = (&self.truth.torrent, tempfile::tempdir().unwrap());
         copy_without(torrent, &self.from.path().join("content"), pieces, &dir.path().join("content"));
         let seed = peer();
-        let swarm = seed.seed(Arc::clone(torrent), dir.path(), nobody()).unwrap();
+        let swarm = seed.add(AddTorrent::seed(Arc::clone(torrent), dir.path())).unwrap();
         wait_until("it is checked", || swarm.progress().checking == 0);
         assert_eq!(swarm.progress().have + pieces.count(), pieces.len());
         (seed, swarm, dir)

@@ -5,6 +5,7 @@ use super::*;
 use crate::common::truth::{Truth, copy_without, durable_in};
 use shoal::bitfield::Bitfield;
 use shoal::disk::{Between, Disk, Op};
+use shoal::peer::engine::AddTorrent;
 use shoal::peer::engine::Config;
 use shoal::peer::swarm::Job;
 use std::collections::HashMap;
@@ -82,7 +83,7 @@ impl PartialSeed {
         (SOME..lacks.len()).for_each(|piece| assert!(lacks.set(piece)));
         copy_without(torrent, &source.path, &lacks, &dir.path().join(torrent.name()));
         let seed = peer();
-        let swarm = seed.seed(Arc::clone(torrent), dir.path(), nobody()).unwrap();
+        let swarm = seed.add(AddTorrent::seed(Arc::clone(torrent), dir.path())).unwrap();
         wait_until("it is checked", || swarm.progress().checking == 0);
         assert_eq!(swarm.progress().have, SOME);
         PartialSeed { seed, _dir: dir }
@@ -323,6 +324,6 @@ fn a_finished_download_that_was_changed_is_neither_served_nor_vouched_for() {
     drop(leecher);
     let again = shaky.leecher();
     let refused =
-        again.download(shaky.source.torrent.clone(), &shaky.to(), nobody()).err().unwrap().to_string();
+        again.add(AddTorrent::download(shaky.source.torrent.clone(), &shaky.to())).err().unwrap().to_string();
     assert!(refused.contains("file is in the way"), "{refused}");
 }

@@ -13,7 +13,7 @@ use common::truth::{Truth, durable_in, file_under, piece_of};
 use common::*;
 use model::{Event, Fate, Model, Tree};
 use shoal::disk::{Between, Disk, Op};
-use shoal::peer::engine::{Config, Engine};
+use shoal::peer::engine::{AddTorrent, Config, Engine};
 use shoal::peer::storage::resume::Resume;
 use shoal::torrent::{Format, InfoHash, Torrent};
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ impl Record {
         fill(&path);
         let torrent = torrent_of(&path, Format::Hybrid, Some(PIECE_LENGTH));
         let seed = peer();
-        seed.share(Arc::clone(&torrent), from.path(), nobody()).unwrap();
+        seed.add(AddTorrent::verified(Arc::clone(&torrent), from.path())).unwrap();
         let recorder = Arc::new(Recorder::default());
         let pieces = torrent.geometry().piece_count();
         for until in [pieces / 3, pieces * 2 / 3, pieces] {
@@ -195,8 +195,9 @@ impl Record {
         }
         self.as_stamped(tree, place.path());
         let peer = Engine::start(&config(Some(&place.path().join("state")))).unwrap();
-        let swarm =
-            peer.download(Arc::clone(&self.truth.torrent), &place.path().join("to"), nobody()).unwrap();
+        let swarm = peer
+            .add(AddTorrent::download(Arc::clone(&self.truth.torrent), &place.path().join("to")))
+            .unwrap();
         wait_until("all is checked", || swarm.progress().checking == 0);
         let (have, _) = swarm.have();
         assert_eq!(self.truth.first_wrong(&have, &swarm.storage.root()), None);
@@ -222,7 +223,7 @@ fn run(recorder: &Recorder, config: &Config, torrent: &Arc<Torrent>, to: &Path, 
     let peer = Engine::start(config).unwrap();
     let offers = BTreeSet::from([InfoHash([until as u8; 20])]);
     peer.state().unwrap().keep_offered(&offers).unwrap();
-    let swarm = peer.download(Arc::clone(torrent), to, nobody()).unwrap();
+    let swarm = peer.add(AddTorrent::download(Arc::clone(torrent), to)).unwrap();
     swarm.add_addresses([seed.addr()], true);
     peer.look_for_peers();
     if until == torrent.geometry().piece_count() {
@@ -309,7 +310,7 @@ fn what_a_check_finds_is_synced_before_it_is_vouched_for() {
     let recorder = Arc::new(Recorder::default());
     let disk = Disk::with(Arc::clone(&recorder) as Arc<dyn Between>);
     let peer = Engine::start(&Config { disk, ..config(Some(&place.path().join("state"))) }).unwrap();
-    let swarm = peer.download(Arc::clone(&torrent), &place.path().join("to"), nobody()).unwrap();
+    let swarm = peer.add(AddTorrent::download(Arc::clone(&torrent), &place.path().join("to"))).unwrap();
     wait_until("all is found", || swarm.is_complete());
     peer.stop();
     let events = recorder.events.lock().unwrap();

@@ -4,7 +4,7 @@
 use super::{Client, LIMIT, Measured, Settings};
 use crate::experiment::Failure;
 use crate::experiment::stop::Stop;
-use crate::peer::engine::{Config, Engine, StartError};
+use crate::peer::engine::{AddTorrent, Config, Engine, StartError};
 use crate::peer::swarm::shared::Tuning;
 use crate::peer::swarm::{Observer, Swarm};
 use crate::torrent::Torrent;
@@ -42,8 +42,7 @@ impl Client for Shoal {
     }
 
     fn serve(&mut self, torrent: &Arc<Torrent>, dir: &Path, _: &Stop) -> Result<(), Failure> {
-        let (watch, _) = Watch::new();
-        self.serving.share(Arc::clone(torrent), dir, watch).map_err(failed)?;
+        self.serving.add(AddTorrent::verified(Arc::clone(torrent), dir)).map_err(failed)?;
         Ok(())
     }
 
@@ -57,7 +56,8 @@ impl Client for Shoal {
         let peer = Engine::start(&config(SocketAddr::new(self.listen.ip(), 0))).map_err(failed)?;
         let (watch, outcome) = Watch::new();
         let start = Instant::now();
-        let swarm = peer.download(Arc::clone(torrent), dir, watch).map_err(failed)?;
+        let swarm =
+            peer.add(AddTorrent::download(Arc::clone(torrent), dir).observed_by(watch)).map_err(failed)?;
         swarm.add_addresses(from.iter().copied(), true);
         peer.look_for_peers();
         let end = match stop.receive(&outcome, LIMIT)? {
@@ -84,8 +84,6 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn progressed(&self, _: &Swarm) {}
-
     fn completed(&self, _: &Swarm) {
         let _ = self.outcome.try_send(Ok(Instant::now()));
     }

@@ -46,8 +46,6 @@ impl Reporter {
 }
 
 impl Observer for Reporter {
-    fn progressed(&self, _: &Swarm) {}
-
     fn completed(&self, swarm: &Swarm) {
         self.tell(Notice::Completed(swarm.torrent.info_hash()));
     }

@@ -9,7 +9,7 @@ mod keeper;
 use super::library::make_torrent;
 use super::notices::{Notice, Reporter};
 use crate::peer::catalogue::{AskError, Host, Standing, Trackers};
-use crate::peer::engine::{Engine, StartError};
+use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::Swarm;
 use crate::protocol::catalogue::{Entry, PeerInfo, Refusal, Request};
 use crate::threads;
@@ -135,7 +135,7 @@ impl Room {
             None => {
                 self.host.keep(&torrent)?;
                 let dir = path.parent().unwrap_or(Path::new("/"));
-                peer.share_and_keep(torrent, dir, self.host.observer())?
+                peer.add(AddTorrent::verified(torrent, dir).observed_by(self.host.observer()))?
             }
         };
         self.host.change_offers(|offered| offered.insert(swarm.torrent.info_hash()));
@@ -154,7 +154,8 @@ impl Room {
 
     /// Shares a file of the upload folder, and publishes it.
     pub fn share(&self, torrent: Arc<Torrent>, dir: &Path) -> Result<(), RoomError> {
-        match self.host.peer.share(torrent, dir, self.host.observer()) {
+        let add = AddTorrent::verified(torrent, dir).for_this_run().observed_by(self.host.observer());
+        match self.host.peer.add(add) {
             Ok(swarm) => self.publish(&swarm),
             Err(StartError::Known(_)) => Ok(()), // downloaded or offered before: it is shared already
             Err(why) => Err(why.into()),
@@ -163,12 +164,11 @@ impl Room {
 
     /// Goes on with everything that earlier runs downloaded or offered. Gives those that are not complete.
     pub fn resume(&self) -> Vec<Arc<Swarm>> {
-        let Some(state) = self.host.peer.state() else { return Vec::new() };
-        let resumed = state.resumable().into_iter().filter_map(|key| {
-            let (torrent, resume) = (Arc::new(state.kept(&key)?), state.resume(&key).load()?);
-            let added = self.host.add(torrent, &resume.dir);
+        let resumed = self.host.peer.resumable().into_iter().filter_map(|(torrent, recovery)| {
+            let (key, was_paused, dir) = (torrent.key(), recovery.is_paused(), recovery.dir()?.to_owned());
+            let added = self.host.add(AddTorrent::download(torrent, dir).recovered(recovery));
             let swarm = added.inspect_err(|why| log::warn!("{key} does not go on: {why}")).ok()?;
-            if resume.paused {
+            if was_paused {
                 swarm.pause("as it was before the restart");
             }
             // Told, not asked: a slow tracker is not to keep the prompt away once for each torrent.

@@ -4,7 +4,7 @@
 use super::notices::{self, Notice};
 use super::progress::{Bars, TICK, plural};
 use crate::peer::discovery::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
-use crate::peer::engine::{Config, Engine, StartError};
+use crate::peer::engine::{AddTorrent, Config, Engine, StartError};
 use crate::peer::storage::state_dir::StateError;
 use crate::peer::swarm::options::DownloadOptions;
 use crate::peer::swarm::{State, Swarm};
@@ -61,7 +61,8 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     eprintln!("listening on {}", peer.addr());
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
-        swarms.push(peer.download_with(Arc::clone(torrent), &order.dir, &order.options, reporter.clone())?);
+        let add = AddTorrent::download(Arc::clone(torrent), &order.dir).with(order.options.clone());
+        swarms.push(peer.add(add.observed_by(reporter.clone()))?);
         if let Some(files) = order.options.files.as_ref().filter(|files| !files.is_all()) {
             let (chosen, bytes) = (show_chosen(files, torrent), thousands(files.len(torrent)));
             eprintln!("{}: {chosen} are wanted, {bytes} bytes", torrent.name());
@@ -129,7 +130,8 @@ pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
     let peer = Arc::new(Engine::start(&order.config)?);
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
-        swarms.push(peer.seed(Arc::clone(torrent), &order.dir, reporter.clone())?);
+        let add = AddTorrent::seed(Arc::clone(torrent), &order.dir);
+        swarms.push(peer.add(add.observed_by(reporter.clone()))?);
     }
     let mut bars = Bars::new(&swarms);
     while swarms.iter().any(|swarm| swarm.progress().checking > 0) {

@@ -4,7 +4,7 @@
 use super::{Rates, RoomError};
 use crate::peer::app::notices::{Notice, Reporter};
 use crate::peer::catalogue::{AskError, Host, Publication, Trackers};
-use crate::peer::engine::{Engine, StartError};
+use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::{Observer, Swarm};
 use crate::protocol::catalogue::{Entry, Event, Held, Hello, Metainfo, Publish};
 use crate::protocol::extension;
@@ -74,14 +74,15 @@ impl RoomHost {
             return Ok(here);
         }
         self.keep(&torrent)?;
-        let swarm = self.add(Arc::new(torrent), &self.downloads)?;
+        let swarm = self.add(AddTorrent::download(Arc::new(torrent), &self.downloads))?;
         trackers.publish(self.to_publish(&swarm))?;
         self.find_peers(trackers, &swarm)?;
         Ok(swarm)
     }
 
-    pub fn add(self: &Arc<Self>, torrent: Arc<Torrent>, dir: &Path) -> Result<Arc<Swarm>, StartError> {
-        self.peer.download(torrent, dir, self.observer())
+    /// Adds a torrent of which this room hears.
+    pub fn add(self: &Arc<Self>, add: AddTorrent) -> Result<Arc<Swarm>, StartError> {
+        self.peer.add(add.observed_by(self.observer()))
     }
 
     pub fn keep(&self, torrent: &Torrent) -> Result<(), RoomError> {
@@ -130,8 +131,6 @@ fn only_available(choices: &[Entry]) -> Option<&Entry> {
 }
 
 impl Observer for RoomHost {
-    fn progressed(&self, _: &Swarm) {}
-
     fn completed(&self, swarm: &Swarm) {
         self.reporter.completed(swarm);
         let _ = self.to_thread.try_send(Task::Look); // full: it looks soon anyway

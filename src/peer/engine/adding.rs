@@ -1,0 +1,178 @@
+//! How a torrent comes to a running peer, and what is kept of it for the next start. Any thread.
+
+use super::{Engine, StartError};
+use crate::peer::storage::Storage;
+use crate::peer::storage::recovery::{Recovered, Recovery};
+use crate::peer::swarm::options::DownloadOptions;
+use crate::peer::swarm::{Observer, Swarm};
+use crate::torrent::Torrent;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A torrent to add to an [`Engine`].
+pub struct AddTorrent {
+    /// What to share.
+    pub torrent: Arc<Torrent>,
+    /// The folder that holds the torrent's file or folder, or is to hold it.
+    pub dir: PathBuf,
+    /// What is known of the content in that folder.
+    pub content: Content,
+    /// Which files of a download are wanted, and in which order.
+    pub options: DownloadOptions,
+    /// Whether the next start is to know the torrent: its resume state is saved, if the engine has a state folder.
+    pub remember: bool,
+    /// Who hears what becomes of it.
+    pub observer: Arc<dyn Observer>,
+    /// What an earlier run knew of it, if that was read already.
+    recovery: Option<Recovery>,
+}
+
+/// What is known of a torrent's content when it is added.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// It is to be downloaded, from where an earlier run stopped. Content that is complete under its name is shared;
+    /// anything else of that name is in the way.
+    Missing,
+    /// It is there under its name, and is only read. What its resume state does not call durable is verified first.
+    Present,
+    /// The same, and it was verified a moment ago: nothing is read again.
+    Verified,
+}
+
+/// The observer of a torrent that nobody observes.
+struct Unobserved;
+
+impl Observer for Unobserved {}
+
+impl AddTorrent {
+    /// Downloads into `dir`, going on where an earlier run stopped.
+    pub fn download(torrent: Arc<Torrent>, dir: impl AsRef<Path>) -> Self {
+        AddTorrent::new(torrent, dir.as_ref(), Content::Missing)
+    }
+
+    /// Shares content that lies under `dir/NAME`, after verifying what no earlier run has verified.
+    pub fn seed(torrent: Arc<Torrent>, dir: impl AsRef<Path>) -> Self {
+        AddTorrent::new(torrent, dir.as_ref(), Content::Present)
+    }
+
+    /// Shares content under `dir/NAME` that was hashed a moment ago.
+    pub fn verified(torrent: Arc<Torrent>, dir: impl AsRef<Path>) -> Self {
+        AddTorrent::new(torrent, dir.as_ref(), Content::Verified)
+    }
+
+    fn new(torrent: Arc<Torrent>, dir: &Path, content: Content) -> Self {
+        AddTorrent {
+            torrent,
+            dir: dir.to_owned(),
+            content,
+            options: DownloadOptions::default(),
+            remember: true,
+            observer: Arc::new(Unobserved),
+            recovery: None,
+        }
+    }
+
+    /// Only some files, or in order.
+    pub fn with(self, options: DownloadOptions) -> Self {
+        AddTorrent { options, ..self }
+    }
+
+    /// Has `observer` hear what becomes of it.
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        AddTorrent { observer, ..self }
+    }
+
+    /// Keeps nothing of it for the next start.
+    pub fn for_this_run(self) -> Self {
+        AddTorrent { remember: false, ..self }
+    }
+
+    /// With what an earlier run knew, which then is not read again.
+    pub(crate) fn recovered(self, recovery: Recovery) -> Self {
+        AddTorrent { recovery: Some(recovery), ..self }
+    }
+}
+
+impl Engine {
+    /// Adds a torrent. From now on connections for it are made and taken.
+    ///
+    /// # Errors
+    /// If it was added before, or the disk does not let it begin.
+    pub fn add(&self, mut add: AddTorrent) -> Result<Arc<Swarm>, StartError> {
+        if self.swarms.get(add.torrent.info_hash()).is_some() {
+            return Err(StartError::Known(add.torrent.name().to_owned()));
+        }
+        let recovery = add.recovery.take();
+        let recovery = recovery.unwrap_or_else(|| self.recovery(&add.torrent, add.remember));
+        if add.content == Content::Missing {
+            let (files, known) = (add.options.files_of(&add.torrent), recovery.settled(&add.dir));
+            let torrent = Arc::clone(&add.torrent);
+            let storage = Storage::download_files(self.disk.clone(), torrent, &add.dir, &files, &known)?;
+            if !storage.is_all_settled() {
+                let recovered = recovery.judge(&storage);
+                return self.begin(add, storage, recovered);
+            }
+            log::debug!("{} is complete already", storage.root().display());
+            add = AddTorrent { content: Content::Verified, options: DownloadOptions::default(), ..add };
+        }
+        let storage = Storage::shared(Arc::clone(&add.torrent), &add.dir);
+        let recovered = match add.content {
+            Content::Verified => recovery.complete(&add.torrent),
+            Content::Present | Content::Missing => recovery.judge(&storage),
+        };
+        self.begin(add, storage, recovered)
+    }
+
+    fn begin(
+        &self,
+        add: AddTorrent,
+        storage: Storage,
+        recovered: Recovered,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let name = add.torrent.name();
+        let Recovered { durable, unverified, trouble, file } = recovered;
+        if storage.has_content() && add.content != Content::Verified {
+            let (durable, unverified) = (durable.count(), unverified.len());
+            log::info!("{name}: {durable} pieces are vouched for, {unverified} are looked for on the disk");
+        }
+        let (shared, pool) = (Arc::clone(&self.shared), self.pool.clone());
+        let swarm = Swarm::new(storage, &add.options, durable, file, shared, pool, add.observer);
+        if !self.swarms.insert(&swarm) {
+            return Err(StartError::Known(name.to_owned()));
+        }
+        if let Some(why) = trouble {
+            log::warn!("{name} was paused: {why}: it is tried again");
+            swarm.distrust_the_disk();
+        }
+        let lacks_only_its_name = swarm.has_all_wanted() && !swarm.storage.is_shared();
+        if swarm.storage.has_content() {
+            swarm.check(unverified.into_iter());
+        }
+        // Nothing but empty files, or a crash came before the name; or the next start is to know it at once.
+        if lacks_only_its_name || (add.content == Content::Verified && add.remember) {
+            swarm.save()?;
+        }
+        Ok(swarm)
+    }
+
+    /// What an earlier run knew of a torrent.
+    fn recovery(&self, torrent: &Torrent, remember: bool) -> Recovery {
+        let state = self.state.as_ref().filter(|_| remember);
+        Recovery::load(state.map(|state| state.resume(&torrent.key())))
+    }
+
+    /// The torrents that earlier runs downloaded or offered, with what is known of each.
+    pub(crate) fn resumable(&self) -> Vec<(Arc<Torrent>, Recovery)> {
+        let Some(state) = &self.state else { return Vec::new() };
+        let known =
+            |key: String| Some((Arc::new(state.kept(&key)?), Recovery::load(Some(state.resume(&key)))));
+        state.resumable().into_iter().filter_map(known).collect()
+    }
+
+    /// Takes away what is kept of these torrents for the next start, because nobody needs it any more.
+    pub fn discard(&self, torrents: &[Arc<Torrent>]) {
+        if let Some(state) = &self.state {
+            state.discard(&torrents.iter().map(|torrent| torrent.key()).collect::<Vec<_>>());
+        }
+    }
+}
