@@ -12,18 +12,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Room in a connection's mailbox. One answer to its one request for work, and in the endgame a few mailbox for
+/// Room in a connection's mailbox. One answer to its one request for work, and in the endgame a few pieces of mail for
 /// each block of the pieces it owns or helps with; more means that its thread is stuck.
 pub const MAILBOX: usize = 4096;
 
-/// What others ask of a connection.
-pub enum Mail {
+/// What others ask of a connection. `H` is how one offers its help; see [`Helper`].
+pub enum Mail<H = Helper> {
     /// Fetch what is missing of this piece.
     Fetch(Partial),
     /// There is nothing to fetch from your peer now. `interesting`: it has something that we lack.
     NoWork { interesting: bool },
     /// Let `helper` fetch some of what your peer still owes of this piece.
-    Lend { piece: Piece, helper: Helper },
+    Lend { piece: Piece, helper: H },
     /// Fetch these blocks for `owner`.
     Help { owner: ConnId, blocks: Vec<Block> },
     /// A block of your piece, fetched from `from`.

@@ -8,6 +8,7 @@
 //! Invariants: a block is accepted only if it was asked for; the other side's requests never number more than
 //! [`REQQ`]; every partial that was handed in comes out again, complete or given back.
 
+pub mod dispatch;
 mod event;
 mod flood;
 mod incoming;

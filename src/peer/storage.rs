@@ -344,7 +344,10 @@ impl Storage {
             }
         }
         for folder in &dirty.folders {
-            self.disk.sync_folder(folder).map_err(failed("sync", folder))?;
+            self.disk.sync_folder(folder).map_err(|why| match why.kind() {
+                io::ErrorKind::NotFound => StorageError::Vanished(folder.clone()),
+                _ => failed("sync", folder)(why),
+            })?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ pub mod stage;
 pub mod truth;
 
 use shoal::peer::engine::{Config, Engine};
-use shoal::peer::swarm::{Observer, Swarm};
+
 use shoal::torrent::create::{Options, create};
 use shoal::torrent::{Format, Torrent};
 use std::net::SocketAddr;

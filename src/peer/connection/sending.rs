@@ -1,12 +1,8 @@
 //! What a connection has to say: news, requests for work, and the blocks that the other side asked for. Runs on the connection's
 //! thread.
 
-use super::{Connection, End, Got, REST, count};
+use super::{Connection, End, REST};
 use crate::peer::bandwidth::traffic::Counted;
-use crate::peer::swarm::Job;
-use crate::peer::upload::super_seeding::Show;
-use crate::torrent::Piece;
-use std::sync::Arc;
 
 /// Neighbouring blocks are read from the file in one go up to so many bytes, and handed to the socket before the next are read:
 /// many enough for few calls, few enough that they are still in the processor's cache when they are sent.
@@ -15,42 +11,10 @@ const READ_AHEAD: u32 = 256 * 1024;
 const RUNS: usize = 4;
 
 impl Connection {
-    /// Says `Have` for what was finished since the last turn, and parts when neither side has a use for the other.
+    /// Says `Have` for what was finished since the last turn, and ends when neither side has a use for the other.
     pub(super) fn announce_finished(&mut self) -> Result<(), End> {
-        let finished = self.swarm.finished_since(&mut self.told);
-        self.session.announce(&finished);
-        self.show_pieces();
-        if self.swarm.is_complete() {
-            self.session.set_interested(false);
-            if self.showing.is_none() {
-                self.session.set_upload_only();
-            }
-        }
-        if self.session.is_useless() { Err(End::Useless) } else { Ok(()) }
-    }
-
-    /// Tells of the next pieces of the first copy, while it goes out piece by piece.
-    fn show_pieces(&mut self) {
-        let Some(got) = self.showing else { return };
-        self.showing = Some(Got::Nothing);
-        let idle = matches!(got, Got::Piece) && !self.session.has_uploads() && self.outbox.is_empty();
-        match self.swarm.show(self.handle.id, idle) {
-            Show::Pieces(pieces) => self.session.announce(&pieces),
-            Show::All => {
-                self.showing = None;
-                let all: Vec<Piece> = self.swarm.torrent.geometry().pieces().collect();
-                self.session.announce(&all);
-            }
-        }
-    }
-
-    /// Has a worker find the next piece once the request window is half empty.
-    pub(super) fn look_for_work(&mut self) {
-        if !self.looking && !self.is_held(self.look_again_at) && self.session.wants_work() {
-            self.looking = true;
-            self.look_again_at = None;
-            self.swarm.pool.push(Job::Fetch(Arc::clone(&self.swarm), Arc::clone(&self.handle)));
-        }
+        let is_idle = !self.driver.session.has_uploads() && self.outbox.is_empty();
+        if self.driver.announce_finished(is_idle, &mut self.member) { Ok(()) } else { Err(End::Useless) }
     }
 
     /// Sends what there is to say, and the blocks that the other side asked for, as much as the socket takes: each run of
@@ -58,7 +22,7 @@ impl Connection {
     pub(super) fn serve(&mut self) -> Result<(), End> {
         self.flush()?;
         for _ in 0..RUNS {
-            let is_due = self.session.has_uploads() && !self.is_held(self.serve_at);
+            let is_due = self.driver.session.has_uploads() && !self.is_held(self.serve_at);
             let is_full = !self.outbox.is_empty(); // the socket
             if !is_due || is_full {
                 break;
@@ -74,24 +38,24 @@ impl Connection {
 
     /// Reads the next blocks to serve. False if it is not their time, or the disk failed.
     fn read_run(&mut self) -> bool {
-        let shared = &self.swarm.shared;
+        let shared = &self.member.swarm.shared;
         self.serve_at = shared.up.ready(self.now).err().map(|wait| self.now + wait);
         if self.serve_at.is_some() {
             return false;
         }
-        self.session.next_uploads(shared.up.portion(READ_AHEAD), &mut self.run);
-        let storage = &self.swarm.storage;
+        self.driver.session.next_uploads(shared.up.portion(READ_AHEAD), &mut self.run);
+        let storage = &self.member.swarm.storage;
         match self.outbox.push_blocks(&self.run, |piece, begin, into| storage.read(piece, begin, into)) {
             Ok(bytes) => {
                 shared.up.spend(bytes);
                 self.rest_at = Some(self.now + REST);
-                count(&self.handle.numbers.sent, &self.swarm.counts.uploaded, bytes);
-                self.session.uploaded(self.now);
+                self.member.sent(bytes);
+                self.driver.session.uploaded(self.now);
                 true
             }
             Err(why) => {
-                self.run.iter().for_each(|block| self.session.refuse(*block));
-                self.swarm.disk_failed(&why);
+                self.run.iter().for_each(|block| self.driver.session.refuse(*block));
+                self.member.swarm.disk_failed(&why);
                 false
             }
         }
@@ -99,9 +63,9 @@ impl Connection {
 
     /// Hands what is ready to the socket, as far as it takes it without waiting.
     pub(super) fn flush(&mut self) -> Result<(), End> {
-        self.outbox.push(self.session.output(self.now)); // before the blocks that are read next
-        self.session.output(self.now).clear();
-        self.outbox.flush(Counted { socket: &self.socket, traffic: &self.swarm.shared.traffic })?;
+        self.outbox.push(self.driver.session.output(self.now)); // before the blocks that are read next
+        self.driver.session.output(self.now).clear();
+        self.outbox.flush(Counted { socket: &self.socket, traffic: &self.member.swarm.shared.traffic })?;
         if self.outbox.is_clogged() { Err(End::Clogged) } else { Ok(()) }
     }
 }

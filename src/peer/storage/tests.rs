@@ -379,3 +379,12 @@ fn a_part_that_was_cut_is_noticed_before_it_grows_again() {
     stage.fill(&storage);
     storage.finish().unwrap();
 }
+
+/// A folder that was removed after its files had been synced was told as "cannot sync".
+#[test]
+fn a_folder_that_is_gone_when_it_is_to_be_synced_has_vanished() {
+    let stage = Stage::file(20_000);
+    let storage = stage.download().unwrap();
+    fs::remove_dir_all(stage.to.path()).unwrap();
+    assert!(matches!(storage.sync(), Err(StorageError::Vanished(path)) if path == stage.to.path()));
+}

@@ -1,0 +1,277 @@
+//! What happens around a session, mail by mail and event by event. Pure: the connection's thread runs it over a swarm, and
+//! the simulation over a fake one, so that both run the same code.
+
+use super::{Event, Session, Violation};
+use crate::bitfield::Bitfield;
+use crate::peer::download::partial::Partial;
+use crate::peer::handle::Mail;
+use crate::peer::identity::{ConnId, PeerIdentity};
+use crate::peer::upload::super_seeding::Show;
+use crate::protocol::extension::Extended;
+use crate::torrent::{Block, Piece};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a connection that found nothing to fetch waits at most before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What a session needs of the rest: the swarm that it is part of.
+pub trait Environment {
+    /// A connection that offers to help with a piece and waits for an answer.
+    type Helper;
+
+    /// Which connection that is.
+    fn helper_id(helper: &Self::Helper) -> ConnId;
+
+    /// Answers an offer of help: the connection may fetch these blocks, or has no work if there are none.
+    fn lend(&mut self, helper: Self::Helper, blocks: Vec<Block>);
+
+    /// The peer has these pieces. Gives whether some of them are lacking here.
+    fn peer_has_pieces(&mut self, pieces: Bitfield) -> bool;
+
+    /// The peer has one more piece. Gives whether it is lacking here.
+    fn peer_has(&mut self, piece: Piece) -> bool;
+
+    /// How many pieces the peer has by now.
+    fn peer_holds(&mut self, pieces: u32);
+
+    /// Whether one of these pieces is lacking here.
+    fn lacks_any(&self, of: &Bitfield) -> bool;
+
+    /// Whether all that is wanted is here.
+    fn is_complete(&self) -> bool;
+
+    /// Pieces that were finished after the first `told`, which moves along.
+    fn finished_since(&self, told: &mut usize) -> Vec<Piece>;
+
+    /// Which pieces a seed that gives out the first copy shows to this peer next (BEP 16). `idle`: the peer got what it was
+    /// shown, and waits for nothing.
+    fn show(&mut self, idle: bool) -> Show;
+
+    /// The peer wants to be served, or no longer does.
+    fn peer_is_interested(&mut self, interested: bool);
+
+    /// The peer told its name and where it listens.
+    fn introduced(&mut self, hello: Extended);
+
+    /// Has a worker find the next piece for this connection.
+    fn look_for_work(&mut self);
+
+    /// Every block of the piece is here.
+    fn arrived(&mut self, partial: Partial);
+
+    /// This connection will not finish these pieces.
+    fn gave_back(&mut self, partials: Vec<Partial>);
+
+    /// A block came that this connection had given up. Gives who owns its piece now and should get it, if anyone.
+    fn late(&mut self, block: Block, data: &[u8]) -> Option<ConnId>;
+
+    /// Tells another connection something. If it has ended that is in vain: its pieces have another owner by then.
+    fn write_to(&mut self, other: ConnId, mail: Mail<Self::Helper>);
+}
+
+/// What the peer got since it was last shown pieces, while the first copy goes out piece by piece.
+#[derive(Copy, Clone)]
+enum Got {
+    Nothing,
+    Piece,
+}
+
+/// A session, and what its connection remembers beside it.
+pub struct Driver {
+    /// What has been said and asked for.
+    pub session: Session,
+    id: ConnId,
+    identity: Arc<PeerIdentity>,
+    /// How many of the swarm's finished pieces the peer was told of.
+    told: usize,
+    /// Set while the peer is shown one piece after the other (BEP 16).
+    first_copy: Option<Got>,
+    /// Whether a worker is looking for something to fetch.
+    looking: bool,
+    look_again_at: Option<Instant>,
+    look_again: Duration,
+}
+
+impl Driver {
+    /// For connection `id`. Its session has told of the first `told` of the swarm's finished pieces, or of none at all if
+    /// `first_copy` goes out piece by piece.
+    pub fn new(
+        session: Session,
+        id: ConnId,
+        identity: Arc<PeerIdentity>,
+        told: usize,
+        first_copy: bool,
+    ) -> Self {
+        Driver {
+            session,
+            id,
+            identity,
+            told,
+            first_copy: first_copy.then_some(Got::Nothing),
+            looking: false,
+            look_again_at: None,
+            look_again: LOOK_AGAIN,
+        }
+    }
+
+    /// Changes how long a connection that found nothing to fetch waits before it looks again.
+    pub fn set_look_again(&mut self, look_again: Duration) {
+        self.look_again = look_again;
+    }
+
+    // ---- what the rest of the peer asks of this connection --------------------------------------------------
+
+    /// Takes one piece of mail. The error is the reason for which the connection is to end.
+    pub fn on_mail<E: Environment>(
+        &mut self,
+        mail: Mail<E::Helper>,
+        now: Instant,
+        environment: &mut E,
+    ) -> Result<(), &'static str> {
+        match mail {
+            Mail::Fetch(partial) => {
+                (self.looking, self.look_again_at) = (false, None); // there is work again
+                self.session.fetch(partial, now);
+            }
+            Mail::Help { owner, blocks } => {
+                (self.looking, self.look_again_at) = (false, None);
+                self.session.help(owner, &blocks, now);
+            }
+            Mail::NoWork { interesting } => {
+                self.looking = false;
+                self.look_again_at = Some(now + self.look_again);
+                // The peer may have got something since: then that counts, and not what the worker saw.
+                let interesting = interesting || environment.lacks_any(self.session.peer_has());
+                self.session.set_interested(interesting);
+            }
+            Mail::Lend { piece, helper } => {
+                let blocks = self.session.lend(piece, E::helper_id(&helper), now);
+                environment.lend(helper, blocks);
+            }
+            Mail::Helped { block, data, from } => self.session.helped(block, &data, &from),
+            Mail::NotHelped { helper, blocks } => self.session.not_helped(helper, &blocks),
+            Mail::HelpNotNeeded(block) => self.session.help_not_needed(block),
+            Mail::Admit => self.session.unchoke(),
+            Mail::Evict => self.session.choke(),
+            Mail::Close(why) => return Err(why),
+        }
+        self.on_events(environment);
+        Ok(())
+    }
+
+    // ---- what the session says ------------------------------------------------------------------------------
+
+    /// Does what follows from what the session has learnt. Called after each message, each block and each tick.
+    pub fn on_events<E: Environment>(&mut self, environment: &mut E) {
+        while let Some(event) = self.session.next_event() {
+            self.on_event(event, environment);
+        }
+    }
+
+    fn on_event<E: Environment>(&mut self, event: Event, environment: &mut E) {
+        match event {
+            Event::HasPieces(pieces) => {
+                let lacking = environment.peer_has_pieces(pieces);
+                self.on_offer(lacking, environment);
+            }
+            Event::Has(piece) => {
+                self.first_copy = self.first_copy.map(|_| Got::Piece);
+                let lacking = environment.peer_has(piece);
+                self.on_offer(lacking, environment);
+            }
+            Event::Interested(interested) => environment.peer_is_interested(interested),
+            Event::Unchoked => self.look_again_at = None,
+            Event::Complete(partial) => environment.arrived(partial),
+            Event::GaveBack(partials) => environment.gave_back(partials),
+            Event::Helped { owner, block, data } => {
+                let from = Arc::clone(&self.identity);
+                environment.write_to(owner, Mail::Helped { block, data, from });
+            }
+            Event::Late { block, data } => self.on_late(block, data, environment),
+            Event::NotHelping { owner, blocks } => {
+                environment.write_to(owner, Mail::NotHelped { helper: self.id, blocks });
+            }
+            Event::HelpNotNeeded { helper, block } => {
+                environment.write_to(helper, Mail::HelpNotNeeded(block))
+            }
+            Event::Introduced(hello) => environment.introduced(hello),
+        }
+    }
+
+    /// A block for the present owner of its piece, which may be this connection again.
+    fn on_late<E: Environment>(&mut self, block: Block, data: Vec<u8>, environment: &mut E) {
+        let from = Arc::clone(&self.identity);
+        match environment.late(block, &data) {
+            Some(owner) if owner == self.id => self.session.helped(block, &data, &from),
+            Some(owner) => environment.write_to(owner, Mail::Helped { block, data, from }),
+            None => {}
+        }
+    }
+
+    /// The peer told of something it has.
+    fn on_offer<E: Environment>(&mut self, lacking: bool, environment: &mut E) {
+        environment.peer_holds(self.session.peer_has().count());
+        if lacking && !environment.is_complete() {
+            self.session.set_interested(true);
+            self.look_again_at = None;
+        }
+    }
+
+    // ---- what there is to say and to ask --------------------------------------------------------------------
+
+    /// Says `Have` for what was finished since the last turn. `is_idle`: nothing of ours is on its way to the peer. False if
+    /// neither side has a use for the other any more.
+    #[must_use]
+    pub fn announce_finished<E: Environment>(&mut self, is_idle: bool, environment: &mut E) -> bool {
+        let finished = environment.finished_since(&mut self.told);
+        self.session.announce(&finished);
+        self.show_first_copy(is_idle, environment);
+        if environment.is_complete() {
+            self.session.set_interested(false);
+            if self.first_copy.is_none() {
+                self.session.set_upload_only();
+            }
+        }
+        !self.session.is_useless()
+    }
+
+    /// Tells of the next pieces of the first copy, while it goes out piece by piece.
+    fn show_first_copy<E: Environment>(&mut self, is_idle: bool, environment: &mut E) {
+        let Some(got) = self.first_copy else { return };
+        self.first_copy = Some(Got::Nothing);
+        match environment.show(matches!(got, Got::Piece) && is_idle) {
+            Show::Pieces(pieces) => self.session.announce(&pieces),
+            Show::All => {
+                self.first_copy = None;
+                let all: Vec<Piece> = self.session.torrent().geometry().pieces().collect();
+                self.session.announce(&all);
+            }
+        }
+    }
+
+    /// Has a worker find the next piece once the request window is half empty.
+    pub fn look_for_work<E: Environment>(&mut self, now: Instant, environment: &mut E) {
+        let waits = self.look_again_at.is_some_and(|until| now < until);
+        if !self.looking && !waits && self.session.wants_work() {
+            self.looking = true;
+            self.look_again_at = None;
+            environment.look_for_work();
+        }
+    }
+
+    /// What time alone brings about. [`on_events`](Self::on_events) is to follow.
+    ///
+    /// # Errors
+    /// If the other side was silent for too long.
+    pub fn tick(&mut self, now: Instant) -> Result<(), Violation> {
+        self.session.tick(now)
+    }
+
+    /// When the connection has something to do again, if nothing happens before.
+    pub fn deadline(&self) -> Instant {
+        let wants_work = self.session.wants_work() && !self.looking;
+        let look_again_at = self.look_again_at.filter(|_| wants_work);
+        look_again_at.map_or(self.session.deadline(), |at| at.min(self.session.deadline()))
+    }
+}
