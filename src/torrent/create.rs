@@ -107,7 +107,11 @@ pub enum CreateError {
     #[error("cannot share {}: folders in it are nested more than {MAX_PATH_DEPTH} deep", .0.display())]
     TooDeep(PathBuf),
     /// v2 cannot tell this folder from its only file, because both have the same name.
-    #[error("cannot share {}: a v2 torrent cannot tell a folder from its only file if both have the same name; rename one or use --format v1", .0.display())]
+    #[error(
+        "cannot share {}: a v2 torrent cannot tell a folder from its only file if both have the same name; \
+        rename one or use --format v1",
+        .0.display()
+    )]
     FolderLikeFile(PathBuf),
     /// This file changed while it was read.
     #[error("{} changed while it was read; try again when nobody writes to it", .0.display())]
@@ -176,7 +180,6 @@ impl Source {
         let failed = |source| CreateError::Read { path: path.to_owned(), source };
         let metadata = fs::metadata(path).map_err(failed)?;
         let name = match path.file_name() {
-            /// `.` and `..` have no name of their own.
             Some(name) => name.to_owned(),
             // `.` and `..` have no name of their own.
             None => fs::canonicalize(path).map_err(failed)?.file_name().unwrap_or_default().to_owned(),

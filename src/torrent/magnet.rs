@@ -45,7 +45,8 @@ pub enum MagnetError {
     NoHash,
     /// An info-hash of the link is broken.
     #[error(
-        "magnet link with a broken info-hash in `xt`: 40 hexadecimal or 32 base32 digits after `urn:btih:`, 68 hexadecimal digits after `urn:btmh:`"
+        "magnet link with a broken info-hash in `xt`: 40 hexadecimal or 32 base32 digits after `urn:btih:`, \
+        68 hexadecimal digits after `urn:btmh:`"
     )]
     BadHash,
     /// The link has two different v1 hashes, or two different v2 hashes.
@@ -53,7 +54,8 @@ pub enum MagnetError {
     TwoHashes,
     /// The value of this key is not percent-encoded UTF-8.
     #[error(
-        "magnet link with a broken `{0}`: percent signs must be followed by two hexadecimal digits, and the text be UTF-8"
+        "magnet link with a broken `{0}`: percent signs must be followed by two hexadecimal digits, \
+        and the text be UTF-8"
     )]
     BadText(&'static str),
     /// A peer of the link is not `HOST:PORT`.
@@ -219,7 +221,8 @@ mod tests {
     #[test]
     fn a_full_link_survives_the_round_trip() {
         let text = format!(
-            "magnet:?xt=urn:btih:{V1}&xt=urn:btmh:{V2}&dn=a%20b%26%C3%A9&tr=http%3A%2F%2Ft%3A1%2Fa%3Fx%3D1&x.pe=10.0.0.1%3A6881"
+            "magnet:?xt=urn:btih:{V1}&xt=urn:btmh:{V2}&dn=a%20b%26%C3%A9\
+             &tr=http%3A%2F%2Ft%3A1%2Fa%3Fx%3D1&x.pe=10.0.0.1%3A6881"
         );
         let magnet: Magnet = text.parse().unwrap();
         assert_eq!(magnet.name.as_deref(), Some("a b&é"));

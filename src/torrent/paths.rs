@@ -28,7 +28,10 @@ pub fn unsafe_name(name: &str) -> Option<&'static str> {
 
 fn is_drive(name: &str) -> bool {
     let mut chars = name.chars();
-    matches!((chars.next(), chars.next(), chars.next()), (Some(letter), Some(':'), None) if letter.is_ascii_alphabetic())
+    matches!(
+        (chars.next(), chars.next(), chars.next()),
+        (Some(letter), Some(':'), None) if letter.is_ascii_alphabetic()
+    )
 }
 
 /// `CON`, `nul`, `COM1` and similar names. With an extension (`aux.c`, a file of the Linux kernel) they are

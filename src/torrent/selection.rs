@@ -27,7 +27,10 @@ pub struct Selection {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SelectionError {
     /// There is no file of this number.
-    #[error("there is no file {number}: {name} has {}", if *.files == 1 { "1 file".into() } else { format!("{} files", .files) })]
+    #[error(
+        "there is no file {number}: {name} has {}",
+        if *.files == 1 { "1 file".into() } else { format!("{} files", .files) }
+    )]
     NoSuchFile {
         /// The number, counted from 1.
         number: u64,

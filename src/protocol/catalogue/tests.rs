@@ -118,9 +118,9 @@ fn answers_survive_their_line() {
 
 #[test]
 fn an_announce_as_clients_send_it() {
-    let query = "info_hash=%01%02%03%04%05%06%07%08%09%0a%0B%0c%0d%0e%0f%10%11%12%13+&peer_id=-LT2110-abcdefghijkl\
-                 &port=6881&uploaded=1&downloaded=2&left=3&corrupt=0&key=1A2B&event=started&numwant=200&compact=1\
-                 &no_peer_id=1&supportcrypto=1&redundant=0";
+    let query = "info_hash=%01%02%03%04%05%06%07%08%09%0a%0B%0c%0d%0e%0f%10%11%12%13+\
+                 &peer_id=-LT2110-abcdefghijkl&port=6881&uploaded=1&downloaded=2&left=3&corrupt=0&key=1A2B\
+                 &event=started&numwant=200&compact=1&no_peer_id=1&supportcrypto=1&redundant=0";
     let announce = Announce::parse(query).unwrap();
     assert_eq!(announce.info_hash.0[17..], [0x12, 0x13, b'+']);
     assert_eq!(announce.peer_id, PeerId(*b"-LT2110-abcdefghijkl"));

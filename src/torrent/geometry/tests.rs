@@ -161,7 +161,8 @@ proptest! {
 
     #[test]
     fn a_request_that_passes_stays_inside_and_its_spans_cover_it(
-        files in files(), index in 0..40u32, begin in 0..70_000u32, len in 0..200_000u32, any in any::<(u32, u32)>(),
+        files in files(), index in 0..40u32, begin in 0..70_000u32, len in 0..200_000u32,
+        any in any::<(u32, u32)>(),
     ) {
         let geometry = aligned(&files, 1 << 14, true);
         for (begin, len) in [(begin, len), any, (begin, any.1), (any.0, len)] {
