@@ -1,4 +1,4 @@
-//! Every operation of a peer that must survive a crash: files created, written, shortened, synced,
+//! Every disk operation of the engine that must survive a crash: files created, written, shortened, synced,
 //! renamed and removed, and folders created and synced. Layer 0; any thread; no lock. Reading changes
 //! nothing, so it is not intercepted.
 //!
@@ -11,8 +11,8 @@
 //! - A rename has happened completely or not at all.
 //! - **A sync that failed has discarded what it could not write**, and the next sync does not report it.
 //!
-//! A test may put a [`Between`] between the peer and the disk. `tests/power.rs` records the operations and
-//! cuts the power after each step; `tests/disk.rs` makes the disk fail. Without one, an operation only
+//! A test may put a [`Between`] between the engine and the disk. `tests/power.rs` records the operations
+//! and cuts the power after each step; `tests/disk.rs` makes the disk fail. Without one, an operation only
 //! costs a check of an `Option`.
 
 use std::fmt;
@@ -60,7 +60,7 @@ pub enum Op<'a> {
     Remove(&'a Path),
 }
 
-/// Intercepts the operations between the peer and the disk; for tests.
+/// Intercepts the operations between the engine and the disk; for tests.
 pub trait Between: Send + Sync {
     /// Called when `op` is about to happen. `go` performs it; call it once, or not at all if the
     /// operation is to fail.

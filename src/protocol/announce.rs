@@ -1,6 +1,6 @@
 //! Announce and scrape over HTTP (BEP 3, 7, 21, 23, 24, 48) as types and bytes: requests are the query
 //! string of a URL, replies are bencoded. Pure. The tracker reads queries and writes replies; the
-//! peer's announcer does the reverse.
+//! engine's announcer does the reverse.
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -39,8 +39,7 @@ pub struct Announce {
     pub want: Option<usize>,
     /// A secret of this client. It identifies the client after its address has changed.
     pub key: Option<String>,
-    /// Whether the reply's peers are to be packed addresses (BEP 23). Otherwise they are a list of
-    /// dictionaries.
+    /// Whether the reply's peers are to be packed addresses (BEP 23) instead of a list of dictionaries.
     pub compact: bool,
     /// Whether to leave the peer ids out of the list of dictionaries.
     pub no_peer_id: bool,

@@ -1,5 +1,5 @@
 //! The UDP tracker protocol (BEP 15, with the options of BEP 41) as types and bytes, for the tracker and for
-//! the peer's announcer. Pure. A request is read without allocating.
+//! the engine's announcer. Pure. A request is read without allocating.
 //!
 //! A client first asks for a *connection id*, which proves that its packets come from the address
 //! they carry. With that id it announces or scrapes. Every packet has a *transaction id*, which the

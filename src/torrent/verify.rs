@@ -1,4 +1,4 @@
-//! Checks files against a torrent. Used for `torrent verify`, and for the files that a peer finds on disk
+//! Checks files against a torrent. Used for `torrent verify`, and for the files that the engine finds on disk
 //! when it starts. Runs on the caller's thread and those of `readers.rs`. No lock.
 
 use std::collections::HashSet;
