@@ -1,24 +1,26 @@
-//! Files that are replaced whole or not at all, whatever happens in between.
+//! Files that are replaced completely or not at all, even in a crash. Any thread; no lock.
 
 use crate::disk::{Disk, above};
 use std::io;
 use std::path::Path;
 
-/// Writes `bytes` to a temporary file beside `path`, syncs it, renames it to `path`, and syncs the folder. After a
-/// crash `path` has the old content or the new. One thread at a time may write a given path.
+/// Writes `bytes` to a temporary file beside `path`, syncs it, renames it to `path`, and syncs the
+/// folder. After a crash `path` has either the old content or the new. Only one thread at a time
+/// may write a given path.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_on(&Disk::default(), path, bytes)
 }
 
-/// The same on a disk that somebody may look at.
+/// [`write`](write()) on a [`Disk`] that a test may observe.
 pub fn write_on(disk: &Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(".tmp");
     replace(disk, path, &path.with_file_name(name), bytes)
 }
 
-/// The same by a temporary file that the caller names, in the folder of `path`: with a name for each call, several
-/// threads may write the same path, and the last wins. What could not be written whole is taken away again.
+/// [`write`](write()) by a temporary file that the caller names, in the folder of `path`. With a different
+/// name in each call, several threads may write the same path, and the last one wins. A temporary file that
+/// could not be written completely is removed.
 pub fn write_by(path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(&Disk::default(), path, temporary, bytes)
 }
@@ -26,7 +28,8 @@ pub fn write_by(path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
 fn replace(disk: &Disk, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = write_synced(disk, temporary, bytes).and_then(|()| disk.rename(temporary, path));
     if written.is_err() {
-        let _ = disk.remove(temporary); // the first error is the one to tell
+        // The first error is the one to report.
+        let _ = disk.remove(temporary);
     }
     written?;
     disk.sync_folder(above(path))
@@ -34,7 +37,8 @@ fn replace(disk: &Disk, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Resu
 
 fn write_synced(disk: &Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = disk.create(path)?;
-    file.set_len(0)?; // a crash may have left some of another
+    // A crash may have left an older temporary file.
+    file.set_len(0)?;
     file.write_all_at(bytes, 0)?;
     file.sync()
 }

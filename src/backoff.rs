@@ -1,9 +1,9 @@
-//! How long to wait before another attempt: twice as long each time, within bounds, and never quite as long as others
-//! do, so that a room full of peers does not come back to a restarted tracker in one instant. Pure but for chance.
+//! How long to wait before the next attempt: twice as long each time, within bounds, and randomised, so that
+//! a hundred peers do not return to a restarted tracker at the same moment. Pure, except for randomness.
 
 use std::time::Duration;
 
-/// The waits between attempts that fail.
+/// The waits between failed attempts.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -12,19 +12,21 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Waits from `first` to at most `last`, before randomisation.
     pub fn new(first: Duration, last: Duration) -> Backoff {
         Backoff { first, last, next: first }
     }
 
-    /// The wait after one more failure: between a half and three halves of the nominal one. A narrower range would leave
-    /// those who lost the tracker in one instant close together, since the first waits are short.
+    /// The wait after another failure: between half and three halves of the nominal wait. A smaller
+    /// range would keep peers that lost the tracker at the same moment close together, because the
+    /// first waits are short.
     pub fn failed(&mut self) -> Duration {
         let wait = self.next.mul_f64(0.5 + fastrand::f64());
         self.next = (self.next * 2).min(self.last);
         wait
     }
 
-    /// After a success the next wait is a short one again.
+    /// After a success the next wait is the first one again.
     pub fn succeeded(&mut self) {
         self.next = self.first;
     }
@@ -46,7 +48,8 @@ mod tests {
         assert!(backoff.failed() <= Duration::from_millis(750));
     }
 
-    /// When each of a hundred peers that lost the tracker at once first finds it again, after an absence of so long.
+    /// When each of a hundred peers that lost the tracker at the same moment first finds it again,
+    /// after it was away for `absence`.
     fn returns(absence: Duration) -> Vec<Duration> {
         let first_after = |_| {
             let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));

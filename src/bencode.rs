@@ -1,33 +1,33 @@
-//! Bencoding (BEP 3): reading without copying, and a small writer. Pure; no thread, no lock.
+//! Bencoding (BEP 3): a reader that does not copy, and a small writer. Pure; no thread, no lock.
 //!
-//! [`parse`] checks the whole input once, in a loop and not by recursion, and gives a [`Value`] that borrows from
-//! it. Nothing is copied and no tree is built: a [`List`] or [`Dict`] is the checked bytes themselves, and its
-//! iterator reads them again as it goes. So the original bytes of any value are at hand ([`Dict::raw`]), which
-//! is what info-hashes are made of.
+//! [`parse`] checks the whole input once, in a loop and without recursion, and returns a [`Value`] that
+//! borrows from it. Nothing is copied and no tree is built: a [`List`] or [`Dict`] is the checked bytes
+//! themselves, and its iterator reads them again. So the original bytes of a value are available
+//! ([`Dict::raw`]), which info-hashes are computed over.
 //!
-//! What is refused: numbers with leading zeros, `-0`, numbers that are no `i64`, lengths beyond the input, keys
-//! that occur twice, values nested deeper than [`MAX_DEPTH`], more than [`MAX_VALUES`] values, and bytes
-//! after the end. What is let pass: keys out of order. BEP 3 wants them sorted, yet torrents and trackers
-//! with unsorted keys exist, and since nothing is ever encoded again the order does no harm.
+//! Refused are numbers with leading zeros, `-0`, numbers that do not fit an `i64`, lengths beyond the input,
+//! duplicate keys, values nested deeper than [`MAX_DEPTH`], more than [`MAX_VALUES`] values, and bytes after
+//! the end. Accepted are keys out of order. BEP 3 wants them sorted, but torrents and trackers with unsorted
+//! keys exist, and since nothing is ever encoded again the order does no harm.
 
 mod write;
 
 pub use write::{DictWriter, ListWriter, dict};
 
-/// How deep lists and dictionaries may nest. A path of [`crate::torrent::MAX_PATH_DEPTH`] folders in a v2 file
-/// tree needs some 70.
+/// Maximum nesting depth of lists and dictionaries. A path of [`crate::torrent::MAX_PATH_DEPTH`] folders in a
+/// v2 file tree needs about 70.
 pub const MAX_DEPTH: usize = 100;
 
-/// How many values one input may hold (keys and ends count too): a hybrid torrent of
-/// [`crate::torrent::MAX_FILES`] files, five folders deep, has some 8 million. It keeps the table of keys of the open
-/// dictionaries under 64 MiB.
+/// Maximum number of values in one input; keys and ends count too. A hybrid torrent of
+/// [`crate::torrent::MAX_FILES`] files, five folders deep, has about 8 million. The limit keeps the table of
+/// the keys of open dictionaries under 64 MiB.
 pub const MAX_VALUES: usize = 8 << 20;
 
-/// Why some bytes are not bencoded data, and where.
+/// Why some bytes are not valid bencoding, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not valid bencoding at byte {at}: {why}")]
 pub struct Error {
-    /// Offset of the byte that is wrong.
+    /// Offset of the wrong byte.
     pub at: usize,
     /// What is wrong with it.
     pub why: &'static str,
@@ -36,50 +36,58 @@ pub struct Error {
 /// One bencoded value, borrowing from the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
+    /// A number.
     Int(i64),
+    /// A string of any bytes.
     Bytes(&'a [u8]),
+    /// A list.
     List(List<'a>),
+    /// A dictionary.
     Dict(Dict<'a>),
 }
 
 impl<'a> Value<'a> {
+    /// The number. `None` for another kind of value.
     pub fn as_int(self) -> Option<i64> {
         if let Value::Int(number) = self { Some(number) } else { None }
     }
 
+    /// The string's bytes. `None` for another kind of value.
     pub fn as_bytes(self) -> Option<&'a [u8]> {
         if let Value::Bytes(bytes) = self { Some(bytes) } else { None }
     }
 
-    /// The string, if it is one and is UTF-8.
+    /// The string. `None` for another kind of value, or if it is not UTF-8.
     pub fn as_str(self) -> Option<&'a str> {
         self.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
+    /// The list. `None` for another kind of value.
     pub fn as_list(self) -> Option<List<'a>> {
         if let Value::List(list) = self { Some(list) } else { None }
     }
 
+    /// The dictionary. `None` for another kind of value.
     pub fn as_dict(self) -> Option<Dict<'a>> {
         if let Value::Dict(dict) = self { Some(dict) } else { None }
     }
 }
 
-/// A list: its checked bytes, `l` to `e`.
+/// A list: its checked bytes, from `l` to `e`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct List<'a> {
     raw: &'a [u8],
 }
 
 impl<'a> List<'a> {
-    /// The values in order. Passing over a nested value costs as much as it is long.
+    /// The values in order. Skipping a nested value takes time in proportion to its length.
     pub fn iter(self) -> impl Iterator<Item = Value<'a>> {
         let mut rest = inner(self.raw);
         std::iter::from_fn(move || take_value(&mut rest))
     }
 }
 
-/// A dictionary: its checked bytes, `d` to `e`.
+/// A dictionary: its checked bytes, from `d` to `e`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dict<'a> {
     raw: &'a [u8],
@@ -91,7 +99,8 @@ impl<'a> Dict<'a> {
         self.raw
     }
 
-    /// Keys and values in the order of the input. Passing over a nested value costs as much as it is long.
+    /// Keys and values in the order of the input. Skipping a nested value takes time in proportion
+    /// to its length.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], Value<'a>)> {
         let mut rest = inner(self.raw);
         std::iter::from_fn(move || {
@@ -100,7 +109,7 @@ impl<'a> Dict<'a> {
         })
     }
 
-    /// The value of `key`, found by looking through the dictionary from its start.
+    /// The value of `key`, found by a search from the start of the dictionary.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
         self.iter().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| value)
     }
@@ -127,7 +136,7 @@ impl<'a> Dict<'a> {
     }
 }
 
-/// Reads one value that is all of `input`.
+/// Reads the one value that fills all of `input`.
 pub fn parse(input: &[u8]) -> Result<Value<'_>, Error> {
     let (value, rest) = parse_prefix(input)?;
     if rest.is_empty() {
@@ -137,7 +146,8 @@ pub fn parse(input: &[u8]) -> Result<Value<'_>, Error> {
     }
 }
 
-/// Reads the value that `input` begins with; the second part is what follows it (as in BEP 9 messages).
+/// Reads the value at the start of `input`. The second result is the rest of `input` (as in the
+/// messages of BEP 9).
 pub fn parse_prefix(input: &[u8]) -> Result<(Value<'_>, &[u8]), Error> {
     let end = check(input)?;
     let (checked, rest) = input.split_at_checked(end).unwrap_or((input, &[]));
@@ -150,15 +160,15 @@ pub fn parse_prefix(input: &[u8]) -> Result<(Value<'_>, &[u8]), Error> {
 /// A list or dictionary that is still open while [`check`] runs.
 struct Open {
     is_dict: bool,
-    /// Dictionary: the next string is a key. Alternates with every value.
+    /// Dictionary: whether the next string is a key. Alternates with every value.
     wants_key: bool,
-    /// Dictionary: each key so far was greater than the one before, so none can have occurred twice.
+    /// Dictionary: whether each key so far was greater than the one before. Then there are no duplicates.
     sorted: bool,
-    /// Where this dictionary's keys start in the table that all open ones share.
+    /// Where this dictionary's keys start in the table shared by all open dictionaries.
     first_key: usize,
 }
 
-/// Checks one value at the start of `input` and gives its length in bytes.
+/// Checks one value at the start of `input` and returns its length in bytes.
 fn check(input: &[u8]) -> Result<usize, Error> {
     let mut at = 0;
     let mut open: Vec<Open> = Vec::new();
@@ -202,7 +212,7 @@ fn check(input: &[u8]) -> Result<usize, Error> {
     Err(Error { at, why: "too many values" })
 }
 
-/// Ends a list or dictionary at `at`, and looks for keys that occurred twice.
+/// Ends a list or dictionary at `at`, and looks for duplicate keys.
 fn close(top: &Open, keys: &mut Vec<&[u8]>, at: usize) -> Result<(), Error> {
     if top.is_dict && !top.wants_key {
         return Err(Error { at, why: "a key without a value" });
@@ -218,7 +228,7 @@ fn close(top: &Open, keys: &mut Vec<&[u8]>, at: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads `LENGTH:BYTES` at `at`; gives the bytes and where they end.
+/// Reads `LENGTH:BYTES` at `at`. Returns the bytes and where they end.
 fn string(input: &[u8], at: usize) -> Result<(&[u8], usize), Error> {
     let digits = digits(input, at);
     let after = at + digits.len();
@@ -239,7 +249,7 @@ fn string(input: &[u8], at: usize) -> Result<(&[u8], usize), Error> {
     Ok((bytes, end))
 }
 
-/// Reads `iNUMBERe` at `at`; gives the number and where it ends.
+/// Reads `iNUMBERe` at `at`. Returns the number and where it ends.
 fn number(input: &[u8], at: usize) -> Result<(i64, usize), Error> {
     let negative = input.get(at + 1) == Some(&b'-');
     let start = at + 1 + usize::from(negative);
@@ -275,7 +285,7 @@ fn inner(raw: &[u8]) -> &[u8] {
     raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default()
 }
 
-/// Takes one value off the front of `rest`, which holds checked values only. `None` at its end.
+/// Takes one value from the start of `rest`, which holds only checked values. `None` at the end.
 fn take_value<'a>(rest: &mut &'a [u8]) -> Option<Value<'a>> {
     let input = *rest;
     let (value, length) = match input.first()? {
@@ -294,7 +304,7 @@ fn take_value<'a>(rest: &mut &'a [u8]) -> Option<Value<'a>> {
     Some(value)
 }
 
-/// The length of the checked value that `input` begins with.
+/// Length of the checked value at the start of `input`.
 fn skip(input: &[u8]) -> Option<usize> {
     let mut at = 0;
     let mut depth = 0usize;

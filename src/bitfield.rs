@@ -1,10 +1,10 @@
-//! A set of pieces as bits, in the order of the wire: piece 0 is the highest bit of the first byte (BEP 3).
+//! A set of pieces as bits, in wire order: piece 0 is the highest bit of the first byte (BEP 3). Pure.
 //!
 //! Invariant: bits past the last piece are zero, and `count` is the number of bits that are set.
 
 use std::ops::Range;
 
-/// Which of a torrent's pieces somebody has. The number of pieces is fixed when it is made.
+/// Which of a torrent's pieces a peer has. The number of pieces is fixed when it is created.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bitfield {
     bytes: Vec<u8>,
@@ -13,12 +13,12 @@ pub struct Bitfield {
 }
 
 impl Bitfield {
-    /// A set of none of `len` pieces.
+    /// An empty set for a torrent of `len` pieces.
     pub fn new(len: u32) -> Self {
         Bitfield { bytes: vec![0; (len as usize).div_ceil(8)], len, count: 0 }
     }
 
-    /// A set of all of `len` pieces.
+    /// A full set for a torrent of `len` pieces.
     pub fn full(len: u32) -> Self {
         let mut bits = Bitfield { bytes: vec![0xff; (len as usize).div_ceil(8)], len, count: len };
         let spare = bits.bytes.len() * 8 - len as usize;
@@ -28,8 +28,8 @@ impl Bitfield {
         bits
     }
 
-    /// Reads the payload of a `bitfield` message. `None` if it has the wrong length or a spare bit is set,
-    /// for which BEP 3 has the connection dropped.
+    /// Reads the payload of a `bitfield` message. `None` if it has the wrong length or a spare bit is set;
+    /// BEP 3 then requires that the connection is dropped.
     pub fn from_bytes(bytes: &[u8], len: u32) -> Option<Self> {
         if bytes.len() != (len as usize).div_ceil(8) {
             return None;
@@ -47,7 +47,7 @@ impl Bitfield {
         &self.bytes
     }
 
-    /// How many pieces there are, in the set or not.
+    /// Number of pieces of the torrent, in the set or not.
     pub fn len(&self) -> u32 {
         self.len
     }
@@ -57,7 +57,7 @@ impl Bitfield {
         self.len == 0
     }
 
-    /// How many pieces are in the set.
+    /// Number of pieces in the set.
     pub fn count(&self) -> u32 {
         self.count
     }
@@ -72,7 +72,7 @@ impl Bitfield {
         index < self.len && self.bytes[index as usize / 8] & mask(index) != 0
     }
 
-    /// Puts piece `index` into the set. True if it was not there before; an index out of range changes nothing.
+    /// Adds piece `index` to the set. True if it was not in it before. An index out of range changes nothing.
     pub fn set(&mut self, index: u32) -> bool {
         if index >= self.len || self.has(index) {
             return false;
@@ -82,7 +82,7 @@ impl Bitfield {
         true
     }
 
-    /// Takes piece `index` out of the set. True if it was there.
+    /// Removes piece `index` from the set. True if it was in it.
     pub fn clear(&mut self, index: u32) -> bool {
         if !self.has(index) {
             return false;
@@ -92,20 +92,20 @@ impl Bitfield {
         true
     }
 
-    /// The pieces in the set, ascending.
+    /// The pieces in the set, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).flat_map(|(at, byte)| {
             (0..8u32).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at as u32 * 8 + bit)
         })
     }
 
-    /// How many pieces are in both sets.
+    /// Number of pieces that are in both sets.
     pub fn common_count(&self, other: &Bitfield) -> u32 {
         debug_assert_eq!(self.len, other.len, "two sets of one torrent's pieces");
         self.words().zip(other.words()).map(|(ours, theirs)| (ours & theirs).count_ones()).sum()
     }
 
-    /// Pieces `64 * at` and the 63 behind it: the first is the highest bit. Zero past the end.
+    /// The pieces from `64 * at` on, 64 of them: the first is the highest bit. Zero past the end.
     pub fn word(&self, at: u32) -> u64 {
         match self.bytes.get(at as usize * 8..) {
             Some(rest) => rest.first_chunk().map_or_else(|| word_of(rest), |word| u64::from_be_bytes(*word)),
@@ -113,7 +113,7 @@ impl Bitfield {
         }
     }
 
-    /// All of the set, 64 pieces at a time.
+    /// The whole set, 64 pieces at a time.
     pub fn words(&self) -> impl Iterator<Item = u64> + '_ {
         let (words, rest) = self.bytes.as_chunks::<8>();
         let last = (!rest.is_empty()).then(|| word_of(rest));
@@ -139,7 +139,7 @@ impl std::fmt::Debug for Bitfield {
     }
 }
 
-/// Up to seven bytes, and zeros behind them.
+/// Up to seven bytes as a word, with zeros behind them.
 fn word_of(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
@@ -175,7 +175,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_two_sets_have_in_common(
-            (ours, theirs) in (1usize..200).prop_flat_map(|len| (vec(any::<bool>(), len), vec(any::<bool>(), len))),
+            (ours, theirs) in (1usize..200)
+                .prop_flat_map(|len| (vec(any::<bool>(), len), vec(any::<bool>(), len))),
         ) {
             let set = |bools: &[bool]| {
                 let mut bits = Bitfield::new(bools.len() as u32);
@@ -184,13 +185,18 @@ mod tests {
                 }
                 bits
             };
-            let both: Vec<u32> = (0..ours.len()).filter(|i| ours[*i] && theirs[*i]).map(|i| i as u32).collect();
+            let both: Vec<u32> =
+                (0..ours.len()).filter(|i| ours[*i] && theirs[*i]).map(|i| i as u32).collect();
             let (ours, theirs) = (set(&ours), set(&theirs));
             prop_assert_eq!(ours.common_count(&theirs), both.len() as u32);
             let words: Vec<u64> = ours.words().collect();
             prop_assert_eq!(words.len() as u32, ours.len().div_ceil(64));
-            prop_assert!((0..words.len() + 2).all(|at| ours.word(at as u32) == words.get(at).copied().unwrap_or(0)));
-            prop_assert!((0..ours.len()).all(|i| ours.has(i) == (words[i as usize / 64] << (i % 64) >> 63 == 1)));
+            prop_assert!(
+                (0..words.len() + 2).all(|at| ours.word(at as u32) == words.get(at).copied().unwrap_or(0))
+            );
+            prop_assert!(
+                (0..ours.len()).all(|i| ours.has(i) == (words[i as usize / 64] << (i % 64) >> 63 == 1))
+            );
         }
     }
 

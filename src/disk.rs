@@ -1,16 +1,19 @@
-//! Every operation of a peer that has to survive a crash: files made, written, shortened, synced, renamed and removed,
-//! and folders made and synced. Layer 0; any thread; no lock. Reading is nobody's business and needs no [`Disk`].
+//! Every disk operation of the engine that must survive a crash: files created, written, shortened, synced,
+//! renamed and removed, and folders created and synced. Layer 0; any thread; no lock. Reading changes
+//! nothing, so it is not intercepted.
 //!
-//! What the disk promises, and no more than that is built upon:
+//! What a disk guarantees, and nothing more is relied on:
 //!
-//! - what was written to a file before [`File::sync`] began is there after a power cut, once that returned; anything else
-//!   of it may be there or not, page by page, in any order, its length too;
-//! - a name made, moved or removed is so after a power cut only once [`Disk::sync_folder`] of its folder returned;
-//! - a rename is whole or has not happened;
-//! - **a sync that failed has thrown away what it could not write**, and the next one knows nothing of that.
+//! - What was written to a file before [`File::sync`] began is there after a power cut, once it has returned.
+//!   Anything else in the file may or may not be there, page by page, in any order; its length too.
+//! - A name that was created, renamed or removed is so after a power cut only once
+//!   [`Disk::sync_folder`] of its folder has returned.
+//! - A rename has happened completely or not at all.
+//! - **A sync that failed has discarded what it could not write**, and the next sync does not report it.
 //!
-//! A test may stand [`Between`] the peer and the disk: `tests/power.rs` writes down what passes and cuts the power after each step,
-//! `tests/disk.rs` has the disk fail. Without one, an operation costs a look at an `Option`.
+//! A test may put a [`Between`] between the engine and the disk. `tests/power.rs` records the operations
+//! and cuts the power after each step; `tests/disk.rs` makes the disk fail. Without one, an operation only
+//! costs a check of an `Option`.
 
 use std::fmt;
 use std::fs::{self, Metadata, OpenOptions, Permissions};
@@ -19,37 +22,52 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// An operation, as whoever stands between sees it.
+/// An operation, as a [`Between`] sees it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Op<'a> {
+    /// A folder is created.
     MakeFolder(&'a Path),
-    /// A file is made; if it is there already, nothing happens to it.
+    /// A file is created. If it is there already, nothing happens to it.
     Create(&'a Path),
+    /// Bytes are written to a file.
     Write {
+        /// The file.
         path: &'a Path,
+        /// Where the bytes begin in the file, in bytes.
         offset: u64,
+        /// The bytes.
         data: &'a [u8],
     },
+    /// A file is shortened or extended.
     SetLen {
+        /// The file.
         path: &'a Path,
+        /// Its new length in bytes.
         len: u64,
     },
+    /// A file is made durable.
     Sync(&'a Path),
+    /// The names in a folder are made durable.
     SyncFolder(&'a Path),
+    /// A file or folder is renamed.
     Rename {
+        /// The old path.
         from: &'a Path,
+        /// The new path.
         to: &'a Path,
     },
+    /// A file is removed.
     Remove(&'a Path),
 }
 
-/// Somebody between the peer and the disk.
+/// Intercepts the operations between the engine and the disk; for tests.
 pub trait Between: Send + Sync {
-    /// `op` is about to happen; `go` has it happen, and is called once or, if the operation is to fail, not at all.
+    /// Called when `op` is about to happen. `go` performs it; call it once, or not at all if the
+    /// operation is to fail.
     fn pass(&self, op: &Op<'_>, go: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
 }
 
-/// The disk, with somebody in between or not.
+/// The disk, possibly with a [`Between`].
 #[derive(Clone, Default)]
 pub struct Disk {
     between: Option<Arc<dyn Between>>,
@@ -65,12 +83,13 @@ impl fmt::Debug for Disk {
 #[derive(Debug)]
 pub struct File {
     file: fs::File,
-    /// Its name when it was opened.
+    /// Its path when it was opened.
     path: PathBuf,
     disk: Disk,
 }
 
 impl Disk {
+    /// A disk whose operations pass through `between`.
     pub fn with(between: Arc<dyn Between>) -> Self {
         Disk { between: Some(between) }
     }
@@ -82,12 +101,12 @@ impl Disk {
         }
     }
 
-    /// Opens a file that is there, but never through a link.
+    /// Opens an existing file, but never through a symbolic link.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         Ok(self.file(open_options().open(path)?, path))
     }
 
-    /// Opens a file, made if it is not there. Its name is durable once its folder is synced.
+    /// Opens a file, and creates it if it does not exist. Its name is durable once its folder is synced.
     pub fn create(&self, path: &Path) -> io::Result<File> {
         let mut opened = None;
         self.perform(&Op::Create(path), || {
@@ -102,7 +121,8 @@ impl Disk {
         File { file, path: path.to_owned(), disk: self.clone() }
     }
 
-    /// Makes a folder; true if it was not there before. Its name is durable once the folder above is synced.
+    /// Creates a folder; true if it did not exist before. Its name is durable once the folder above
+    /// is synced.
     pub fn make_folder(&self, path: &Path) -> io::Result<bool> {
         match self.perform(&Op::MakeFolder(path), || fs::create_dir(path)) {
             Ok(()) => Ok(true),
@@ -111,7 +131,7 @@ impl Disk {
         }
     }
 
-    /// Makes a folder and those above it, durably.
+    /// Creates a folder and those above it, durably.
     pub fn make_folders(&self, path: &Path) -> io::Result<()> {
         if path.is_dir() {
             return Ok(());
@@ -126,8 +146,8 @@ impl Disk {
         }
     }
 
-    /// Makes durable which names the folder has. A file system that syncs no folders (some that come over a network) says
-    /// so, and has nothing better to offer.
+    /// Makes the names in the folder durable. Some file systems (mostly network ones) refuse to sync a
+    /// folder; that is not an error here, because there is nothing else to do.
     pub fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         self.perform(&Op::SyncFolder(folder), || match fs::File::open(folder)?.sync_all() {
             Err(why) if why.kind() == io::ErrorKind::InvalidInput => Ok(()),
@@ -135,17 +155,17 @@ impl Disk {
         })
     }
 
-    /// Renames, over what is there.
+    /// Renames a file or folder, and replaces a file of the new name.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.perform(&Op::Rename { from, to }, || fs::rename(from, to))
     }
 
-    /// Renames, but never over something that is there.
+    /// Renames a file or folder, but never replaces anything.
     pub fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
         let rename = || match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // The file system cannot promise it: look, then rename.
+            // The file system cannot guarantee it: check first, then rename.
             Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),
             renamed => renamed.map_err(io::Error::from),
         };
@@ -159,21 +179,24 @@ impl Disk {
 }
 
 impl File {
+    /// Fills `into` from byte `offset` of the file on. An error if the file ends before.
     pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(into, offset)
     }
 
+    /// Writes all of `data` from byte `offset` of the file on.
     pub fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         let op = Op::Write { path: &self.path, offset, data };
         self.disk.perform(&op, || self.file.write_all_at(data, offset))
     }
 
+    /// Sets the length of the file in bytes.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
         self.disk.perform(&Op::SetLen { path: &self.path, len }, || self.file.set_len(len))
     }
 
-    /// Makes durable what was written before the call, the length, and the time of the last write, by which a file that
-    /// somebody changed is told from one that nobody did.
+    /// Makes durable what was written before the call, the length, and the time of the last write, which
+    /// shows whether the file has been changed since.
     pub fn sync(&self) -> io::Result<()> {
         self.disk.perform(&Op::Sync(&self.path), || self.file.sync_all())
     }
@@ -183,6 +206,7 @@ impl File {
         self.file.set_permissions(Permissions::from_mode(mode))
     }
 
+    /// The file's metadata: length, times, permissions.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
     }
@@ -197,7 +221,7 @@ pub fn above(path: &Path) -> &Path {
     }
 }
 
-/// Whether what lies at `path` now is what this belongs to.
+/// Whether the file or folder at `path` now is the one that `meta` belongs to.
 pub fn is_at(path: &Path, meta: &Metadata) -> bool {
     fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (meta.dev(), meta.ino()))
 }

@@ -1,23 +1,25 @@
 //! SHA-1, SHA-256 and the merkle trees of BitTorrent v2 (BEP 52). Pure; no thread, no lock.
 //!
-//! Whoever has several messages to hash gives them in one call ([`sha1_many`], [`sha256_many`], [`leaf_hashes`], [`Sha1s`]), and they are hashed
-//! side by side, in the lanes of the processor's vectors: up to ten times as fast as one after the other. Which code does it
-//! is decided here, and the answer is the same by all of them (`docs/HASHING.md`).
+//! Callers with several messages to hash pass them in one call ([`sha1_many`], [`sha256_many`],
+//! [`leaf_hashes`], [`Sha1s`]). The messages are hashed in parallel, in the lanes of the processor's
+//! vectors: up to ten times as fast as one after the other. The code path is chosen here; all of them give
+//! the same result (`docs/HASHING.md`).
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `choice.rs` | which code paths there are, and the rule by which one is taken |
-//! | `kernel.rs` | what a code path is, and the call of it |
-//! | `lanes.rs` | deals messages out to lanes |
+//! | `choice.rs` | which code paths there are, and the rule by which one is chosen |
+//! | `kernel.rs` | what a code path is, and the call to it |
+//! | `lanes.rs` | assigns messages to lanes |
 //! | `stream.rs` | messages that come in parts; padding |
 //! | `rounds.rs` | the rounds, over vectors of any width |
 //! | `avx512.rs`, `avx2.rs`, `sha_ni.rs`, `portable.rs` | the code paths |
 //!
-//! `unsafe` is in the code paths and where `kernel.rs` calls them, and nowhere else in shoal.
+//! `unsafe` occurs only in the code paths and where `kernel.rs` calls them, nowhere else in shoal.
 //!
-//! A v2 file is cut into leaves of 16 KiB, each hashed on its own (the last one as short as it is). The hashes are the
-//! lowest layer of a binary tree; where the file has no more leaves, leaf hashes of all zeros fill the layer. A piece is a
-//! subtree, and a torrent carries the layer of its pieces' roots (`piece layers`) and the root of each file (`pieces root`).
+//! A v2 file is cut into leaves of 16 KiB, each hashed on its own; the last one may be shorter. The hashes
+//! are the lowest layer of a binary tree. Where the file has no more leaves, leaf hashes of all zeros fill
+//! the layer. A piece is a subtree. A torrent holds the layer of its pieces' roots (`piece layers`) and the
+//! root of each file (`pieces root`).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -43,7 +45,7 @@ use stream::Stream;
 /// Bytes of a file under one leaf of the tree (BEP 52); also the length of a block.
 pub const LEAF_LEN: usize = 16 * 1024;
 
-/// A SHA-256 hash: a leaf's, or a node's of a tree.
+/// A SHA-256 hash, of a leaf or of a node of a tree.
 pub type Hash256 = [u8; 32];
 
 /// SHA-1 of `data`.
@@ -51,7 +53,7 @@ pub fn sha1(data: &[u8]) -> [u8; 20] {
     Sha1::digest(data).into()
 }
 
-/// SHA-1 of `data` followed by `zeros` bytes of zero: a v1 piece of which the end is padding (BEP 47).
+/// SHA-1 of `data` followed by `zeros` zero bytes: a v1 piece that ends in padding (BEP 47).
 pub fn sha1_padded(data: &[u8], zeros: usize) -> [u8; 20] {
     let mut hasher = Sha1::new();
     hasher.update(data);
@@ -66,7 +68,7 @@ pub fn sha1_many(messages: &[&[u8]]) -> Vec<[u8; 20]> {
     sha1s(&choice::SHA1, messages)
 }
 
-/// [`sha1_padded`] of each message and its number of zeros.
+/// [`sha1_padded`] of each message with its number of zero bytes.
 pub fn sha1_many_padded(messages: &[(&[u8], usize)]) -> Vec<[u8; 20]> {
     let mut hashes = Sha1s::new(messages.len());
     let (data, zeros): (Vec<&[u8]>, Vec<usize>) = messages.iter().copied().unzip();
@@ -75,22 +77,23 @@ pub fn sha1_many_padded(messages: &[(&[u8], usize)]) -> Vec<[u8; 20]> {
     hashes.finish()
 }
 
-/// Several SHA-1 hashes under way at once, for messages that come in parts.
+/// Several SHA-1 hashes in progress, for messages that come in parts.
 pub struct Sha1s(Vec<Stream<5>>);
 
 impl Sha1s {
-    /// `count` hashes of nothing yet.
+    /// `count` hashes that have no data yet.
     pub fn new(count: usize) -> Self {
         Sha1s(vec![Stream::new(&choice::SHA1); count])
     }
 
-    /// Adds to each hash the next part of its message; a part may be empty. Multiples of 64 bytes are fastest.
+    /// Adds the next part of its message to each hash; a part may be empty. Multiples of 64 bytes
+    /// are fastest.
     pub fn feed(&mut self, parts: &[&[u8]]) {
         assert_eq!(parts.len(), self.0.len(), "one part for each hash");
         stream::feed(&choice::SHA1, &mut self.0, parts);
     }
 
-    /// Adds to each hash so many bytes of zero (BEP 47).
+    /// Adds a number of zero bytes to each hash (BEP 47).
     pub fn feed_zeros(&mut self, zeros: &[usize]) {
         let mut left: Vec<_> = zeros.iter().map(|zeros| parts_of(*zeros)).collect();
         loop {
@@ -120,7 +123,7 @@ fn sha256s(hash: &Hash<8>, messages: &[&[u8]]) -> Vec<Hash256> {
     stream::finish(hash, streams).into_iter().map(bytes).collect()
 }
 
-/// So many bytes of zero, in parts of 4 KiB at most.
+/// `zeros` zero bytes, in parts of at most 4 KiB.
 fn parts_of(zeros: usize) -> impl Iterator<Item = &'static [u8]> {
     const ZEROS: [u8; 4096] = [0; 4096];
     (0..zeros).step_by(ZEROS.len()).map(move |at| &ZEROS[..ZEROS.len().min(zeros - at)])
@@ -146,15 +149,15 @@ pub fn sha256_many(messages: &[&[u8]]) -> Vec<Hash256> {
     sha256s(&choice::SHA256, messages)
 }
 
-/// Appends to `out` the hash of each leaf of `data`; the last leaf may be short. The leaves do not depend on each
-/// other, and all of them come in one call, so that they are hashed side by side.
+/// Appends the hash of each leaf of `data` to `out`; the last leaf may be short. The leaves do not depend on
+/// each other, and they are passed in one call, so they are hashed in parallel.
 pub fn leaf_hashes(data: &[u8], out: &mut Vec<Hash256>) {
     let leaves: Vec<&[u8]> = data.chunks(LEAF_LEN).collect();
     out.extend(sha256_many(&leaves));
 }
 
-/// The root over `layer`, filled up on the right with `pad` to `width` nodes. `width` is a power of two and at least
-/// `layer.len()`; no nodes at all give `pad` as it would stand at the top.
+/// The root over `layer`, filled up on the right with `pad` to `width` nodes. `width` is a power of two and
+/// at least `layer.len()`. An empty layer gives the root over `pad` alone.
 pub fn merkle_root(layer: &[Hash256], width: usize, pad: Hash256) -> Hash256 {
     debug_assert!(width.is_power_of_two() && layer.len() <= width);
     let mut layer = layer.to_vec();
@@ -171,9 +174,9 @@ pub fn merkle_root(layer: &[Hash256], width: usize, pad: Hash256) -> Hash256 {
     layer.first().copied().unwrap_or(pad)
 }
 
-/// The layer above: a node for each pair of `layer`, side by side.
+/// The layer above: one node for each pair of `layer`, hashed in parallel.
 fn parents(hash: &Hash<8>, layer: &[Hash256]) -> Vec<Hash256> {
-    // What pads a message of 64 bytes is a block of its own.
+    // The padding of a message of 64 bytes is a block of its own.
     const PADDING: [[u8; BLOCK]; 1] = {
         let mut block = [0; BLOCK];
         block[0] = 0x80;
@@ -191,8 +194,8 @@ fn parents(hash: &Hash<8>, layer: &[Hash256]) -> Vec<Hash256> {
     states.into_iter().map(bytes).collect()
 }
 
-/// The root of a subtree of `leaves` leaves (a power of two) of which none has data: what stands for a missing
-/// piece when a layer of pieces is filled up.
+/// The root of a subtree of `leaves` leaves (a power of two) without data. It stands for a missing piece when
+/// a layer of pieces is filled up.
 pub fn padding_root(leaves: usize) -> Hash256 {
     merkle_root(&[], leaves, [0; 32])
 }
@@ -204,15 +207,15 @@ pub fn data_root(data: &[u8], width: usize) -> Hash256 {
     merkle_root(&leaves, width, [0; 32])
 }
 
-/// The `pieces root` of a file from the roots of its pieces, each of `piece_length` bytes (a power of two, one leaf at
-/// least).
+/// The `pieces root` of a file from the roots of its pieces, each of `piece_length` bytes (a power
+/// of two, at least one leaf).
 pub fn file_root(pieces: &[Hash256], piece_length: u32) -> Hash256 {
     let pad = padding_root((piece_length as usize / LEAF_LEN).max(1));
     merkle_root(pieces, pieces.len().next_power_of_two(), pad)
 }
 
-/// Whether `node_hash`, the `index`th of its layer, is under `root`, given the hashes beside its way up (`uncles`,
-/// lowest first), as in the hash messages of BEP 52.
+/// Whether `node_hash`, number `index` of its layer, is under `root`. `uncles` are the hashes beside its way
+/// up, lowest first, as in the hash messages of BEP 52.
 pub fn proves(node_hash: Hash256, index: usize, uncles: &[Hash256], root: &Hash256) -> bool {
     let mut hash = node_hash;
     let mut index = index;

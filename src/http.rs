@@ -1,3 +1,3 @@
-//! The server's parts of HTTP/1.1, for whoever answers it.
+//! The parts of HTTP/1.1 that a server needs. Pure.
 
 pub mod request;

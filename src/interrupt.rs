@@ -1,5 +1,5 @@
-//! The user's wish to end the program: Ctrl-C (SIGINT) or SIGTERM, as a message. A thread called `signals` waits for
-//! them; it holds nothing and ends with the process.
+//! Turns Ctrl-C (SIGINT) and SIGTERM, by which the user ends the program, into a message. A thread named
+//! `signals` waits for them. It holds nothing and ends with the process. No lock.
 
 use crate::threads;
 use crossbeam_channel::Receiver;
@@ -7,7 +7,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 
-/// The first signal gives a message; the second ends the process at once, in case the first is not enough.
+/// A channel that gets a message at the first signal. The second signal ends the process at once, in
+/// case the first is not enough.
 pub fn channel() -> io::Result<Receiver<()>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (sender, receiver) = crossbeam_channel::bounded(1);
@@ -16,7 +17,8 @@ pub fn channel() -> io::Result<Receiver<()>> {
             if count > 0 {
                 std::process::exit(128 + signal);
             }
-            let _ = sender.try_send(()); // nobody waits any more: the program is ending
+            // If the message is not received, the program is ending already.
+            let _ = sender.try_send(());
         }
     })?;
     Ok(receiver)

@@ -1,16 +1,18 @@
-//! Files and folders that one process at a time may use. The lock is the kernel's (`flock`): it ends with the process, however
-//! that ends, and nothing is left behind to be cleaned up. Layer 0; any thread.
+//! Files and folders that only one process at a time may use. The lock is the kernel's (`flock`): it
+//! ends with the process, in whatever way that ends, and leaves nothing to clean up. Layer 0; any
+//! thread; no lock inside the process.
 
 use crate::disk::is_at;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
-/// So often another may have taken away what we were about to lock, before it counts as theirs.
+/// Maximum number of attempts to lock a file that other processes keep removing. After that it
+/// counts as locked by them.
 const TRIES: usize = 100;
 
-/// Locks what `open` opens at `path`, while the result lives. What was moved or removed between opening and locking
-/// would be a lock on nothing: then it is opened again.
+/// Opens the file or folder at `path` with `open`, and locks it while the result lives. If it was moved or
+/// removed between opening and locking, the lock would protect nothing; then it is opened again.
 pub fn hold(path: &Path, open: impl Fn() -> io::Result<File>) -> Result<File, TryLockError> {
     let mut gone = TryLockError::WouldBlock;
     for _ in 0..TRIES {

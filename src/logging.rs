@@ -1,18 +1,18 @@
-//! Log lines, on standard error: the thread that says it, and what. `SHOAL_LOG` chooses the level. Any thread; one leaf
-//! lock, on the prompt, which is to stand below what is logged.
+//! Log lines on standard error: the thread's name and the message. `SHOAL_LOG` chooses the level. Any thread;
+//! one leaf lock, on the prompt, which must stay below the log lines.
 
 use parking_lot::Mutex;
 use std::io::Write;
 
-/// The prompt behind which somebody may be typing.
+/// The prompt at which the user may be typing.
 static PROMPT: Mutex<Option<&str>> = Mutex::new(None);
 
-/// Somebody is typing behind this prompt; or nobody any more.
+/// Sets the prompt at which the user is typing; `None` when there is none any more.
 pub fn set_prompt(prompt: Option<&'static str>) {
     *PROMPT.lock() = prompt;
 }
 
-/// Starts logging; `level` unless `SHOAL_LOG` says otherwise.
+/// Starts logging at `level`, unless `SHOAL_LOG` says otherwise.
 pub fn start(level: &str) {
     let env = env_logger::Env::default().filter_or("SHOAL_LOG", level);
     env_logger::Builder::from_env(env)

@@ -1,34 +1,37 @@
-//! A mailbox for a thread that owns a non-blocking socket: a bounded channel plus a wake-up, so that one call,
-//! [`Inbox::wait`], sleeps until the socket is ready *or* mail has come. Any thread may hold a [`Mailbox`]; the
-//! [`Inbox`] belongs to the one thread that reads it. There is no lock.
+//! A mailbox for a thread that owns a non-blocking socket: a bounded channel plus a wake-up, so that one
+//! call, [`Inbox::wait`], sleeps until the socket is ready *or* mail has arrived. Any thread may hold a
+//! [`Mailbox`]; the [`Inbox`] belongs to the one thread that reads it. There is no lock.
 //!
-//! Nobody ever waits for room. A mailbox that is full is marked as overflowed, and its owner is woken so that it
-//! can end itself: it is stuck, or it serves somebody hostile. The bound is counted here: a channel of fixed size takes the
-//! memory for all that it may ever hold at once, which is most of what an idle connection would cost.
+//! No thread ever waits for room. A full mailbox is marked as overflowed, and its owner is woken so
+//! that it can end: either it is stuck, or its peer is hostile. The bound is counted here, because
+//! a channel of fixed size allocates memory for all its places at once, and that would be most of
+//! the cost of an idle connection.
 //!
 //! # Why no wake-up is lost, and why most cost nothing
 //!
 //! The owner sleeps in `poll(2)` on its socket and on a *bell*, a file descriptor that becomes readable when
-//! rung. Whether the bell must be rung is decided by one atomic, `state`, with three values:
+//! it is rung. One atomic, `state`, decides whether the bell must be rung. It has three values:
 //!
 //! | state | meaning | who sets it |
 //! |---|---|---|
-//! | `AWAKE` | the owner runs, nobody has called since it last looked | the owner, leaving `wait` |
+//! | `AWAKE` | the owner runs, no caller has come since it last looked | the owner, when it leaves `wait` |
 //! | `ASLEEP` | the owner is in `poll` or about to enter it | the owner, if it finds `AWAKE` |
-//! | `CALLED` | somebody called since the owner last looked | whoever posts or wakes |
+//! | `CALLED` | a caller has come since the owner last looked | any thread that posts or wakes |
 //!
-//! A caller puts its mail into the channel *first*, and then swaps `state` to `CALLED`. All changes of one atomic
-//! have one order, so that swap comes either before or after the owner's change from `AWAKE` to `ASLEEP`:
+//! A caller puts its mail into the channel *first*, and then swaps `state` to `CALLED`. All changes
+//! of one atomic have one order, so that swap comes either before or after the owner's change from
+//! `AWAKE` to `ASLEEP`:
 //!
-//! - *Before*: the owner's change fails, since it finds `CALLED`. It does not sleep, and `wait` returns at once.
-//! - *After*: the swap returns `ASLEEP`, and that caller rings the bell. The bell stays readable until it is read,
-//!   so it does not matter whether the owner had entered `poll` already.
-//! - A swap that returns `CALLED` came after another caller's, to which one of the two cases applies.
+//! - *Before*: the owner's change fails, because it finds `CALLED`. It does not sleep, and `wait`
+//!   returns at once.
+//! - *After*: the swap returns `ASLEEP`, and that caller rings the bell. The bell stays readable until it is
+//!   read, so it does not matter whether the owner had entered `poll` already.
+//! - A swap that returns `CALLED` came after another caller's swap, to which one of the two cases applies.
 //!
-//! Leaving `wait`, the owner swaps `state` back to `AWAKE`. That swap reads what the callers' swaps wrote, so all
-//! that a caller did before its call, its mail included, is visible to the owner after that `wait`. While the
-//! owner is awake its callers pay for one atomic swap, and while it sleeps only the first of them pays for a
-//! system call.
+//! When the owner leaves `wait`, it swaps `state` back to `AWAKE`. That swap reads what the callers' swaps
+//! wrote. So everything that a caller did before its call, including its mail, is visible to the owner after
+//! that `wait`. While the owner is awake, a caller pays for one atomic swap. While it sleeps, only the first
+//! caller pays for a system call.
 //!
 //! A caller may be paused between its swap and its ring, while the socket wakes the owner. The late ring then
 //! makes one later `wait` return without cause. That is allowed: `wait` may return early, never late.
@@ -47,10 +50,10 @@ const AWAKE: u8 = 0;
 const ASLEEP: u8 = 1;
 const CALLED: u8 = 2;
 
-/// Makes a mailbox that holds at most `capacity` pieces of mail.
+/// Creates a mailbox that holds at most `capacity` pieces of mail.
 ///
 /// # Errors
-/// When the process may not open another file descriptor.
+/// The process may not open another file descriptor.
 pub fn mailbox<T: Send>(capacity: usize) -> io::Result<(Mailbox<T>, Inbox<T>)> {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let shared = Arc::new(Shared {
@@ -63,27 +66,28 @@ pub fn mailbox<T: Send>(capacity: usize) -> io::Result<(Mailbox<T>, Inbox<T>)> {
     Ok((Mailbox { sender, shared: shared.clone() }, Inbox { receiver, shared }))
 }
 
-/// What both ends know.
+/// What both ends share.
 struct Shared {
     state: AtomicU8,
     overflowed: AtomicBool,
     capacity: usize,
-    /// Mail in the channel, and those about to be put there.
+    /// Number of pieces of mail in the channel or about to be put there.
     waiting: AtomicUsize,
     bell: Bell,
 }
 
-/// The end to post into. Cheap to clone; the last one may outlive the inbox.
+/// The sending end. Cheap to clone. It may outlive the inbox.
 pub struct Mailbox<T> {
     sender: Sender<T>,
     shared: Arc<Shared>,
 }
 
 impl<T> Mailbox<T> {
-    /// Puts `mail` into the box and wakes the owner. Never waits.
+    /// Puts `mail` into the mailbox and wakes the owner. Never waits.
     ///
     /// # Errors
-    /// The mail comes back if the box is full (its owner is told, see [`Inbox::overflowed`]) or its owner is gone.
+    /// The mail is returned if the mailbox is full (its owner is told, see [`Inbox::overflowed`])
+    /// or its owner is gone.
     pub fn post(&self, mail: T) -> Result<(), Undelivered<T>> {
         if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= self.shared.capacity {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -99,7 +103,7 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    /// Makes the owner's present or next [`Inbox::wait`] return, without mail.
+    /// Makes the owner's current or next [`Inbox::wait`] return, without mail.
     pub fn wake(&self) {
         if self.shared.state.swap(CALLED, Ordering::AcqRel) == ASLEEP {
             self.shared.bell.ring();
@@ -119,60 +123,70 @@ impl<T> fmt::Debug for Mailbox<T> {
     }
 }
 
-/// Mail that was not delivered, given back.
+/// Mail that was not delivered, returned to the sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undelivered<T> {
+    /// The mailbox is full.
     #[error("the mailbox is full")]
     Full(T),
+    /// The owner of the mailbox is gone.
     #[error("the owner of the mailbox is gone")]
     Closed(T),
 }
 
-/// The end to read from, for the one thread that also owns the socket.
+/// The receiving end, for the one thread that also owns the socket.
 pub struct Inbox<T> {
     receiver: Receiver<T>,
     shared: Arc<Shared>,
 }
 
-/// What of a socket to wait for.
+/// Which readiness of a socket to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Interest {
+    /// Wait until it can be read.
     pub readable: bool,
+    /// Wait until it can be written.
     pub writable: bool,
 }
 
 impl Interest {
+    /// Wait until it can be read.
     pub const READ: Interest = Interest { readable: true, writable: false };
+    /// Wait until it can be written.
     pub const WRITE: Interest = Interest { readable: false, writable: true };
+    /// Wait until it can be read or written.
     pub const BOTH: Interest = Interest { readable: true, writable: true };
 }
 
-/// What a socket is ready for. Both are false when mail, a wake-up or the time-out ended the wait; both are true
-/// when the socket failed or the other side hung up, since reading or writing then tells which.
+/// What a socket is ready for. Both are false if mail, a wake-up or the time-out ended the wait. Both are
+/// true if the socket failed or the remote side hung up: reading or writing then tells which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ready {
+    /// It can be read.
     pub readable: bool,
+    /// It can be written.
     pub writable: bool,
 }
 
 impl<T> Inbox<T> {
-    /// The next mail, if there is any. Never waits.
+    /// The next piece of mail, if there is one. Never waits.
     pub fn take(&mut self) -> Option<T> {
         let mail = self.receiver.try_recv().ok()?;
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         Some(mail)
     }
 
-    /// Whether mail was ever refused because the box was full. The owner should then end itself.
+    /// Whether mail was ever refused because the mailbox was full. The owner should then end.
     pub fn overflowed(&self) -> bool {
         self.shared.overflowed.load(Ordering::Acquire)
     }
 
-    /// Sleeps until `socket` is ready for something of `interest`, mail comes, somebody wakes this inbox, or
-    /// `timeout` is over (`None`: no limit). Returns at once while mail is left. May return without cause.
+    /// Sleeps until `socket` is ready for something of `interest`, mail arrives, a thread wakes
+    /// this inbox, or `timeout` is over (`None`: no limit). Returns at once while there is mail.
+    /// May return without cause.
     ///
     /// # Errors
-    /// Only when the system refuses to wait at all, for want of memory.
+    /// The system refuses to wait at all, for lack of memory.
     pub fn wait(
         &mut self,
         socket: &impl AsFd,
@@ -182,7 +196,7 @@ impl<T> Inbox<T> {
         self.sleep(Some((socket.as_fd(), interest)), timeout)
     }
 
-    /// The same without a socket: sleeps until mail, a wake-up or the end of `timeout`.
+    /// [`wait`](Inbox::wait) without a socket: sleeps until mail, a wake-up or the end of `timeout`.
     ///
     /// # Errors
     /// As for [`Inbox::wait`].
@@ -205,21 +219,21 @@ impl<T> Inbox<T> {
     }
 }
 
-/// The channel itself would keep unread mail for as long as anybody holds a [`Mailbox`], with all that the mail owns.
-/// Mail posted while this runs still waits for that.
+/// Without this, the channel would keep unread mail, with everything that it owns, as long as a [`Mailbox`]
+/// exists. Mail posted while this runs still waits for that.
 impl<T> Drop for Inbox<T> {
     fn drop(&mut self) {
         while self.receiver.try_recv().is_ok() {}
     }
 }
 
-/// One `poll(2)` on the bell and the socket. An interrupted one counts as a wake-up without cause.
+/// One `poll(2)` on the bell and the socket. If it is interrupted, that counts as a wake-up without cause.
 fn poll_both(
     bell: &Bell,
     socket: Option<(BorrowedFd<'_>, Interest)>,
     timeout: Option<Duration>,
 ) -> io::Result<Ready> {
-    // A time-out too long to express is as good as none.
+    // A time-out too long to express counts as no time-out.
     let timeout = timeout.and_then(|limit| Timespec::try_from(limit).ok());
     let (socket, wanted) = match socket {
         Some((socket, interest)) => (socket, flags(interest)),
@@ -254,7 +268,7 @@ use eventfd::Bell;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use pipe::Bell;
 
-/// The bell as a Linux eventfd: one descriptor, and any number of rings is one event.
+/// The bell as a Linux eventfd: one descriptor; any number of rings is one event.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod eventfd {
     use std::io;
@@ -270,7 +284,7 @@ mod eventfd {
         }
 
         pub(super) fn ring(&self) {
-            // Fails only when 2^64 - 2 rings are unheard, and then the bell is readable anyway.
+            // Fails only after 2^64 - 2 unread rings, and then the bell is readable anyway.
             let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
         }
 
@@ -306,13 +320,13 @@ mod pipe {
         }
 
         pub(super) fn ring(&self) {
-            // A full pipe is readable, which is all that a ring is for.
+            // A full pipe is readable, which is the only purpose of a ring.
             let _ = (&self.writer).write(&[1]);
         }
 
         pub(super) fn hush(&self) {
-            // A ring for every sleep at most, so a few bytes are all that there can be; what is left after 64
-            // costs another early return.
+            // There is at most one ring for each sleep, so there are only a few bytes. If more than 64 are
+            // left, they cost another early return.
             let _ = (&self.reader).read(&mut [0u8; 64]);
         }
     }

@@ -1,4 +1,4 @@
-//! What the standard library's sockets lack. Layer 0.
+//! Operations on sockets that the standard library lacks. Layer 0; any thread; no lock.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -7,11 +7,11 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 
-/// Begins a TCP connection and does not wait for it. The socket is non-blocking; once it is writable,
-/// [`TcpStream::take_error`] tells whether the connection came about.
+/// Begins a TCP connection without waiting for it. The socket is non-blocking. Once it is writable,
+/// [`TcpStream::take_error`] tells whether the connection is established.
 ///
 /// # Errors
-/// When the system knows at once that it cannot be.
+/// The system knows at once that the connection is impossible.
 pub fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
@@ -23,15 +23,15 @@ pub fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Whether several UDP sockets may share an address so that the system spreads the senders over them. Other systems let them
-/// share it, too, but give all packets to one.
+/// Whether several UDP sockets may share an address so that the system distributes the senders among them.
+/// Other systems allow sharing too, but give all packets to one socket.
 pub const SPREADS_PACKETS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// A UDP socket at `address` that does not block; if the system [`SPREADS_PACKETS`] it shares the address with all that are bound
-/// to it in this way by the same user. Packets of one sender always reach the same of them.
+/// A non-blocking UDP socket at `address`. If the system [`SPREADS_PACKETS`], the socket shares the address
+/// with all others that the same user has bound in this way. All packets of one sender reach the same socket.
 ///
 /// # Errors
-/// When the address cannot be used.
+/// The address cannot be used.
 pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket(family, SocketType::DGRAM, None)?;
@@ -44,9 +44,9 @@ pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from(socket))
 }
 
-/// Has the system ask after the other end of a silent connection, which may be gone without a word: unplugged, asleep, or
-/// cut off from the mains. Half a minute after the last sign of life the connection ends; before that if the other end is
-/// back and knows nothing of it.
+/// Makes the system probe the remote side of a silent connection, which may have vanished: unplugged, asleep,
+/// or without power. The connection ends half a minute after the last sign of life; earlier if the remote
+/// side has restarted and no longer knows the connection.
 pub fn keep_alive(socket: &TcpStream) -> io::Result<()> {
     use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
     set_socket_keepalive(socket, true)?;
@@ -56,18 +56,20 @@ pub fn keep_alive(socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Turns off what a transfer between two processes of one machine has no use for: a congestion control that measures the line and
-/// paces what goes out (BBR) runs on timers, which took a sixth of the processor there. On loopback nothing is lost and no line is
-/// shared, so the plainest does, which every Linux has. Elsewhere the system's choice stands.
+/// Turns off pacing for a connection within one machine. A congestion control that measures the line
+/// and paces its packets (BBR) uses timers, which took a sixth of the processor there. On loopback
+/// nothing is lost and no line is shared, so the simplest one is enough; every Linux has it. Other
+/// connections keep the system's choice.
 pub fn do_not_pace_loopback(socket: &TcpStream, peer: SocketAddr) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if peer.ip().to_canonical().is_loopback() {
-        let _ = rustix::net::sockopt::set_tcp_congestion(socket, "reno"); // not there: slower, and no worse
+        // If it is not available, the connection is slower, but not wrong.
+        let _ = rustix::net::sockopt::set_tcp_congestion(socket, "reno");
     }
 }
 
-/// Lets the process open as many files and sockets as the system allows: a connection takes two descriptors, and many
-/// systems begin with 1024 for a process that may have more.
+/// Raises the number of files and sockets that the process may open to the system's maximum. A connection
+/// takes two descriptors, and many systems start a process with 1024 although it may have more.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,19 +1,19 @@
-//! How a peer calls itself, on the wire and at the tracker. Pure.
+//! The id of a peer, on the wire and at the tracker. Pure.
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
-/// What the names of shoal's peers begin with (BEP 20): the client's two mailbox, and its version.
+/// The first bytes of a shoal peer's id (BEP 20): the client's two letters, and its version.
 const CLIENT: &[u8; 8] = b"-SH0100-";
 
-/// The 20 bytes by which a peer calls itself (BEP 3, BEP 20); 40 hexadecimal digits in JSON.
+/// The 20 bytes that identify a peer (BEP 3, 20); 40 hexadecimal digits in JSON.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub [u8; 20]);
 
 impl PeerId {
-    /// A new name for a shoal peer: our prefix and twelve random mailbox or digits.
+    /// A new id for a shoal peer: our prefix, and twelve random letters or digits.
     pub fn random() -> Self {
         let mut id = [0; 20];
         id[..8].copy_from_slice(CLIENT);
@@ -21,7 +21,7 @@ impl PeerId {
         PeerId(id)
     }
 
-    /// Whether this is the name of a shoal peer, which keeps it from one start to the next.
+    /// Whether this is the id of a shoal peer. Such a peer keeps its id when it restarts.
     pub fn is_shoal(&self) -> bool {
         self.0.starts_with(&CLIENT[..3])
     }
@@ -33,7 +33,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-/// The bytes as text, since most clients use mailbox.
+/// The bytes as text, because most clients use letters.
 impl fmt::Debug for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_ascii())

@@ -1,16 +1,16 @@
-//! A work-stealing pool: named workers that take jobs from their own deque first, then from the common injector,
-//! then from each other. Knows nothing of what the jobs are.
+//! A work-stealing pool: named workers that take jobs from their own deque first, then from the shared
+//! injector, then from each other. It does not know what the jobs are. One lock, `sleep`.
 //!
-//! **Sleeping.** A worker that finds no work takes the lock, looks once more, and only then waits on the condition
-//! variable. Whoever adds a job adds it first and takes the same lock afterwards to notify. So either the worker's
-//! last look sees the job, or the worker is already waiting when the notification comes: none is lost. A job is a
-//! whole piece, thousands of times the price of that lock.
+//! **Sleeping.** A worker that finds no job takes the lock, looks once more, and only then waits on the
+//! condition variable. A thread that adds a job adds it first, and takes the same lock afterwards to notify.
+//! So either the worker's last look sees the job, or the worker is already waiting when the notification
+//! comes: none is lost. A job is a whole piece and takes thousands of times as long as that lock.
 //!
-//! **Stopping.** `stop` is set under the same lock. Jobs still queued are dropped; what they own is released in
-//! their `Drop`.
+//! **Stopping.** `stop` is set under the same lock. Queued jobs are dropped; what they own is
+//! released in their `Drop`.
 //!
-//! **Bound.** The queues hold what was pushed: the callers bound it (one fetch job a connection, and finished pieces
-//! within the memory budget).
+//! **Bound.** The queues hold what was pushed. The callers bound it: one fetch job for each connection, and
+//! finished pieces within the memory budget.
 
 use crate::threads;
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// Where jobs are pushed. Cloned freely.
+/// Where jobs are pushed. Cheap to clone.
 pub struct Pool<J> {
     shared: Arc<Shared<J>>,
 }
@@ -39,9 +39,10 @@ struct Shared<J> {
     wake: Condvar,
 }
 
-/// Which worker runs a job, and how it came by it.
+/// Which worker runs a job, and where the job came from.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Turn {
+    /// Number of the worker, from 0.
     pub worker: usize,
     /// The worker from whose deque the job was stolen.
     pub stolen_from: Option<usize>,
@@ -96,8 +97,8 @@ impl<J> Shared<J> {
         self.wake.notify_one();
     }
 
-    /// The next job for worker `number` and from whom it was stolen, waiting for one if need be. `None` once the pool
-    /// stops.
+    /// The next job for worker `number`, and the worker it was stolen from. Waits if there is none.
+    /// `None` once the pool stops.
     fn next_job(&self, number: usize, own: &Worker<J>) -> Option<(J, Option<usize>)> {
         loop {
             if self.stop.load(Ordering::Acquire) {
@@ -124,7 +125,8 @@ impl<J> Shared<J> {
         unstolen.or_else(|| self.steal(number))
     }
 
-    /// Takes a batch, so that the injector is not fought over for every job; the rest can be stolen.
+    /// Takes a batch, so that the workers do not contend for the injector at every job. The rest
+    /// can be stolen.
     fn take_batch(&self, own: &Worker<J>) -> Option<J> {
         let job = retry(|| self.injector.steal_batch_and_pop(own))?;
         if !own.is_empty() {
@@ -157,9 +159,10 @@ impl<J> Drop for Workers<J> {
             self.pool.shared.wake.notify_all();
         }
         for thread in self.threads.drain(..) {
-            let _ = thread.join(); // a panic has ended the process already
+            // A panic has ended the process already.
+            let _ = thread.join();
         }
-        // A job may own the pool it waits in, which would keep both for ever.
+        // A job may own the pool in which it is queued; then both would never be freed.
         let shared = &self.pool.shared;
         while retry(|| shared.injector.steal()).is_some() {}
         shared.stealers.iter().for_each(|deque| while retry(|| deque.steal()).is_some() {});
@@ -198,7 +201,8 @@ mod tests {
         let (pool, workers) = start("fetch", 3, move |_, job: u32| done.send(job).unwrap()).unwrap();
         for job in 0..2000 {
             pool.push(job);
-            assert_eq!(results.recv(), Ok(job)); // hangs if a wake-up is lost
+            // Hangs if a wake-up is lost.
+            assert_eq!(results.recv(), Ok(job));
         }
         drop(workers);
     }
@@ -226,7 +230,7 @@ mod tests {
         drop(workers);
     }
 
-    /// They stayed in the queues, which a job that holds a pool keeps alive.
+    /// Jobs once stayed in the queues, and a job that holds a pool keeps the queues alive.
     #[test]
     fn jobs_that_were_never_done_are_dropped_with_the_workers() {
         let (release, gate) = crossbeam_channel::bounded::<()>(0);

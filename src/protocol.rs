@@ -1,14 +1,15 @@
-//! Every format on a wire, as types and bytes, for both sides of it. Pure: no socket, no clock, no lock.
+//! Every format on a wire, as types and bytes, for both sides of the connection. Pure: no socket,
+//! no clock, no lock.
 //!
 //! | file | format |
 //! |---|---|
 //! | [`handshake`] | the 68 bytes that open a connection between peers (BEP 3, 6, 10, 52) |
 //! | [`wire`] | the messages between peers (BEP 3, 6, 10, 52) |
 //! | [`extension`] | the extension protocol's handshake (BEP 10) |
-//! | [`announce`] | announces and scrapes over HTTP (BEP 3, 7, 23, 48) |
-//! | [`announce_udp`] | the same over UDP (BEP 15, 41) |
-//! | [`catalogue`] | a session with a shoal tracker, one JSON object a line |
-//! | [`lines`] | cutting a stream into such lines |
+//! | [`announce`] | announces and scrapes over HTTP (BEP 3, 7, 21, 23, 24, 48) |
+//! | [`announce_udp`] | announces and scrapes over UDP (BEP 15, 41) |
+//! | [`catalogue`] | a session with a shoal tracker, one JSON object per line |
+//! | [`lines`] | splitting a stream into such lines |
 
 pub mod announce;
 pub mod announce_udp;

@@ -1,4 +1,4 @@
-//! What the tests of the pure parts share: torrents made in memory, and names of peers.
+//! What the tests of the pure parts share: torrents made in memory, and ids of peers. Test builds only.
 
 use crate::peer::download::memory::Budget;
 use crate::peer::download::partial::Partial;
@@ -8,7 +8,7 @@ use crate::torrent::{Geometry, Piece, Proof, Torrent};
 use sha1::{Digest, Sha1};
 use std::sync::Arc;
 
-/// Bytes that look like nothing in particular.
+/// Random bytes, the same for the same length.
 pub fn content(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     fastrand::Rng::with_seed(len as u64).fill(&mut bytes);
@@ -29,22 +29,22 @@ pub fn torrent(content: &[u8], piece_length: u32) -> Arc<Torrent> {
     Arc::new(Torrent::parse(&bytes).unwrap())
 }
 
-/// A torrent of so many bytes of which only the geometry matters.
+/// The geometry of a torrent of `len` bytes.
 pub fn geometry(len: usize, piece_length: u32) -> Geometry {
     torrent(&vec![0; len], piece_length).geometry().clone()
 }
 
-/// The `number`th of the peers we know.
+/// The identity of peer `number`.
 pub fn identity(number: u8) -> Arc<PeerIdentity> {
     Arc::new(PeerIdentity { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) })
 }
 
-/// What two peers agree on that speak everything, or nothing beyond BEP 3.
+/// The agreement of two peers that support every extension, or none beyond BEP 3.
 pub fn agreement(number: u8, modern: bool) -> Agreement {
     Agreement { peer_id: PeerId([number; 20]), extended: modern, fast: modern, proof: Proof::V1 }
 }
 
-/// Nothing of a piece yet.
+/// A piece of which no block is there yet.
 pub fn empty(geometry: &Geometry, piece: Piece) -> Partial {
     Partial::new(piece, Budget::new(usize::MAX).reserve(geometry.piece_length()).unwrap(), geometry)
 }

@@ -1,17 +1,17 @@
-//! Torrents: what a metainfo file says, how its pieces lie in its files, making one, checking files against one.
-//! Layer 1: knows [`crate::bencode`] and [`crate::hash`]. A [`Torrent`] never changes, so threads share it as an `Arc`
-//! without a lock.
+//! Torrents: what a metainfo file says, how pieces map to files, creating a torrent, checking files against
+//! one. Layer 1: uses [`crate::bencode`] and [`crate::hash`]. A [`Torrent`] never changes, so threads share
+//! it in an `Arc` without a lock.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `metainfo.rs` | bytes to [`Torrent`], with every check on a stranger's words |
+//! | `metainfo.rs` | bytes to [`Torrent`], with every check on untrusted input |
 //! | `geometry.rs` | [`Geometry`]: [`Piece`], [`Block`], [`Span`] |
 //! | `paths.rs` | which names are safe |
 //! | `infohash.rs` | [`InfoHash`], [`Format`], [`Proof`] |
 //! | `magnet.rs` | [`Magnet`] links |
 //! | `create.rs`, `verify.rs` | [`create`] and [`verify`], on the threads of `readers.rs` |
-//! | `selection.rs` | [`Selection`]: which files somebody wants |
-//! | `show.rs`, `units.rs` | a torrent in words and in JSON; numbers in words |
+//! | `selection.rs` | [`Selection`]: which files a user wants |
+//! | `show.rs`, `units.rs` | a torrent as text and as JSON; numbers as text |
 
 pub mod create;
 pub mod show;
@@ -44,37 +44,92 @@ pub use selection::{Selection, SelectionError};
 use crate::bencode;
 use crate::hash::{self, Hash256, LEAF_LEN};
 
-/// Why something is not a torrent that we take.
+/// Why bytes or a file are not a torrent that we accept.
 #[derive(Debug, thiserror::Error)]
 pub enum TorrentError {
+    /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The metainfo file.
+        path: PathBuf,
+        /// What the system reported.
+        source: io::Error,
+    },
+    /// The bytes are not bencoding.
     #[error("not a torrent: {0}")]
     Bencode(#[from] bencode::Error),
+    /// There is no `info` dictionary.
     #[error("not a torrent: there is no `info` dictionary")]
     NotATorrent,
+    /// This key is missing.
     #[error("broken torrent: `{0}` is missing")]
     Missing(&'static str),
+    /// A value is of the wrong kind.
     #[error("broken torrent: `{key}` must be {must}")]
-    Wrong { key: &'static str, must: &'static str },
+    Wrong {
+        /// The key of the value.
+        key: &'static str,
+        /// What the value must be.
+        must: &'static str,
+    },
+    /// The number of SHA-1 hashes does not fit the content.
     #[error("broken torrent: {hashes} hashes in `pieces` for {pieces} pieces of content")]
-    PieceCount { hashes: usize, pieces: u32 },
+    PieceCount {
+        /// Number of hashes.
+        hashes: usize,
+        /// Number of pieces.
+        pieces: u32,
+    },
+    /// A piece layer is wrong (BEP 52).
     #[error("broken torrent: the piece layer of `{path}` {why}")]
-    Layer { path: String, why: &'static str },
+    Layer {
+        /// Path of its file in the torrent.
+        path: String,
+        /// What is wrong, as the end of a sentence.
+        why: &'static str,
+    },
+    /// Two parts of the torrent contradict each other, as this sentence says.
     #[error("broken torrent: {0}")]
     Contradiction(&'static str),
+    /// The sum of the file lengths does not fit into 63 bits.
     #[error("broken torrent: the lengths of its files add up to more than 63 bits hold")]
     Overflow,
+    /// The torrent has no content.
     #[error("broken torrent: it holds no bytes at all")]
     Empty,
+    /// A name cannot be used safely as a file name.
     #[error("unsafe torrent: the name `{name}` in folder `{folder}` {why}")]
-    UnsafeName { name: String, folder: String, why: &'static str },
+    UnsafeName {
+        /// The name.
+        name: String,
+        /// The folder in the torrent that it is in; empty for the torrent's own name.
+        folder: String,
+        /// What is wrong, as the end of a sentence.
+        why: &'static str,
+    },
+    /// Two files have the same path, or a file has the path of a folder.
     #[error("unsafe torrent: `{path}` is there twice, or is both a file and a folder")]
-    Collision { path: String },
+    Collision {
+        /// Path in the torrent.
+        path: String,
+    },
+    /// A path has more than [`MAX_PATH_DEPTH`] components.
     #[error("unsafe torrent: `{path}` goes on for more than {MAX_PATH_DEPTH} folders")]
-    TooDeep { path: String },
+    TooDeep {
+        /// Path in the torrent, as far as it was read.
+        path: String,
+    },
+    /// A limit is exceeded.
     #[error("torrent too large: {what} has more than {limit} {unit}")]
-    TooLarge { what: &'static str, limit: u64, unit: &'static str },
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+        /// The unit of the limit.
+        unit: &'static str,
+    },
+    /// The torrent uses a feature that we do not support, named by this text.
     #[error("unsupported torrent: {0}")]
     Unsupported(&'static str),
 }
@@ -82,25 +137,25 @@ pub enum TorrentError {
 /// One file of a torrent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Safe names, from the torrent's root down. In a single-file torrent the torrent's name alone.
+    /// Safe names, from the torrent's root down. In a single-file torrent only the torrent's name.
     pub path: Vec<String>,
-    /// Bytes.
+    /// Length in bytes.
     pub len: u64,
-    /// Whether the file is to be executable (BEP 47).
+    /// Whether the file should be executable (BEP 47).
     pub executable: bool,
-    /// Root of the file's merkle tree (BEP 52); v1 torrents have none, and neither have empty files.
+    /// Root of the file's merkle tree (BEP 52). v1 torrents and empty files have none.
     pub pieces_root: Option<[u8; 32]>,
 }
 
-/// The v1 half: SHA-1.
+/// The v1 part: SHA-1.
 #[derive(Debug)]
 struct V1 {
     hash: InfoHash,
-    /// 20 bytes for each piece, in the metainfo file.
+    /// Where the metainfo file holds the SHA-1 hashes, 20 bytes for each piece.
     pieces: Range<usize>,
 }
 
-/// The v2 half: SHA-256.
+/// The v2 part: SHA-256.
 #[derive(Debug)]
 struct V2 {
     hash: [u8; 32],
@@ -108,7 +163,7 @@ struct V2 {
     roots: Vec<Hash256>,
 }
 
-/// What a metainfo file says, checked. Never changes.
+/// A checked metainfo file. Never changes.
 pub struct Torrent {
     bytes: Box<[u8]>,
     info: Range<usize>,
@@ -126,12 +181,18 @@ pub struct Torrent {
 }
 
 impl Torrent {
-    /// Reads the bytes of a metainfo file. Whatever they are, the answer is a sound torrent or an error.
+    /// Reads the bytes of a metainfo file. Any bytes give a valid torrent or an error.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, or which limit they exceed.
     pub fn parse(bytes: &[u8]) -> Result<Torrent, TorrentError> {
         metainfo::parse(bytes.to_vec())
     }
 
-    /// Reads a metainfo file of up to [`MAX_METAINFO_LEN`] bytes.
+    /// Reads a metainfo file of at most [`MAX_METAINFO_LEN`] bytes.
+    ///
+    /// # Errors
+    /// The file cannot be read, or [`parse`](Self::parse) does not accept its content.
     pub fn read(path: &Path) -> Result<Torrent, TorrentError> {
         let failed = |source| TorrentError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
@@ -140,26 +201,27 @@ impl Torrent {
         metainfo::parse(bytes)
     }
 
-    /// The whole metainfo file as it was.
+    /// The bytes of the whole metainfo file, unchanged.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The info dictionary as it was: what the info-hashes are of.
+    /// The bytes of the info dictionary, unchanged. The info-hashes are computed over them.
     pub fn info_bytes(&self) -> &[u8] {
         &self.bytes[self.info.clone()]
     }
 
-    /// The name of the file or folder: one safe component of a path.
+    /// Name of the file or folder: one safe path component.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether the torrent is one file rather than a folder.
+    /// Whether the torrent is a single file instead of a folder.
     pub fn is_single_file(&self) -> bool {
         self.single_file
     }
 
+    /// Which info dictionaries the torrent holds: v1, v2 or both.
     pub fn format(&self) -> Format {
         match (&self.v1, &self.v2) {
             (Some(_), Some(_)) => Format::Hybrid,
@@ -168,32 +230,33 @@ impl Torrent {
         }
     }
 
-    /// SHA-1 of the info dictionary, if there is a v1 part.
+    /// The v1 info-hash: SHA-1 of the info dictionary. `None` without a v1 part.
     pub fn v1_hash(&self) -> Option<InfoHash> {
         self.v1.as_ref().map(|v1| v1.hash)
     }
 
-    /// SHA-256 of the info dictionary, if there is a v2 part.
+    /// The v2 info-hash: SHA-256 of the info dictionary. `None` without a v2 part.
     pub fn v2_hash(&self) -> Option<[u8; 32]> {
         self.v2.as_ref().map(|v2| v2.hash)
     }
 
-    /// The v2 hash as it appears on the wire.
+    /// The v2 info-hash as it appears on the wire, truncated to 20 bytes.
     pub fn v2_short(&self) -> Option<InfoHash> {
         self.v2.as_ref().map(|v2| InfoHash::truncated(&v2.hash))
     }
 
-    /// The hash that the torrent goes by on the wire: v1 if it has that, or else v2, truncated.
+    /// The torrent's usual info-hash on the wire: v1 if it has one, otherwise v2, truncated.
     pub fn info_hash(&self) -> InfoHash {
         self.wire_hashes().next().unwrap_or(InfoHash([0; 20]))
     }
 
-    /// Every hash that a handshake or an announce for this torrent may carry; one, or two for a hybrid.
+    /// Every info-hash that a handshake or an announce for this torrent may carry: one, or two for
+    /// a hybrid torrent.
     pub fn wire_hashes(&self) -> impl Iterator<Item = InfoHash> {
         self.v1_hash().into_iter().chain(self.v2_short())
     }
 
-    /// What users see: the v1 info-hash in 40 hexadecimal digits, or for v2 alone all 64 of that.
+    /// The info-hash as users see it: 40 hexadecimal digits of v1, or all 64 of a torrent that is v2 only.
     pub fn key(&self) -> String {
         match (&self.v1, &self.v2) {
             (None, Some(v2)) => HEXLOWER.encode(&v2.hash),
@@ -206,11 +269,12 @@ impl Torrent {
         &self.trackers
     }
 
-    /// Whether peers may come from the torrent's trackers only (BEP 27).
+    /// Whether the torrent is private: peers may come only from its trackers (BEP 27).
     pub fn private(&self) -> bool {
         self.private
     }
 
+    /// The comment of the metainfo file.
     pub fn comment(&self) -> Option<&str> {
         self.comment.as_deref()
     }
@@ -220,21 +284,22 @@ impl Torrent {
         self.created_by.as_deref()
     }
 
-    /// Seconds since 1970.
+    /// When the torrent was made, in seconds since 1970.
     pub fn creation_date(&self) -> Option<i64> {
         self.creation_date
     }
 
+    /// How the torrent is divided into pieces and blocks, and where these lie in its files.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// The files, in the order of the stream. Pad files are not among them.
+    /// The files, in stream order. Pad files are left out.
     pub fn files(&self) -> &[FileEntry] {
         &self.files
     }
 
-    /// Where a file of the torrent is if the torrent's file or folder is in `folder`.
+    /// Path of a file on disk, if the torrent's file or folder is in `folder`.
     pub fn path_in(&self, folder: &Path, file: &FileEntry) -> PathBuf {
         let mut path = folder.to_owned();
         if !self.single_file {
@@ -244,13 +309,13 @@ impl Torrent {
         path
     }
 
-    /// Whether `data` is that piece, as many bytes as `piece_len` says. If the torrent has no hashes of the
-    /// kind that `proof` asks for, those that it has decide.
+    /// Whether `data` is the content of that piece, `piece_len` bytes long. If the torrent has no hashes of
+    /// the kind that `proof` asks for, its other hashes are used.
     pub fn verify(&self, piece: Piece, data: &[u8], proof: Proof) -> bool {
         self.verify_all(&[(piece, data, proof)]) == [true]
     }
 
-    /// The same for several pieces, whose hashes are computed side by side.
+    /// [`verify`](Self::verify) for several pieces, whose hashes are computed in parallel.
     pub fn verify_all(&self, pieces: &[(Piece, &[u8], Proof)]) -> Vec<bool> {
         let fits = |piece: Piece, data: &[u8]| data.len() == self.geometry.piece_len(piece) as usize;
         let by_sha1 = |proof: Proof| self.is_verified_by_sha1(proof);
@@ -267,18 +332,18 @@ impl Torrent {
         pieces.iter().map(is_good).collect()
     }
 
-    /// Whether it is by SHA-1 that pieces are verified of which `proof` is asked.
+    /// Whether SHA-1 is used to verify pieces for which `proof` is asked.
     pub fn is_verified_by_sha1(&self, proof: Proof) -> bool {
         self.v1.is_some() && (self.v2.is_none() || proof == Proof::V1)
     }
 
-    /// The SHA-1 of the piece and its padding, if there is a v1 part.
+    /// The SHA-1 of the piece and its padding. `None` without a v1 part.
     pub fn piece_sha1(&self, piece: Piece) -> Option<[u8; 20]> {
         let (hashes, _) = self.bytes[self.v1.as_ref()?.pieces.clone()].as_chunks();
         hashes.get(piece.index() as usize).copied()
     }
 
-    /// The root of the piece's merkle tree, if there is a v2 part.
+    /// The root of the piece's merkle tree. `None` without a v2 part.
     pub fn piece_root(&self, piece: Piece) -> Option<[u8; 32]> {
         self.v2.as_ref()?.roots.get(piece.index() as usize).copied()
     }

@@ -1,4 +1,4 @@
-//! Bencoding by tables of good and bad input, and by properties.
+//! Tests of bencoding: tables of good and bad input, and properties.
 
 use proptest::prelude::*;
 
@@ -92,7 +92,7 @@ fn bad_input_is_refused_with_the_place_and_the_reason() {
 fn unsorted_keys_are_read_since_torrents_have_them() {
     let dict = parse(b"d1:bi1e1:ai2ee").unwrap().as_dict().unwrap();
     assert_eq!((dict.int("a"), dict.int("b")), (Some(2), Some(1)));
-    // The table of keys is shared by all open dictionaries; an inner one must not disturb an outer.
+    // All open dictionaries share one table of keys. An inner dictionary must not disturb an outer one.
     parse(b"d1:bd1:zi1e1:yi1ee1:ad1:bi1eee").unwrap();
 }
 

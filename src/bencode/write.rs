@@ -1,4 +1,4 @@
-//! Writing bencoded data. Nested values are closures, so what was opened is always closed.
+//! Writes bencoding (BEP 3). Nested values are closures, so everything that was opened is closed. Pure.
 
 /// Writes one dictionary: `dict(|d| d.int("interval", 1800))` gives `d8:intervali1800ee`.
 pub fn dict(fill: impl FnOnce(&mut DictWriter)) -> Vec<u8> {
@@ -7,7 +7,8 @@ pub fn dict(fill: impl FnOnce(&mut DictWriter)) -> Vec<u8> {
     out
 }
 
-/// The inside of a dictionary. Keys have to come in ascending order of their bytes (BEP 3); debug builds check it.
+/// Writes the entries of a dictionary. Keys must come in ascending order of their bytes (BEP 3);
+/// debug builds check it.
 pub struct DictWriter<'a> {
     out: &'a mut Vec<u8>,
     #[cfg(debug_assertions)]
@@ -15,27 +16,31 @@ pub struct DictWriter<'a> {
 }
 
 impl DictWriter<'_> {
+    /// Writes a number.
     pub fn int(&mut self, key: impl AsRef<[u8]>, value: i64) {
         self.key(key.as_ref());
         write_int(self.out, value);
     }
 
+    /// Writes a string of any bytes.
     pub fn bytes(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.key(key.as_ref());
         write_bytes(self.out, value.as_ref());
     }
 
+    /// Writes a list, whose values `fill` writes.
     pub fn list(&mut self, key: impl AsRef<[u8]>, fill: impl FnOnce(&mut ListWriter)) {
         self.key(key.as_ref());
         write_list(self.out, fill);
     }
 
+    /// Writes a dictionary, whose entries `fill` writes.
     pub fn dict(&mut self, key: impl AsRef<[u8]>, fill: impl FnOnce(&mut DictWriter)) {
         self.key(key.as_ref());
         write_dict(self.out, fill);
     }
 
-    /// Puts a value that is already bencoded, such as an info dictionary that must keep its bytes.
+    /// Writes a value that is already bencoded, such as an info dictionary whose bytes must not change.
     pub fn raw(&mut self, key: impl AsRef<[u8]>, bencoded: &[u8]) {
         self.key(key.as_ref());
         self.out.extend_from_slice(bencoded);
@@ -51,24 +56,28 @@ impl DictWriter<'_> {
     }
 }
 
-/// The inside of a list.
+/// Writes the values of a list.
 pub struct ListWriter<'a> {
     out: &'a mut Vec<u8>,
 }
 
 impl ListWriter<'_> {
+    /// Writes a number.
     pub fn int(&mut self, value: i64) {
         write_int(self.out, value);
     }
 
+    /// Writes a string of any bytes.
     pub fn bytes(&mut self, value: impl AsRef<[u8]>) {
         write_bytes(self.out, value.as_ref());
     }
 
+    /// Writes a list, whose values `fill` writes.
     pub fn list(&mut self, fill: impl FnOnce(&mut ListWriter)) {
         write_list(self.out, fill);
     }
 
+    /// Writes a dictionary, whose entries `fill` writes.
     pub fn dict(&mut self, fill: impl FnOnce(&mut DictWriter)) {
         write_dict(self.out, fill);
     }

@@ -1,4 +1,4 @@
-//! 8 lanes in the vectors of AVX2.
+//! Kernels with 8 lanes, in the vectors of AVX2. Pure.
 
 use std::arch::x86_64::*;
 
@@ -42,7 +42,7 @@ unsafe fn sha256(columns: &mut Columns<8>, inputs: &Inputs, blocks: usize) {
 #[derive(Clone, Copy)]
 struct Words(__m256i);
 
-/// The first 8 of the lanes; the others are not ours.
+/// Loads the first 8 lanes; this kernel does not use the others.
 #[inline]
 #[target_feature(enable = "avx2")]
 #[allow(clippy::needless_range_loop)]
@@ -65,7 +65,7 @@ fn store<const W: usize>(columns: &mut Columns<W>, state: [Words; W]) {
     }
 }
 
-/// Word `n` of the block of each lane, for every `n`: the blocks are rows, and what is wanted are columns.
+/// Word `n` of the block of each lane, for every `n`: the blocks are rows, and the result is their columns.
 ///
 /// # Safety
 /// Each of the first 8 inputs is readable to the end of that block.
@@ -96,7 +96,7 @@ unsafe fn eight_words(inputs: &Inputs, offset: usize) -> [Words; 8] {
         let bytes = unsafe { _mm256_loadu_si256(inputs[row].add(offset).cast()) };
         rows[row] = _mm256_shuffle_epi8(bytes, swap);
     }
-    // In each half of 128 bits: 4 rows by 4 words, turned.
+    // In each half of 128 bits: 4 rows by 4 words, transposed.
     let mut turned = [_mm256_setzero_si256(); 8];
     for four in 0..2 {
         let [a, b, c, d] = [rows[4 * four], rows[4 * four + 1], rows[4 * four + 2], rows[4 * four + 3]];
@@ -107,7 +107,7 @@ unsafe fn eight_words(inputs: &Inputs, offset: usize) -> [Words; 8] {
         turned[4 * four + 2] = _mm256_unpacklo_epi64(high_ab, high_cd);
         turned[4 * four + 3] = _mm256_unpackhi_epi64(high_ab, high_cd);
     }
-    // Half h of turned[4 * four + n] is word 4h + n of the four rows: now the halves change places.
+    // Half h of turned[4 * four + n] is word 4h + n of the four rows. Now the halves change places.
     let mut words = [Words(_mm256_setzero_si256()); 8];
     for n in 0..4 {
         words[n] = Words(_mm256_permute2x128_si256(turned[n], turned[4 + n], 0x20));
@@ -116,7 +116,7 @@ unsafe fn eight_words(inputs: &Inputs, offset: usize) -> [Words; 8] {
     words
 }
 
-// SAFETY of every block below: `Words` are made only above, by functions with AVX2.
+// SAFETY of every block below: only functions with AVX2 create `Words`, all of them above.
 impl Vector for Words {
     #[inline(always)]
     fn like(self, word: u32) -> Self {
@@ -140,7 +140,7 @@ impl Vector for Words {
     }
     #[inline(always)]
     fn majority(self, b: Self, c: Self) -> Self {
-        // Where a and b are the same, they decide; elsewhere c does.
+        // Where a and b are equal, they decide; elsewhere c does.
         self.xor(b).choose(c, b)
     }
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! 16 lanes in the vectors of AVX-512.
+//! Kernels with 16 lanes, in the vectors of AVX-512. Pure.
 
 use std::arch::x86_64::*;
 
@@ -65,7 +65,7 @@ fn store<const W: usize>(columns: &mut Columns<W>, state: [Words; W]) {
     }
 }
 
-/// Word `n` of the block of each lane, for every `n`: the blocks are rows, and what is wanted are columns.
+/// Word `n` of the block of each lane, for every `n`: the blocks are rows, and the result is their columns.
 ///
 /// # Safety
 /// Each input is readable to the end of that block.
@@ -80,7 +80,7 @@ unsafe fn words(inputs: &Inputs, block: usize) -> [Words; 16] {
         let bytes = unsafe { _mm512_loadu_si512(inputs[row].add(64 * block).cast()) };
         rows[row] = _mm512_shuffle_epi8(bytes, swap);
     }
-    // In each quarter of 128 bits: 4 rows by 4 words, turned.
+    // In each quarter of 128 bits: 4 rows by 4 words, transposed.
     let mut turned = [_mm512_setzero_si512(); 16];
     for four in 0..4 {
         let [a, b, c, d] = [rows[4 * four], rows[4 * four + 1], rows[4 * four + 2], rows[4 * four + 3]];
@@ -91,7 +91,7 @@ unsafe fn words(inputs: &Inputs, block: usize) -> [Words; 16] {
         turned[4 * four + 2] = _mm512_unpacklo_epi64(high_ab, high_cd);
         turned[4 * four + 3] = _mm512_unpackhi_epi64(high_ab, high_cd);
     }
-    // Quarter q of turned[4 * four + n] is word 4q + n of the four rows: now the quarters change places.
+    // Quarter q of turned[4 * four + n] is word 4q + n of the four rows. Now the quarters change places.
     let mut words = [Words(_mm512_setzero_si512()); 16];
     for n in 0..4 {
         let [a, b, c, d] = [turned[n], turned[4 + n], turned[8 + n], turned[12 + n]];
@@ -105,7 +105,7 @@ unsafe fn words(inputs: &Inputs, block: usize) -> [Words; 16] {
     words
 }
 
-// SAFETY of every block below: `Words` are made only above, by functions with AVX-512.
+// SAFETY of every block below: only functions with AVX-512 create `Words`, all of them above.
 impl Vector for Words {
     #[inline(always)]
     fn like(self, word: u32) -> Self {
@@ -119,7 +119,7 @@ impl Vector for Words {
     fn xor(self, other: Self) -> Self {
         Words(unsafe { _mm512_xor_si512(self.0, other.0) })
     }
-    // The number is the truth table: bit 4a + 2b + c is the answer to a, b and c.
+    // The number is the truth table: bit 4a + 2b + c is the result for a, b and c.
     #[inline(always)]
     fn xor3(self, b: Self, c: Self) -> Self {
         Words(unsafe { _mm512_ternarylogic_epi32(self.0, b.0, c.0, 0b1001_0110) })
@@ -138,7 +138,7 @@ impl Vector for Words {
     }
     #[inline(always)]
     fn shift_right<const N: i32>(self) -> Self {
-        // The intrinsic wants an unsigned constant, which `N as u32` cannot be in a generic argument.
+        // The intrinsic takes an unsigned constant, and `N as u32` is not allowed in a generic argument.
         Words(unsafe { _mm512_srl_epi32(self.0, _mm_cvtsi32_si128(N)) })
     }
 }

@@ -1,11 +1,13 @@
-//! Which kernels there are, and which of them is taken.
+//! Which kernels there are, and which of them is chosen.
 //!
-//! **The rule.** A kernel has a number of lanes, and takes as long for one block of all of them as for one block of one. That time,
-//! measured in cycles, stands beside it. The kernel is taken that needs the fewest cycles for each message that
-//! there is to fill its lanes with. So AVX-512 has to have most of its 16 lanes filled to be better than the SHA
-//! instructions, which do two messages at a time; and where there are none of these, a few are enough.
+//! **The rule.** A kernel has a number of lanes, and takes as long for one block in all of them as for one
+//! block in one. That time, measured in cycles, is noted in the kernel. The chosen kernel needs the fewest
+//! cycles per message, with the messages that there are to fill its lanes. So most of the 16 lanes of AVX-512
+//! must be filled before it is better than the SHA instructions, which hash two messages at a time. On a
+//! processor without these, a few lanes are enough.
 //!
-//! The processor is asked once what it has, and the environment what to leave out. Memory: none; no thread, no lock.
+//! The processor is asked once for its instructions, and the environment once for the kernels to leave out.
+//! Memory: none; no thread, no lock.
 
 use std::sync::LazyLock;
 
@@ -14,15 +16,15 @@ use super::kernel::Kernel;
 use super::{avx2, avx512, sha_ni};
 use super::{portable, rounds};
 
-/// Names of kernels, or how they start, with commas between: they are left out, to see what a processor without them would do, or because
-/// a machine promises instructions that it does not have.
+/// Names of kernels, or prefixes of them, separated by commas. They are left out, to measure a processor
+/// without them, or because a machine claims instructions that it does not have.
 const WITHOUT: &str = "SHOAL_HASH_WITHOUT";
 
-/// One of the two hashes.
+/// One of the two hash functions.
 pub(super) struct Hash<const W: usize> {
     /// The state before the first block.
     pub initial: [u32; W],
-    /// Those that this processor has; the portable one always.
+    /// The kernels that this processor supports, always with the portable one.
     pub kernels: Vec<Kernel<W>>,
 }
 
@@ -38,14 +40,14 @@ impl<const W: usize> Hash<W> {
         Hash { initial, kernels }
     }
 
-    /// The same hash by one kernel alone, if it is there: for tests, and to measure it.
+    /// The same hash with one kernel only, if this processor supports it: for tests and measurements.
     #[cfg(test)]
     pub fn only(&self, name: &str) -> Option<Self> {
         let kernel = self.kernels.iter().find(|kernel| kernel.name == name)?;
         Some(Hash { initial: self.initial, kernels: vec![*kernel] })
     }
 
-    /// The best kernel for that many messages: the rule of this module.
+    /// The best kernel for `messages` messages, by the rule of this module.
     pub fn best(&self, messages: usize) -> &Kernel<W> {
         let by_cycles = |kernel: &&Kernel<W>| kernel.cycles_each(messages);
         self.kernels.iter().min_by_key(by_cycles).expect("the portable kernel is always there")

@@ -1,9 +1,9 @@
 //! What a kernel is: a code path that advances several hashes at once. Memory: none; no thread, no lock.
 
-/// The most lanes that a kernel has.
+/// Maximum number of lanes of a kernel.
 pub(super) const MAX_LANES: usize = 16;
 
-/// Bytes of a block, in SHA-1 and in SHA-256.
+/// Length of a block in bytes, in SHA-1 and in SHA-256.
 pub(super) const BLOCK: usize = 64;
 
 /// The states of all lanes: word `w` of lane `n` is `.0[w][n]`, so that a row is a vector.
@@ -26,40 +26,43 @@ impl<const W: usize> Columns<W> {
 /// Where the blocks of each lane are.
 pub(super) type Inputs = [*const u8; MAX_LANES];
 
-/// One code path of a hash of `W` words.
+/// One code path of a hash whose state has `W` words.
 #[derive(Clone, Copy)]
 pub(super) struct Kernel<const W: usize> {
     pub name: &'static str,
-    /// How many messages it hashes side by side, [`MAX_LANES`] at most.
+    /// How many messages it hashes in parallel, at most [`MAX_LANES`].
     pub lanes: usize,
-    /// Cycles for one block in every lane, about; see `docs/HASHING.md`.
+    /// Approximate cycles for one block in every lane; see `docs/HASHING.md`.
     pub cycles: u32,
     /// Whether this processor has the instructions.
     pub is_there: fn() -> bool,
-    /// Adds that many blocks to each lane.
+    /// Adds that number of blocks to each lane.
     ///
     /// # Safety
-    /// `is_there` said so, and each of the first `lanes` inputs is readable for that many blocks.
+    /// `is_there` returned true, and each of the first `lanes` inputs is readable for that number of blocks.
     pub compress: unsafe fn(&mut Columns<W>, &Inputs, usize),
 }
 
 impl<const W: usize> Kernel<W> {
-    /// Adds blocks to the first `blocks.len()` lanes, as many to each as the shortest of them has, and gives their number.
-    /// What is in the other lanes is lost. The kernel is one of `Hash::kernels`.
+    /// Adds blocks to the first `blocks.len()` lanes, to each as many as the shortest of them has,
+    /// and returns that number. The content of the other lanes is lost. The kernel must be one of
+    /// `Hash::kernels`.
     pub fn advance(&self, columns: &mut Columns<W>, blocks: &[&[[u8; BLOCK]]]) -> usize {
         assert!((1..=self.lanes).contains(&blocks.len()));
         let count = blocks.iter().map(|blocks| blocks.len()).min().unwrap_or(0);
-        // Lanes without a message hash the first one's once more.
+        // Lanes without a message hash the first lane's message again.
         let mut inputs = [blocks[0].as_ptr().cast(); MAX_LANES];
         for (input, blocks) in inputs.iter_mut().zip(blocks) {
             *input = blocks.as_ptr().cast();
         }
-        // SAFETY: only kernels that are there come out of `Hash::kernels`; every input has `count` blocks.
+        // SAFETY: `Hash::kernels` holds only kernels that this processor supports; every input has
+        // `count` blocks.
         unsafe { (self.compress)(columns, &inputs, count) };
         count
     }
 
-    /// Cycles for a block of one message, if there are `messages` of them. In 256ths, since these are whole numbers.
+    /// Cycles for a block of one message, if there are `messages` of them. In 256ths, to stay with
+    /// whole numbers.
     pub fn cycles_each(&self, messages: usize) -> u32 {
         256 * self.cycles / messages.clamp(1, self.lanes) as u32
     }

@@ -1,17 +1,18 @@
-//! Deals any number of hashes out to the lanes of a kernel. Pure; no thread, no lock.
+//! Assigns any number of hashes to the lanes of a kernel. Pure; no thread, no lock.
 //!
-//! Invariant: between two calls of a kernel, the seats from 0 on are taken without a gap, and `seats[n]` is in lane `n`.
+//! Invariant: between two calls of a kernel, the seats from 0 on are taken without a gap, and
+//! `seats[n]` is in lane `n`.
 
 use super::choice::Hash;
 use super::kernel::{BLOCK, Columns, Kernel, MAX_LANES};
 
-/// Whole blocks that are to be added to the state of one hash.
+/// Whole blocks to be added to the state of one hash.
 pub(super) struct Run<'a, const W: usize> {
     pub state: &'a mut [u32; W],
     pub blocks: &'a [[u8; BLOCK]],
 }
 
-/// Adds to every state its blocks. The runs may be of any lengths; they come back without blocks.
+/// Adds its blocks to every state. The runs may be of any length; afterwards they have no blocks.
 pub(super) fn advance<const W: usize>(hash: &Hash<W>, mut runs: &mut [Run<W>]) {
     loop {
         runs = unfinished(runs);
@@ -22,7 +23,7 @@ pub(super) fn advance<const W: usize>(hash: &Hash<W>, mut runs: &mut [Run<W>]) {
     }
 }
 
-/// The runs that have blocks left, brought together at the end.
+/// The runs that have blocks left, moved to the end of `runs`.
 fn unfinished<'a, 'b, const W: usize>(runs: &'a mut [Run<'b, W>]) -> &'a mut [Run<'b, W>] {
     let mut finished = 0;
     for at in 0..runs.len() {
@@ -34,8 +35,8 @@ fn unfinished<'a, 'b, const W: usize>(runs: &'a mut [Run<'b, W>]) -> &'a mut [Ru
     &mut runs[finished..]
 }
 
-/// Works with one kernel for as long as it is the best for what is left: whoever has no blocks any more gives his lane
-/// to the next.
+/// Uses one kernel as long as it is the best one for what is left. A run without blocks gives its
+/// lane to the next run.
 fn work<const W: usize>(hash: &Hash<W>, kernel: &Kernel<W>, runs: &mut [Run<W>]) {
     let mut columns = Columns([[0; MAX_LANES]; W]);
     let (mut seats, mut seated, mut next) = ([0; MAX_LANES], 0, 0);

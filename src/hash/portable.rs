@@ -1,4 +1,5 @@
-//! One lane, by the crates `sha1` and `sha2`: what every processor can do. They know the SHA instructions of ARM and of x86 too.
+//! Kernels with one lane, by the crates `sha1` and `sha2`, for every processor. They also use the SHA
+//! instructions of ARM and x86. Pure.
 
 use super::kernel::{Columns, Inputs, Kernel};
 

@@ -1,13 +1,15 @@
-//! The rounds of SHA-1 and SHA-256 (FIPS 180-4) over vectors: lane `n` of every vector belongs to message `n`. Pure arithmetic, the same for
-//! every width; the files `avx2.rs` and `avx512.rs` say what a vector is, and bring the words.
+//! The rounds of SHA-1 and SHA-256 (FIPS 180-4) over vectors: lane `n` of every vector belongs to message
+//! `n`. Pure arithmetic, the same for every width. The files `avx2.rs` and `avx512.rs` define the
+//! vectors, and provide the words.
 //!
-//! Everything is `#[inline(always)]`, because only what is inlined into a function with a `target_feature` may become that
-//! feature's instructions. For the same reason the rounds are unrolled by macros: each vector then stays in a register.
+//! Everything is `#[inline(always)]`, because only code inlined into a function with a `target_feature`
+//! may use that feature's instructions. For the same reason the rounds are unrolled by macros: each
+//! vector then stays in a register.
 
-/// The state that every hash begins with.
+/// The state before the first block of SHA-1.
 pub(super) const SHA1_INITIAL: [u32; 5] = [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0];
 
-/// The state that every hash begins with.
+/// The state before the first block of SHA-256.
 pub(super) const SHA256_INITIAL: [u32; 8] =
     [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
 
@@ -24,29 +26,30 @@ pub(super) const SHA256_CONSTANTS: [u32; 64] = [
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 ];
 
-/// Words of 32 bits, one for each lane. To hold one is proof that the processor has the instructions: that is why
-/// a constant is made [like](Vector::like) another vector.
+/// Words of 32 bits, one for each lane. A value of this type proves that the processor has the instructions.
+/// So a constant is made [like](Vector::like) another vector.
 pub(super) trait Vector: Copy {
     /// `word` in every lane.
     fn like(self, word: u32) -> Self;
     fn add(self, other: Self) -> Self;
     fn xor(self, other: Self) -> Self;
     fn xor3(self, b: Self, c: Self) -> Self;
-    /// Where `self` has a 1 the bit of `one`, elsewhere that of `zero`.
+    /// The bit of `one` where `self` has a 1, the bit of `zero` elsewhere.
     fn choose(self, one: Self, zero: Self) -> Self;
-    /// The bit that two of the three have at least.
+    /// The bit that at least two of the three have.
     fn majority(self, b: Self, c: Self) -> Self;
-    /// `RIGHT` is `32 - LEFT`; an instruction wants one or the other.
+    /// `RIGHT` is `32 - LEFT`; an instruction needs one or the other.
     fn rotate<const LEFT: i32, const RIGHT: i32>(self) -> Self;
     fn shift_right<const N: i32>(self) -> Self;
 }
 
 /// Adds a block of each lane to `state`; `w` holds the block's words.
 #[inline(always)]
-#[allow(unused_assignments)] // of the words of the last rounds
+// Of the words of the last rounds.
+#[allow(unused_assignments)]
 pub(super) fn sha1<V: Vector>(state: &mut [V; 5], mut w: [V; 16]) {
     let [mut a, mut b, mut c, mut d, mut e] = *state;
-    // The word of round t + 16 takes the place of that of round t, as soon as that was used.
+    // The word of round t + 16 replaces that of round t as soon as that was used.
     macro_rules! round {
         ($f:expr, $k:literal, $a:ident $b:ident $c:ident $d:ident $e:ident, $t:expr) => {
             let sum = $e.add($e.like($k)).add(w[$t & 15]);
@@ -90,7 +93,7 @@ pub(super) fn sha256<V: Vector>(state: &mut [V; 8], mut w: [V; 16]) {
             $h = sum.add($a.majority($b, $c)).add(other);
         };
     }
-    // The word of round t + 16 takes the place of that of round t.
+    // The word of round t + 16 replaces that of round t.
     macro_rules! schedule {
         ($t:expr) => {
             let (early, late) = (w[($t + 1) & 15], w[($t + 14) & 15]);

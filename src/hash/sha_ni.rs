@@ -1,7 +1,8 @@
-//! The SHA instructions of x86. One message at a time leaves them idle half of the time, since each waits for the
-//! result of the one before; so several messages take turns.
+//! Kernels with the SHA instructions of x86. With one message they are idle half of the time, because each
+//! instruction waits for the result of the one before; so several messages take turns. Pure.
 //!
-//! Loops count, and do not iterate or `map`: a closure is not sure to be inlined into a function with a `target_feature`.
+//! Loops count with an index, without iterators or `map`: a closure may not be inlined into a
+//! function with a `target_feature`.
 
 use std::arch::x86_64::*;
 
@@ -43,14 +44,18 @@ unsafe fn sha1<const LANES: usize>(columns: &mut Columns<5>, inputs: &Inputs, bl
         // SAFETY: every input has `blocks` blocks, which the caller promises.
         let mut w = unsafe { words::<LANES>(inputs, block, swap) };
         let (old_abcd, old_e) = (abcd, e);
-        // Four rounds of each lane; $g counts them, from 0 to 19. What `a` was before them is what the next four need for `e`.
+        // Four rounds of each lane; $g counts them, from 0 to 19. `a` before these rounds is used
+        // for `e` in the next four.
         macro_rules! four_rounds {
             ($f:literal, $($g:literal)*) => {$(
                 for lane in 0..LANES {
                     let w = &mut w[lane];
                     let word = w[$g & 3];
-                    let with_e =
-                        if $g == 0 { _mm_add_epi32(e[lane], word) } else { _mm_sha1nexte_epu32(e[lane], word) };
+                    let with_e = if $g == 0 {
+                        _mm_add_epi32(e[lane], word)
+                    } else {
+                        _mm_sha1nexte_epu32(e[lane], word)
+                    };
                     e[lane] = abcd[lane];
                     abcd[lane] = _mm_sha1rnds4_epu32::<$f>(abcd[lane], with_e);
                     if $g < 16 {
@@ -102,11 +107,13 @@ unsafe fn sha256<const LANES: usize>(columns: &mut Columns<8>, inputs: &Inputs, 
                     let w = &mut w[lane];
                     let with_k = _mm_add_epi32(w[$g & 3], k);
                     cdgh[lane] = _mm_sha256rnds2_epu32(cdgh[lane], abef[lane], with_k);
-                    abef[lane] = _mm_sha256rnds2_epu32(abef[lane], cdgh[lane], _mm_shuffle_epi32::<0x0e>(with_k));
+                    abef[lane] =
+                        _mm_sha256rnds2_epu32(abef[lane], cdgh[lane], _mm_shuffle_epi32::<0x0e>(with_k));
                     if $g < 12 {
                         let last = w[($g + 3) & 3];
                         let seven_ago = _mm_alignr_epi8::<4>(last, w[($g + 2) & 3]);
-                        let mixed = _mm_add_epi32(_mm_sha256msg1_epu32(w[$g & 3], w[($g + 1) & 3]), seven_ago);
+                        let mixed =
+                            _mm_add_epi32(_mm_sha256msg1_epu32(w[$g & 3], w[($g + 1) & 3]), seven_ago);
                         w[$g & 3] = _mm_sha256msg2_epu32(mixed, last);
                     }
                 }
@@ -125,7 +132,7 @@ unsafe fn sha256<const LANES: usize>(columns: &mut Columns<8>, inputs: &Inputs, 
     }
 }
 
-/// The block of each of the first `N` lanes, its bytes put in the order that `swap` says.
+/// The block of each of the first `N` lanes, with its bytes in the order given by `swap`.
 ///
 /// # Safety
 /// Each of these inputs is readable to the end of that block.

@@ -1,4 +1,4 @@
-//! Hashes under way: messages that come in parts, and their padding (FIPS 180-4). Pure; no thread, no lock.
+//! Hashes in progress: messages that come in parts, and their padding (FIPS 180-4). Pure; no thread, no lock.
 //!
 //! Invariant: `tail` holds the bytes since the last whole block, `length % 64` of them.
 
@@ -6,16 +6,16 @@ use super::choice::Hash;
 use super::kernel::BLOCK;
 use super::lanes::{Run, advance};
 
-/// A hash under way.
+/// A hash in progress.
 #[derive(Clone)]
 pub(super) struct Stream<const W: usize> {
     state: [u32; W],
     tail: [u8; BLOCK],
-    /// Bytes so far.
+    /// Number of bytes so far.
     length: u64,
 }
 
-/// Adds to each stream the message of the same index, side by side.
+/// Adds to each stream the message of the same index, in parallel.
 pub(super) fn feed<const W: usize>(hash: &Hash<W>, streams: &mut [Stream<W>], messages: &[&[u8]]) {
     debug_assert_eq!(streams.len(), messages.len());
     let mut rest: Vec<&[u8]> = messages.to_vec();
@@ -39,7 +39,7 @@ pub(super) fn feed<const W: usize>(hash: &Hash<W>, streams: &mut [Stream<W>], me
     }
 }
 
-/// Ends the streams, and gives the state of each, which is its hash.
+/// Ends the streams and returns the state of each, which is its hash.
 pub(super) fn finish<const W: usize>(hash: &Hash<W>, mut streams: Vec<Stream<W>>) -> Vec<[u32; W]> {
     let padded: Vec<([[u8; BLOCK]; 2], usize)> = streams.iter().map(Stream::last_blocks).collect();
     let last = streams.iter_mut().zip(&padded);
@@ -59,7 +59,7 @@ impl<const W: usize> Stream<W> {
         (self.length % BLOCK as u64) as usize
     }
 
-    /// Takes from `message` what is missing in a tail that has begun. Whether `tail` is a whole block now.
+    /// Fills a tail that has begun from `message`. Returns whether `tail` is a whole block now.
     fn fill_tail(&mut self, message: &mut &[u8]) -> bool {
         let begun = self.tail_len();
         if begun == 0 {
@@ -71,14 +71,14 @@ impl<const W: usize> Stream<W> {
         self.tail_len() == 0 && !now.is_empty()
     }
 
-    /// Adds bytes to the tail, which has room for them.
+    /// Appends bytes to the tail, which has room for them.
     fn append(&mut self, bytes: &[u8]) {
         let at = self.tail_len();
         self.tail[at..at + bytes.len()].copy_from_slice(bytes);
         self.length += bytes.len() as u64;
     }
 
-    /// The tail, a bit of 1, zeros, and the length in bits: one block, or two if one has no room for that.
+    /// The tail, a bit of 1, zeros, and the length in bits: one block, or two if these do not fit into one.
     fn last_blocks(&self) -> ([[u8; BLOCK]; 2], usize) {
         let mut blocks = [[0; BLOCK]; 2];
         let used = self.tail_len();

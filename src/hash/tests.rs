@@ -1,4 +1,4 @@
-//! Hashes and merkle trees against known vectors, and against a plain calculation.
+//! Tests of hashes and merkle trees against known vectors, and against a simple calculation.
 
 use data_encoding::HEXLOWER;
 
@@ -55,7 +55,7 @@ fn a_file_is_the_tree_over_its_pieces() {
     let data: Vec<u8> = (0..7 * LEAF_LEN + 100).map(|at| (at / 100 % 256) as u8).collect();
     let pieces: Vec<Hash256> = data.chunks(2 * LEAF_LEN).map(|piece| data_root(piece, 2)).collect();
     assert_eq!(file_root(&pieces, 2 * LEAF_LEN as u32), data_root(&data, 8));
-    // Of three pieces the fourth is padding.
+    // The fourth of three pieces is padding.
     let pieces = &pieces[..3];
     assert_eq!(file_root(pieces, 2 * LEAF_LEN as u32), data_root(&data[..6 * LEAF_LEN], 8));
 }

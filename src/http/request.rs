@@ -1,44 +1,52 @@
-//! The head of an HTTP request, from bytes. Pure.
+//! Reads the head of an HTTP request from bytes. Pure.
 
 use std::borrow::Cow;
 
-/// The longest head, in bytes. A scrape of some 200 swarms fits.
+/// Maximum length of a request's head in bytes. A scrape of about 200 swarms fits.
 const MAX_HEAD: usize = 16 << 10;
 
+/// Maximum number of header lines.
 const MAX_HEADERS: usize = 64;
 
-/// A request that asks for something; the tracker takes no bodies.
+/// A GET or HEAD request without a body. The tracker accepts no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Without the query, percent signs as they came.
+    /// The path without the query, not percent-decoded.
     pub path: String,
-    /// What stands behind the `?`.
+    /// The part after the `?`, not percent-decoded; empty without one.
     pub query: String,
+    /// Whether the method is HEAD instead of GET.
     pub is_head: bool,
+    /// Whether the connection stays open after the reply.
     pub keep_alive: bool,
 }
 
-/// A request that gets no answer but this.
+/// The reply to a request that is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpError {
+    /// The HTTP status code.
     pub status: u16,
+    /// One sentence on what is wrong.
     pub message: Cow<'static, str>,
 }
 
 impl HttpError {
+    /// Status 408: the request took too long to arrive.
     pub const TIMEOUT: HttpError = HttpError::fixed(408, "the request took too long to arrive");
+    /// Status 503: the tracker is short of memory.
     pub const BUSY: HttpError = HttpError::fixed(503, "the tracker is short of memory, try again later");
 
     const fn fixed(status: u16, message: &'static str) -> HttpError {
         HttpError { status, message: Cow::Borrowed(message) }
     }
 
+    /// An error with this status code and message.
     pub fn new(status: u16, message: impl Into<Cow<'static, str>>) -> HttpError {
         HttpError { status, message: message.into() }
     }
 }
 
-/// Reads a request from the start of `buffer`; the number is that of its bytes. `None`: there is not enough yet.
+/// Reads the request at the start of `buffer`, and how many bytes it takes. `None` while it is incomplete.
 pub fn parse(buffer: &[u8]) -> Result<Option<(Request, usize)>, HttpError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -125,7 +133,9 @@ mod tests {
         }
 
         #[test]
-        fn never_panics_on_almost_requests(text in "(GET|HEAD|PUT) /[ -~]{0,40} HTTP/1.[01]\r\n([ -~]{0,20}: [ -~]{0,20}\r\n){0,4}\r\n") {
+        fn never_panics_on_almost_requests(
+            text in "(GET|HEAD|PUT) /[ -~]{0,40} HTTP/1.[01]\r\n([ -~]{0,20}: [ -~]{0,20}\r\n){0,4}\r\n",
+        ) {
             let _ = parse(text.as_bytes());
         }
     }

@@ -1,4 +1,4 @@
-//! No wake-up is lost, and most cost nothing.
+//! Tests that no wake-up is lost, and that most cost nothing.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -82,7 +82,7 @@ fn a_wake_before_the_wait_is_not_lost() {
     }
 }
 
-/// Were one wake-up lost, the owner, which has no time-out, would sleep for good.
+/// If one wake-up were lost, the owner, which has no time-out, would sleep forever.
 #[test]
 fn stress_no_wake_up_is_lost() {
     const POSTERS: usize = 4;
@@ -114,8 +114,8 @@ fn stress_no_wake_up_is_lost() {
     assert_eq!(inbox.take(), None);
 }
 
-/// Two owners that answer each other: every single wake-up is needed, and each comes while the other is
-/// falling asleep.
+/// Two owners that answer each other. Every single wake-up is needed, and each comes while the
+/// other owner falls asleep.
 #[test]
 fn stress_ping_pong() {
     const ROUNDS: usize = 20_000;
@@ -146,7 +146,8 @@ fn next(inbox: &mut Inbox<usize>) -> usize {
 fn the_pipe_of_other_systems_rings_too() {
     let bell = pipe::Bell::new().unwrap();
     for _ in 0..100_000 {
-        bell.ring(); // more than a pipe holds: never blocks
+        // More than a pipe holds; it must not block.
+        bell.ring();
     }
     let mut fds = [PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
     assert_eq!(poll(&mut fds, None).unwrap(), 1);

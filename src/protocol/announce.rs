@@ -1,5 +1,6 @@
-//! Announce and scrape (BEP 3, 7, 23, 24, 48) as types and bytes: the query string of a URL one way, bencoding the
-//! other. Pure. The server reads queries and writes replies, the peer's announcer does the reverse.
+//! Announce and scrape over HTTP (BEP 3, 7, 21, 23, 24, 48) as types and bytes: requests are the query
+//! string of a URL, replies are bencoded. Pure. The tracker reads queries and writes replies; the
+//! engine's announcer does the reverse.
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,42 +12,46 @@ use crate::torrent::InfoHash;
 
 use super::catalogue::PeerId;
 
-/// How many peers a reply holds at most, whatever `numwant` says.
+/// Maximum number of peers in a reply, whatever `numwant` says.
 pub const MAX_WANT: usize = 200;
 
-/// The most peers that are read from a reply; a peer has no use for more.
+/// Maximum number of peers read from a reply. A peer has no use for more.
 pub const MAX_PEERS_READ: usize = 2000;
 
-/// What a client tells and asks of a tracker about one torrent.
+/// An announce: what a client tells a tracker about one torrent, and asks of it (BEP 3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announce {
+    /// The torrent's info-hash, of 20 bytes.
     pub info_hash: InfoHash,
+    /// The client's peer id.
     pub peer_id: PeerId,
-    /// The TCP port on which the client takes connections.
+    /// The TCP port on which the client accepts connections.
     pub port: u16,
-    /// Bytes sent to other peers since `started`.
+    /// Bytes uploaded to other peers since `started`.
     pub uploaded: u64,
-    /// Bytes received from other peers since `started`.
+    /// Bytes downloaded from other peers since `started`.
     pub downloaded: u64,
     /// Bytes still missing; 0 for a seed.
     pub left: u64,
+    /// Why the client announces.
     pub event: AnnounceEvent,
-    /// How many peers the client would like.
+    /// How many peers the client would like (`numwant`).
     pub want: Option<usize>,
-    /// A word that only this client knows: it is the same client still if its address changed.
+    /// A secret of this client. It identifies the client after its address has changed.
     pub key: Option<String>,
-    /// Peers as packed addresses (BEP 23); else as a list of dictionaries.
+    /// Whether the reply's peers are to be packed addresses (BEP 23) instead of a list of dictionaries.
     pub compact: bool,
-    /// In the list of dictionaries, leave out the peer ids.
+    /// Whether to leave the peer ids out of the list of dictionaries.
     pub no_peer_id: bool,
 }
 
-/// A client's key as the tracker remembers it, a number of 32 bits as it is over UDP.
+/// A client's key as the tracker remembers it: a number of 32 bits, as it is over UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(NonZeroU32);
 
 impl Key {
-    /// Hexadecimal digits are the number that the same client sends over UDP; of other texts it is a hash.
+    /// The key for the text of a `key` parameter. Hexadecimal digits give the number that the same client
+    /// sends over UDP; any other text is hashed. `None` if the number is 0.
     pub fn from_text(text: &str) -> Option<Key> {
         let number = u32::from_str_radix(text, 16).unwrap_or_else(|_| {
             let mut hasher = DefaultHasher::new();
@@ -56,20 +61,26 @@ impl Key {
         Key::from_number(number)
     }
 
-    /// 0 is how a client says over UDP that it has none.
+    /// The key for a number. `None` for 0, which means over UDP that the client has no key.
     pub fn from_number(number: u32) -> Option<Key> {
         NonZeroU32::new(number).map(Key)
     }
 }
 
+/// The `event` of an announce (BEP 3, 21).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AnnounceEvent {
+    /// A regular announce, without an event.
     #[default]
     None,
+    /// The first announce of a session.
     Started,
+    /// The download has been completed.
     Completed,
+    /// The client leaves the swarm.
     Stopped,
-    /// A partial seed: it has all that it wants, though not everything (BEP 21). Sent with every announce.
+    /// A partial seed: it has everything that it wants, but not the whole torrent (BEP 21). Sent
+    /// with every announce.
     Paused,
 }
 
@@ -80,7 +91,7 @@ impl AnnounceEvent {
             b"completed" => AnnounceEvent::Completed,
             b"stopped" => AnnounceEvent::Stopped,
             b"paused" => AnnounceEvent::Paused,
-            // Whatever else there may be is an announce like any other.
+            // Any other event is treated as a regular announce.
             _ => AnnounceEvent::None,
         }
     }
@@ -97,10 +108,10 @@ impl AnnounceEvent {
 }
 
 impl Announce {
-    /// Reads the query of an announce URL: what stands behind the `?`.
+    /// Reads the query of an announce URL, the part after the `?`.
     ///
     /// # Errors
-    /// One sentence, for the `failure reason`.
+    /// One sentence for the `failure reason`.
     pub fn parse(query: &str) -> Result<Announce, String> {
         let mut fields = Fields::default();
         for (name, value) in pairs(query) {
@@ -122,7 +133,7 @@ impl Announce {
         })
     }
 
-    /// The query of an announce URL, to stand behind a `?` or a `&`.
+    /// The query of an announce URL, to follow a `?` or a `&`.
     pub fn query(&self) -> String {
         let mut query = format!(
             "info_hash={}&peer_id={}&port={}&uploaded={}&downloaded={}&left={}&compact={}",
@@ -151,7 +162,7 @@ impl Announce {
     }
 }
 
-/// The fields of an announce as far as they were found. Of a field that is there twice the last one counts.
+/// The fields of an announce that were found. If a field occurs twice, the last one counts.
 #[derive(Default)]
 struct Fields {
     info_hash: Option<Vec<u8>>,
@@ -177,13 +188,14 @@ impl Fields {
             "downloaded" => self.downloaded = number(&value).unwrap_or(0),
             "left" => self.left = number(&value),
             "event" => self.event = AnnounceEvent::parse(&value),
-            // A negative number is how some clients say "as you like".
+            // Some clients send a negative number for "as many as you like".
             "numwant" => self.want = number(&value).and_then(|want| usize::try_from(want).ok()),
-            // No client's key is longer; a longer one cannot be told from others by its beginning.
+            // No known client has a longer key. Cutting a longer one would make different keys equal.
             "key" if value.len() <= 64 => self.key = Some(String::from_utf8_lossy(&value).into_owned()),
             "compact" => self.compact = Some(value != b"0"),
             "no_peer_id" => self.no_peer_id = value == b"1",
-            // `ip` among them: a client is where it calls from, or it could point others at a stranger.
+            // This includes `ip`. A client's address is the one it connects from; otherwise it could
+            // direct peers to a third party.
             _ => {}
         }
     }
@@ -198,7 +210,7 @@ fn number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// The `info_hash`es of a scrape URL's query, in order; those that are not 20 bytes are left out.
+/// The `info_hash`es in the query of a scrape URL, in order. Those that are not 20 bytes long are left out.
 pub fn scrape_hashes(query: &str) -> Vec<InfoHash> {
     pairs(query)
         .filter(|(name, _)| *name == "info_hash")
@@ -206,7 +218,7 @@ pub fn scrape_hashes(query: &str) -> Vec<InfoHash> {
         .collect()
 }
 
-/// The `name=value` pairs of a query string, values with their percent signs resolved.
+/// The `name=value` pairs of a query string, with the values percent-decoded.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, Vec<u8>)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -214,7 +226,8 @@ pub fn pairs(query: &str) -> impl Iterator<Item = (&str, Vec<u8>)> {
     })
 }
 
-/// Resolves `%41`. A percent sign without two hexadecimal digits behind it stands for itself, as does a plus sign.
+/// Decodes percent-encoding (`%41`). A percent sign without two hexadecimal digits after it is
+/// kept, and so is a plus sign.
 pub fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -240,50 +253,56 @@ fn hex_value(digit: u8) -> u8 {
     }
 }
 
-/// Percent-encodes everything but letters, digits and `-._~` (RFC 3986).
+/// Percent-encodes everything except letters, digits and `-._~` (RFC 3986).
 pub fn escape(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 3);
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            let _ = write!(out, "%{byte:02X}"); // writing to a string cannot fail
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out
 }
 
-/// A tracker's answer to an announce.
+/// A tracker's reply to an announce (BEP 3, 7, 23, 24).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnounceReply {
     /// Seconds until the client should announce again.
     pub interval: u32,
-    /// Seconds that it must let pass at the least.
+    /// Minimum number of seconds between two announces.
     pub min_interval: Option<u32>,
-    /// Seeds in the swarm.
+    /// Number of seeds in the swarm.
     pub complete: u32,
-    /// Members of the swarm that are no seeds.
+    /// Number of leechers in the swarm.
     pub incomplete: u32,
-    /// How often a download was completed, for all that the tracker knows.
+    /// How many downloads have been completed, as far as the tracker knows.
     pub downloaded: u32,
+    /// Other members of the swarm.
     pub peers: Vec<AnnouncedPeer>,
-    /// The address that the tracker sees the client at (BEP 24).
+    /// The client's address as the tracker sees it (BEP 24).
     pub external_ip: Option<IpAddr>,
-    /// Something for people to read.
+    /// A warning for people to read.
     pub warning: Option<String>,
 }
 
+/// One peer in the reply to an announce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnnouncedPeer {
-    /// Known from lists of dictionaries only.
+    /// The peer's id. Only lists of dictionaries carry it.
     pub peer_id: Option<PeerId>,
+    /// Address and port on which the peer accepts connections.
     pub address: SocketAddr,
 }
 
-/// How peers are written.
+/// How the peers of a reply are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeersAs {
+    /// As packed addresses (BEP 23) instead of a list of dictionaries.
     pub compact: bool,
+    /// Without the peer ids.
     pub no_peer_id: bool,
 }
 
@@ -348,11 +367,11 @@ impl AnnounceReply {
         });
     }
 
-    /// Reads a tracker's reply. Peers with port 0, names instead of addresses, and more than [`MAX_PEERS_READ`] are
-    /// passed over.
+    /// Reads a tracker's reply. Peers with port 0, host names instead of addresses, and peers beyond
+    /// [`MAX_PEERS_READ`] are skipped.
     ///
     /// # Errors
-    /// The tracker's own `failure reason`, or one sentence on why these bytes are no reply.
+    /// The tracker's own `failure reason`, or one sentence on why these bytes are not a reply.
     pub fn parse(bytes: &[u8]) -> Result<AnnounceReply, String> {
         let value = bencode::parse(bytes).map_err(|error| format!("the tracker's reply is {error}"))?;
         let reply = value.as_dict().ok_or("the tracker's reply is no dictionary")?;
@@ -388,7 +407,7 @@ fn clamp(number: i64) -> u32 {
     number.clamp(0, u32::MAX.into()) as u32
 }
 
-/// A string for people: what is not UTF-8 in it replaced, of reasonable length, on one line.
+/// A string for people: on one line, at most 300 bytes, with invalid UTF-8 replaced.
 fn text(dict: Dict, key: &str) -> Option<String> {
     let bytes = dict.bytes(key)?;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]);
@@ -425,21 +444,25 @@ fn listed_peer(peer: Dict) -> Option<AnnouncedPeer> {
     Some(AnnouncedPeer { peer_id, address: (ip.to_canonical(), port).into() })
 }
 
-/// `failure reason`: the reply to an announce or scrape that was refused.
+/// The bencoded reply to an announce or scrape that was refused, with its `failure reason`.
 pub fn failure(reason: &str) -> Vec<u8> {
     bencode::dict(|d| d.bytes("failure reason", reason))
 }
 
-/// What a scrape says about one swarm (BEP 48).
+/// A scrape's result for one swarm (BEP 48).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scraped {
+    /// The torrent's info-hash.
     pub info_hash: InfoHash,
+    /// Number of seeds.
     pub complete: u32,
+    /// Number of completed downloads, as far as the tracker knows.
     pub downloaded: u32,
+    /// Number of leechers.
     pub incomplete: u32,
 }
 
-/// The bencoded reply to a scrape. Swarms that were asked for twice are told once.
+/// The bencoded reply to a scrape. A swarm that was asked for twice appears once.
 pub fn scrape_bytes(mut swarms: Vec<Scraped>) -> Vec<u8> {
     swarms.sort_unstable_by_key(|swarm| swarm.info_hash);
     swarms.dedup_by_key(|swarm| swarm.info_hash);

@@ -1,9 +1,10 @@
-//! The UDP tracker protocol (BEP 15, with the options of BEP 41) as types and bytes, for the server and for the peer's
-//! announcer. Pure, and a request is read without allocating.
+//! The UDP tracker protocol (BEP 15, with the options of BEP 41) as types and bytes, for the tracker and for
+//! the engine's announcer. Pure. A request is read without allocating.
 //!
-//! A client first asks for a *connection id*, which proves that it is where its packets say they come from, and then
-//! announces or scrapes with that. Every packet carries a *transaction id*, which the answer repeats. Numbers are
-//! big-endian. Whether the peers in an answer are IPv4 or IPv6 is not in it: they are of the packet's own family.
+//! A client first asks for a *connection id*, which proves that its packets come from the address
+//! they carry. With that id it announces or scrapes. Every packet has a *transaction id*, which the
+//! reply repeats. Numbers are big-endian. A reply does not say whether its peers are IPv4 or IPv6:
+//! they are of the packet's own family.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,17 +13,17 @@ use crate::torrent::InfoHash;
 use super::announce::{Announce, AnnounceEvent, AnnounceReply, AnnouncedPeer};
 use super::catalogue::PeerId;
 
-/// What a request for a connection id begins with, so that other traffic gets no answer.
+/// The first 8 bytes of a request for a connection id. Packets of other protocols get no reply.
 const MAGIC: u64 = 0x0417_2710_1980;
 
-/// The most swarms in one scrape (BEP 15).
+/// Maximum number of swarms in one scrape (BEP 15).
 pub const MAX_SCRAPED: usize = 74;
 
-/// The longest answer to an announce, in bytes: it fits into one packet on every link that carries IPv6 (1280), so that
-/// nothing is cut up on the way. 202 IPv4 peers, 67 IPv6 peers.
+/// Maximum length in bytes of a reply to an announce. It fits into one packet on every link that carries IPv6
+/// (1280 bytes), so it is never fragmented. It holds 202 IPv4 peers or 67 IPv6 peers.
 pub const MAX_REPLY: usize = 1232;
 
-/// The longest reason for a refusal, in bytes.
+/// Maximum length in bytes of the reason for a refusal.
 const MAX_REASON: usize = 300;
 
 mod action {
@@ -41,43 +42,67 @@ mod option {
 /// The family of a packet's addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
+    /// IPv4: a peer takes 6 bytes.
     V4,
+    /// IPv6: a peer takes 18 bytes.
     V6,
 }
 
 impl Family {
-    /// Of IPv4 in IPv6 it is IPv4.
+    /// The family of an address. An IPv4 address mapped into IPv6 counts as IPv4.
     pub fn of(ip: IpAddr) -> Family {
         if ip.to_canonical().is_ipv4() { Family::V4 } else { Family::V6 }
     }
 }
 
-/// What a client asks. Borrows the hashes and options from the packet.
+/// A client's request. Borrows the hashes and options from the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request<'a> {
+    /// Asks for a connection id.
     Connect,
-    Announce { connection: u64, announce: UdpAnnounce, options: Options<'a> },
-    Scrape { connection: u64, hashes: &'a [[u8; 20]] },
+    /// Announces one torrent.
+    Announce {
+        /// The connection id.
+        connection: u64,
+        /// The fields of fixed length.
+        announce: UdpAnnounce,
+        /// The options after them (BEP 41).
+        options: Options<'a>,
+    },
+    /// Asks for the numbers of some swarms.
+    Scrape {
+        /// The connection id.
+        connection: u64,
+        /// The info-hashes, at most [`MAX_SCRAPED`].
+        hashes: &'a [[u8; 20]],
+    },
 }
 
-/// The numbers of an announce as they stand in a packet.
+/// The fields of an announce as they stand in a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UdpAnnounce {
+    /// The torrent's info-hash.
     pub info_hash: InfoHash,
+    /// The client's peer id.
     pub peer_id: PeerId,
-    /// Bytes, as are the next two.
+    /// Bytes downloaded since `started`.
     pub downloaded: u64,
+    /// Bytes still missing.
     pub left: u64,
+    /// Bytes uploaded since `started`.
     pub uploaded: u64,
+    /// Why the client announces.
     pub event: AnnounceEvent,
-    /// A number that only this client knows.
+    /// A secret number of this client; 0 if it has none.
     pub key: u32,
+    /// How many peers the client would like.
     pub want: Option<u32>,
+    /// The TCP port on which the client accepts connections.
     pub port: u16,
 }
 
 impl UdpAnnounce {
-    /// The same for UDP. A key that is no hexadecimal number of 32 bits is 0.
+    /// Converts an announce for UDP. A key that is not a hexadecimal number of 32 bits becomes 0.
     pub fn new(announce: &Announce) -> UdpAnnounce {
         let key = announce.key.as_deref().and_then(|key| u32::from_str_radix(key, 16).ok());
         UdpAnnounce {
@@ -94,7 +119,7 @@ impl UdpAnnounce {
     }
 }
 
-/// The key becomes the text that our own clients send over HTTP, so that one is the same client by either way.
+/// The key becomes the text that our own clients send over HTTP, so that a client is the same one over both.
 impl From<UdpAnnounce> for Announce {
     fn from(announce: UdpAnnounce) -> Announce {
         Announce {
@@ -113,13 +138,13 @@ impl From<UdpAnnounce> for Announce {
     }
 }
 
-/// What follows an announce (BEP 41): unchecked.
+/// The options after an announce (BEP 41), unchecked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options<'a>(pub &'a [u8]);
 
 impl<'a> Options<'a> {
-    /// The parts of the path and query of the URL that the client announces to, to be put together. Options of other
-    /// kinds are passed over; the first one that is cut short is the end.
+    /// The parts of the path and query of the URL that the client announces to, to be joined. Options of
+    /// other kinds are skipped. An option that is cut short ends the list.
     pub fn url_data(self) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
@@ -141,18 +166,19 @@ impl<'a> Options<'a> {
         })
     }
 
-    /// Appends the options that say this path and query.
+    /// Appends the options that carry this path and query.
     pub fn put_url_data(path: &str, out: &mut Vec<u8>) {
         for part in path.as_bytes().chunks(usize::from(u8::MAX)) {
-            out.extend_from_slice(&[option::URL_DATA, part.len() as u8]); // no longer than a byte says
+            // A chunk is no longer than a byte can say.
+            out.extend_from_slice(&[option::URL_DATA, part.len() as u8]);
             out.extend_from_slice(part);
         }
     }
 }
 
 impl<'a> Request<'a> {
-    /// Reads a packet: its transaction id and what it asks. `None` if it is none of the protocol's, which no answer is
-    /// owed to.
+    /// Reads a packet: its transaction id and its request. `None` if it is not a packet of this
+    /// protocol; it gets no reply.
     pub fn decode(packet: &'a [u8]) -> Option<(u32, Request<'a>)> {
         let mut fields = Fields(packet);
         let connection = fields.u64()?;
@@ -201,39 +227,44 @@ fn put_announce(announce: &UdpAnnounce, out: &mut Vec<u8>) {
         out.extend_from_slice(&bytes.to_be_bytes());
     }
     let event = match announce.event {
-        AnnounceEvent::None | AnnounceEvent::Paused => 0, // BEP 15 has no word for a pause
+        // BEP 15 has no code for `paused`.
+        AnnounceEvent::None | AnnounceEvent::Paused => 0,
         AnnounceEvent::Completed => 1,
         AnnounceEvent::Started => 2,
         AnnounceEvent::Stopped => 3,
     };
-    // All ones is how the field says "as you like"; it is signed.
+    // -1 means "as many as you like". The field is signed.
     let want = announce.want.map_or(u32::MAX, |want| want.min(i32::MAX as u32));
     put(out, &[event, 0, announce.key, want]);
     out.extend_from_slice(&announce.port.to_be_bytes());
 }
 
-/// What a tracker answers.
+/// A tracker's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
+    /// The connection id that was asked for.
     Connected(u64),
-    /// Of it the interval, the numbers, and the peers of the packet's family travel.
+    /// The reply to an announce. Only the interval, the counts and the peers of the packet's family are sent.
     Announced(AnnounceReply),
-    /// In the order of the hashes that were asked for.
+    /// The reply to a scrape, in the order of the requested hashes.
     Scraped(Vec<Counts>),
-    /// Why not.
+    /// The request was refused, for this reason.
     Refused(String),
 }
 
-/// What a scrape says about one swarm; all zero if the tracker does not know it.
+/// A scrape's result for one swarm; all zero if the tracker does not know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
+    /// Number of seeds.
     pub seeds: u32,
+    /// Number of completed downloads.
     pub downloaded: u32,
+    /// Number of leechers.
     pub peers: u32,
 }
 
 impl Reply {
-    /// Appends the packet, of [`MAX_REPLY`] bytes at most.
+    /// Appends the packet, of at most [`MAX_REPLY`] bytes.
     pub fn encode(&self, transaction: u32, family: Family, out: &mut Vec<u8>) {
         match self {
             Reply::Connected(connection) => {
@@ -258,8 +289,8 @@ impl Reply {
         }
     }
 
-    /// Reads a packet: its transaction id and what it answers. `None` if it is none of the protocol's. Peers with port 0
-    /// are passed over.
+    /// Reads a packet: its transaction id and the reply. `None` if it is not a packet of this protocol.
+    /// Peers with port 0 are skipped.
     pub fn decode(packet: &[u8], family: Family) -> Option<(u32, Reply)> {
         let mut fields = Fields(packet);
         let action = fields.u32()?;
@@ -293,7 +324,7 @@ fn put_peers(peers: &[AnnouncedPeer], family: Family, room: usize, out: &mut Vec
     }
 }
 
-/// A stranger's words, made fit to be shown in one line.
+/// A remote text made safe to show on one line.
 fn reason(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_REASON)]);
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -303,7 +334,7 @@ fn put(out: &mut Vec<u8>, numbers: &[u32]) {
     numbers.iter().for_each(|number| out.extend_from_slice(&number.to_be_bytes()));
 }
 
-/// Takes a packet apart, field by field; `None` when it is too short.
+/// Reads a packet field by field. `None` if the packet is too short.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -335,7 +366,7 @@ impl Fields<'_> {
             3 => AnnounceEvent::Stopped,
             _ => AnnounceEvent::None,
         };
-        // The address that it tells is passed over, as over HTTP: a client is where it calls from.
+        // The address in the packet is ignored, as over HTTP: a client's address is the one it connects from.
         let [_ip, key, want] = [self.u32()?, self.u32()?, self.u32()?];
         let want = Some(want).filter(|want| i32::try_from(*want).is_ok());
         let port = self.u16().filter(|port| *port != 0)?;

@@ -1,8 +1,8 @@
-//! A *session* with a shoal tracker, one JSON object a line: for the server and for the peer's client. Pure: no thread,
+//! A *session* between a peer and a shoal tracker, one JSON object per line, for both sides. Pure: no thread,
 //! no lock. `docs/PROTOCOL.md` shows an example of each line.
 //!
-//! A peer sends [`Call`]s; the tracker answers each with the [`Answer`] of the same `id`, in the order of the
-//! calls, and sends [`Event`]s unasked. An empty line says nothing but that one is alive.
+//! A peer sends [`Call`]s. The tracker replies to each with the [`Answer`] of the same `id`, in the order of
+//! the calls. It also sends [`Event`]s on its own. An empty line only says that the sender is alive.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,19 +16,19 @@ pub use crate::peer_id::PeerId;
 
 use crate::bitfield::Bitfield;
 
-/// The longest line that a session may send, in bytes: a metainfo file of 12 MiB in base64, and then some.
+/// Maximum length of a line in bytes: room for a metainfo file of almost 12 MiB in base64.
 pub const MAX_LINE: usize = 16 << 20;
 
-/// The longest line before `hello`, in bytes, when the tracker does not know yet whom it has before it.
+/// Maximum length in bytes of a line before `hello`, while the tracker does not know who is calling.
 pub const MAX_FIRST_LINE: usize = 64 << 10;
 
-/// The most entries or peers in one answer; `skip` reads on behind them.
+/// Maximum number of entries or peers in one reply. `skip` continues behind them.
 pub const MAX_LISTED: usize = 1000;
 
-/// How many peers an answer holds when the question does not say.
+/// How many peers a reply holds if the request does not say.
 pub const DEFAULT_WANT: usize = 50;
 
-/// A metainfo file; base64 in JSON.
+/// The bytes of a metainfo file; base64 in JSON.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Metainfo(pub Vec<u8>);
 
@@ -52,18 +52,20 @@ impl<'de> Deserialize<'de> for Metainfo {
     }
 }
 
-/// Pieces `first..end`, the end not included; `[first, end]` in JSON.
+/// The pieces `first..end`, without `end`; `[first, end]` in JSON.
 pub type Pieces = (u32, u32);
 
-/// What of a torrent somebody holds: `"all"`, or a list of ranges, which may be empty.
+/// Which pieces of a torrent a member holds: `"all"`, or a list of ranges, which may be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
+    /// Every piece.
     All,
+    /// The pieces in these ranges.
     Ranges(Vec<Pieces>),
 }
 
 impl Held {
-    /// The same as a set of `n_parts` pieces. `None` if a range is empty, reversed or out of bounds.
+    /// Converts to a bitfield of `n_parts` pieces. `None` if a range is empty, reversed or out of bounds.
     pub fn bitfield(&self, n_parts: u32) -> Option<Bitfield> {
         let ranges = match self {
             Held::All => return Some(Bitfield::full(n_parts)),
@@ -117,197 +119,253 @@ impl<'de> Deserialize<'de> for Held {
     }
 }
 
-/// A request with the number that its answer will carry.
+/// A request with the number that its reply will carry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
+    /// Chosen by the peer; the reply repeats it.
     pub id: u64,
+    /// The request itself.
     #[serde(flatten)]
     pub request: Request,
 }
 
-/// What a peer asks of the tracker. `hello` comes first; every other request before it is refused.
+/// A peer's request to the tracker. `hello` comes first; before it every other request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
+    /// Opens the session.
     Hello(Hello),
+    /// Announces a torrent, its metainfo and the pieces held.
     Publish(Publish),
+    /// Searches the catalogue.
     Search(Search),
-    /// As [`Request::Search`] without words.
+    /// Lists the catalogue, like [`Request::Search`] without words.
     List(List),
-    /// The metainfo file of a torrent.
+    /// Asks for the metainfo file of a torrent.
     Torrent {
+        /// The info-hash in hexadecimal, as in [`Entry::key`].
         key: String,
     },
-    /// Who holds any of the pieces `first..end`.
+    /// Asks which members hold any of the pieces `first..end`.
     Locate {
+        /// The torrent's key.
         key: String,
+        /// Index of the first piece.
         first: u32,
+        /// Index behind the last piece.
         end: u32,
     },
-    /// Pieces that the asker has finished since it last said so; of a torrent that it published.
+    /// Reports pieces that the peer has finished since its last report, of a torrent that it published.
     Have {
+        /// The torrent's key.
         key: String,
+        /// The new pieces.
         ranges: Vec<Pieces>,
     },
-    /// The other members of a torrent's swarm; without a key, all other sessions.
+    /// Asks for the other members of a torrent's swarm; without a key, for all other sessions.
     Peers {
+        /// The torrent's key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
-        /// How many at most; [`DEFAULT_WANT`] if it does not say, never more than [`MAX_LISTED`].
+        /// Maximum number of peers: [`DEFAULT_WANT`] if absent, never more than [`MAX_LISTED`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         want: Option<usize>,
     },
-    /// The asker does not hold or want this torrent any more.
+    /// The peer no longer holds or wants this torrent.
     Unpublish {
+        /// The torrent's key.
         key: String,
     },
-    /// A polite end. The tracker answers and closes the connection.
+    /// Ends the session. The tracker replies and closes the connection.
     Leave {},
 }
 
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
+    /// The peer's id, 40 hexadecimal digits in JSON.
     pub peer_id: PeerId,
-    /// The TCP port on which the peer takes connections of other peers.
+    /// The TCP port on which the peer accepts connections of other peers.
     pub port: u16,
-    /// The peer's own addresses. The tracker uses them only if it sees the peer on loopback, that is on the
-    /// tracker's own machine; every other peer is known by the address that it calls from.
+    /// The peer's own addresses. The tracker uses them only if it sees the peer on loopback, which means on
+    /// the tracker's own machine. Every other peer is known by the address that it connects from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
     /// Name and version of the program, for people.
     #[serde(default)]
     pub client: String,
-    /// Whether the peer fetches by itself whatever is offered. It is told the offers that stand already.
+    /// Whether the peer downloads every offered torrent by itself. It is told about the offers that
+    /// exist already.
     #[serde(default)]
     pub mirror: bool,
 }
 
-/// Makes a torrent known, and its sender a member of the torrent's swarm.
+/// Adds a torrent to the catalogue, and its sender to the torrent's swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
+    /// The metainfo file.
     pub torrent: Metainfo,
+    /// The pieces that the sender holds.
     pub have: Held,
-    /// Whether every peer of the tracker is invited to fetch it.
+    /// Whether every peer of the tracker is invited to download the torrent.
     #[serde(default)]
     pub offer: bool,
 }
 
-/// Every word must occur in a name, whatever the case of its letters.
+/// A search for torrents by name. Every word must occur in the name; case does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Search {
+    /// The words, separated by spaces.
     pub words: String,
-    /// Also torrents of which some piece is held by nobody now.
+    /// Whether to include torrents of which some piece is held by no member now.
     #[serde(default)]
     pub all: bool,
-    /// How many of the first entries to leave out.
+    /// How many entries to skip.
     #[serde(default)]
     pub skip: usize,
 }
 
-/// The catalogue, in the order of names.
+/// Lists the catalogue, ordered by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List {
+    /// Whether to include torrents of which some piece is held by no member now.
     #[serde(default)]
     pub all: bool,
+    /// How many entries to skip.
     #[serde(default)]
     pub skip: usize,
 }
 
-/// What the tracker says of a request that it granted. The tag `to` names the request.
+/// The tracker's reply to a request that it granted. The tag `to` names the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "to", rename_all = "snake_case")]
 pub enum Reply {
+    /// The session is open.
     Hello {
-        /// The address that the tracker sees the peer at.
+        /// The peer's address as the tracker sees it.
         address: IpAddr,
-        /// Milliseconds after which a peer that has nothing to say should send an empty line.
+        /// Milliseconds of silence after which a peer should send an empty line.
         keep_alive_ms: u64,
     },
+    /// The torrent is in the catalogue, and the sender in its swarm.
     Publish {
+        /// The torrent's key.
         key: String,
     },
+    /// The entries found.
     Search(Found),
+    /// Part of the catalogue.
     List(Found),
+    /// A metainfo file.
     Torrent {
+        /// The torrent's key.
         key: String,
+        /// The metainfo file.
         torrent: Metainfo,
     },
+    /// Who holds the pieces that were asked for.
     Locate {
+        /// One for each member that holds any of them.
         holders: Vec<Holder>,
     },
+    /// The pieces were noted.
     Have {},
+    /// Members of a swarm, or other sessions.
     Peers {
+        /// The peers.
         peers: Vec<PeerInfo>,
     },
+    /// The sender has left the torrent's swarm.
     Unpublish {},
+    /// The session ends.
     Leave {},
 }
 
 /// Part of the catalogue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
+    /// The entries, at most [`MAX_LISTED`].
     pub entries: Vec<Entry>,
-    /// How many more there are behind these.
+    /// How many more entries there are behind these.
     pub more: usize,
 }
 
 /// A torrent in the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The info-hash: 40 hexadecimal digits, 64 for v2 alone.
+    /// The info-hash: 40 hexadecimal digits, or 64 for a torrent that is v2 only.
     pub key: String,
+    /// The torrent's name.
     pub name: String,
-    /// The file's extension; `folder` for a folder, `file` without an extension.
+    /// The file's extension; `folder` for a folder, `file` for a file without an extension.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Bytes.
+    /// Bytes of all files.
     pub size: u64,
+    /// Number of pieces.
     pub n_parts: u32,
     /// `v1`, `v2` or `hybrid`.
     pub format: String,
-    /// Members of the swarm that hold all of it.
+    /// Number of members of the swarm that hold every piece.
     pub seeds: usize,
-    /// Members of the swarm that do not.
+    /// Number of members of the swarm that do not.
     pub peers: usize,
-    /// Whether every piece is held by somebody now.
+    /// Whether every piece is held by some member now.
     pub available: bool,
 }
 
-/// A member of a swarm, or of the tracker.
+/// A member of a swarm, or a session of the tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
+    /// Its peer id.
     pub peer_id: PeerId,
-    /// Where the asker reaches it.
+    /// The address at which the caller can reach it.
     pub address: SocketAddr,
-    /// Name of the program, as it says itself or as its peer id tells.
+    /// Name of the program, as the peer reports it or as its peer id tells.
     pub client: String,
-    /// How many pieces it holds; of an announcer that is not done, an estimate from the bytes it still wants. 0 in the
-    /// list of all sessions.
+    /// How many pieces it holds. For a member that only announces and is not complete, this is an estimate
+    /// from the bytes that it still misses. 0 in the list of all sessions.
     pub have: u32,
-    /// How many pieces there are. 0 in the list of all sessions.
+    /// Number of pieces of the torrent. 0 in the list of all sessions.
     pub n_parts: u32,
 }
 
-/// Who holds which of the pieces that were asked for.
+/// Which of the requested pieces a member holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     #[serde(flatten)]
+    /// The member.
     pub peer: PeerInfo,
+    /// The pieces it holds, of those asked for.
     pub ranges: Vec<Pieces>,
 }
 
-/// News, unasked. Events say how things stand when they are sent: of several changes in a row a peer may learn
-/// the last alone.
+/// A notice that the tracker sends on its own. It describes the state when it is sent: of several changes in
+/// a row a peer may see only the last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A torrent became available, or known.
-    Added { entry: Entry },
-    /// A torrent is not available in full any more.
-    Removed { key: String, name: String, reason: String },
-    /// The peer `by` invites all others to fetch it.
-    Offered { entry: Entry, by: PeerId },
+    Added {
+        /// The torrent.
+        entry: Entry,
+    },
+    /// A torrent is no longer completely available.
+    Removed {
+        /// The torrent's key.
+        key: String,
+        /// The torrent's name.
+        name: String,
+        /// One sentence for people.
+        reason: String,
+    },
+    /// The peer `by` invites all others to download a torrent.
+    Offered {
+        /// The torrent.
+        entry: Entry,
+        /// The peer that offers it.
+        by: PeerId,
+    },
 }
 
 /// Why a request was refused.
@@ -316,11 +374,12 @@ pub enum Event {
 pub struct Refusal {
     /// One sentence for people.
     pub message: String,
-    /// Where the request was ambiguous: what it may have meant.
+    /// If the request was ambiguous: the torrents that it may have meant.
     pub choices: Vec<Entry>,
 }
 
 impl Refusal {
+    /// A refusal without choices.
     pub fn new(message: impl Into<String>) -> Self {
         Refusal { message: message.into(), choices: Vec::new() }
     }
@@ -329,15 +388,18 @@ impl Refusal {
 /// A line from the tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
+    /// A notice sent by the tracker on its own.
     Event(Event),
-    /// `id` is that of the call; `None` if the call had none that could be read.
+    /// The reply to a call.
     Reply {
+        /// The `id` of the call; `None` if the call had no readable one.
         id: Option<u64>,
+        /// The reply, or why the request was refused.
         result: Result<Reply, Refusal>,
     },
 }
 
-/// How a reply stands in its line.
+/// How a reply is written in its line.
 #[derive(Serialize, Deserialize)]
 struct ReplyLine<T> {
     id: Option<u64>,
@@ -360,15 +422,17 @@ struct ErrorBody {
     choices: Vec<Entry>,
 }
 
-/// A line that is no call: what is wrong with it, and its `id` if that much could be read.
+/// A line that is not a valid call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadCall {
+    /// The call's `id`, if it could be read.
     pub id: Option<u64>,
+    /// What is wrong with the line: one sentence for people.
     pub message: String,
 }
 
 impl Call {
-    /// Reads a line, without its end.
+    /// Reads a line, without its line end.
     pub fn parse(line: &[u8]) -> Result<Call, BadCall> {
         #[derive(Deserialize)]
         struct Head {
@@ -385,17 +449,17 @@ impl Call {
         })
     }
 
-    /// The line, with its end.
+    /// The line, with its line end.
     pub fn line(&self) -> String {
         to_line(self)
     }
 }
 
 impl Answer {
-    /// Reads a line, without its end.
+    /// Reads a line, without its line end.
     ///
     /// # Errors
-    /// One sentence on what the line lacks.
+    /// One sentence on what is wrong with the line.
     pub fn parse(line: &[u8]) -> Result<Answer, String> {
         #[derive(Deserialize)]
         struct Head {
@@ -416,7 +480,7 @@ impl Answer {
         }
     }
 
-    /// The line, with its end.
+    /// The line, with its line end.
     pub fn line(self) -> String {
         match self {
             Answer::Event(event) => to_line(&event),
@@ -444,7 +508,8 @@ fn plain(error: &serde_json::Error) -> String {
 }
 
 fn to_line(value: &impl Serialize) -> String {
-    // These types have string keys and no fallible parts, so this cannot fail; an empty line would be a keep-alive.
+    // These types have string keys and no fallible parts, so this cannot fail. An empty line would
+    // be a keep-alive.
     let mut line = serde_json::to_string(value).unwrap_or_default();
     line.push('\n');
     line

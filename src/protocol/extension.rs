@@ -1,38 +1,39 @@
-//! The extension handshake (BEP 10): the client's name, how many requests it keeps, where it listens, and whether it only
-//! serves (BEP 21). Pure.
+//! The extension handshake (BEP 10): the client's name, its request queue, its port, and whether it
+//! only uploads (BEP 21). Pure.
 
 use super::wire::Message;
 use crate::bencode;
 
-/// The id of the handshake among the extension messages.
+/// The id of the extension handshake among the extension messages.
 pub const HANDSHAKE_ID: u8 = 0;
-/// The id under which we take the message that says whether a peer only serves from now on: one byte, 0 or 1. libtorrent made
-/// it, so that BEP 21's key of the handshake can change; its name is the key's.
+/// The id under which we accept `upload_only`: a message of one byte, 0 or 1, by which a peer says that it
+/// only uploads from now on. libtorrent introduced it, so that BEP 21's key of the handshake can change;
+/// the message has the key's name.
 pub const UPLOAD_ONLY_ID: u8 = 3;
 const UPLOAD_ONLY: &str = "upload_only";
-/// Who we are, for people.
+/// Our name and version, for people.
 pub const CLIENT: &str = concat!("shoal ", env!("CARGO_PKG_VERSION"));
-/// The longest client name we keep, characters.
+/// Maximum length of a client name that we keep, in characters.
 const MOST_NAME: usize = 64;
 
-/// What the other side told of itself. All of it is optional.
+/// The content of an extension handshake. Every field is optional.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Extended {
-    /// Its name and version, fit to be printed.
+    /// The client's name and version, safe to print.
     pub client: Option<String>,
-    /// How many requests it keeps.
+    /// Maximum number of requests that the peer keeps in its queue.
     pub reqq: Option<u32>,
-    /// The port on which it can be connected to.
+    /// The TCP port on which the peer accepts connections.
     pub port: Option<u16>,
-    /// Whether it fetches nothing, though it may not have everything (BEP 21).
+    /// Whether the peer downloads nothing, although it may not have every piece (BEP 21).
     pub upload_only: bool,
-    /// The id under which it takes the message that changes that.
+    /// The id under which the peer accepts the `upload_only` message.
     pub upload_only_id: Option<u8>,
 }
 
 impl Extended {
-    /// Reads the payload of an extension handshake. `None` if it is not a bencoded dictionary. Values of the wrong
-    /// kind count as not told.
+    /// Reads the payload of an extension handshake. `None` if it is not a bencoded dictionary. Values of
+    /// the wrong type count as absent.
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let dict = bencode::parse(payload).ok()?.as_dict()?;
         let client = dict.bytes("v").map(|name| {
@@ -47,7 +48,7 @@ impl Extended {
         Some(Extended { client, reqq, port, upload_only, upload_only_id })
     }
 
-    /// The payload that says this.
+    /// The payload of this handshake.
     pub fn encode(&self) -> Vec<u8> {
         bencode::dict(|dict| {
             dict.dict("m", |messages| {
@@ -71,7 +72,8 @@ impl Extended {
     }
 }
 
-/// Our own handshake as a message in `out`. `port`: where we listen. `upload_only`: we want nothing.
+/// Appends our own extension handshake to `out`. `port` is where we accept connections, `reqq` the length of
+/// our request queue. `upload_only` means that we download nothing.
 pub fn say_hello(port: Option<u16>, reqq: usize, upload_only: bool, out: &mut Vec<u8>) {
     let hello = Extended {
         client: Some(CLIENT.to_owned()),

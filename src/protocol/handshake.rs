@@ -1,40 +1,47 @@
-//! How a connection opens: 68 bytes each way (BEP 3), with the reserved bits that tell what else each side speaks
-//! (BEP 6, 10, 52). Pure.
+//! How a connection opens: 68 bytes in each direction (BEP 3), with reserved bits that tell which extensions
+//! each side supports (BEP 6, 10, 52). Pure.
 //!
-//! The order is in the types: an [`Initiator`] has sent and can only [`accept`](Initiator::accept) a reply; a reply
-//! can only be made from a [`Hello`] that was read; and only these two give an [`Agreement`], which a session needs.
+//! The types enforce the order. An [`Initiator`] has sent its handshake and can only
+//! [`accept`](Initiator::accept) a reply. A reply can only be made from a [`Hello`] that was read. Only these
+//! two give an [`Agreement`], which a session needs.
 
 pub use crate::peer_id::PeerId;
 use crate::torrent::{InfoHash, Proof, Torrent};
 use thiserror::Error;
 
-/// Bytes of a handshake.
+/// Length of a handshake in bytes.
 pub const HANDSHAKE_LEN: usize = 68;
 const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
 
 /// Why a handshake ends the connection.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum HandshakeError {
+    /// The first 20 bytes are not those of a BitTorrent handshake.
     #[error("it does not speak BitTorrent")]
     NotBitTorrent,
+    /// The reply carries the info-hash of another torrent.
     #[error("it answered for another torrent than we asked for")]
     OtherTorrent,
+    /// The handshake asks for a torrent that we do not have.
     #[error("we have no torrent {0}")]
     NoSuchTorrent(InfoHash),
+    /// The remote peer id is our own: we have connected to ourselves.
     #[error("it is ourselves")]
     Ourselves,
 }
 
-/// One side's 68 bytes, taken apart.
+/// One side's handshake, decoded.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Hello {
+    /// The torrent's info-hash.
     pub info_hash: InfoHash,
+    /// The sender's peer id.
     pub peer_id: PeerId,
-    /// BEP 10.
+    /// Supports the extension protocol (BEP 10).
     pub extended: bool,
-    /// BEP 6.
+    /// Supports the fast extension (BEP 6).
     pub fast: bool,
-    /// BEP 52: would take a hybrid torrent as v2.
+    /// Supports v2, and so can upgrade a hybrid torrent to v2 (BEP 52).
     pub v2: bool,
 }
 
@@ -43,6 +50,7 @@ impl Hello {
         Hello { info_hash, peer_id, extended: true, fast: true, v2 }
     }
 
+    /// The 68 bytes to send.
     pub fn encode(&self) -> [u8; HANDSHAKE_LEN] {
         let mut bytes = [0; HANDSHAKE_LEN];
         bytes[..20].copy_from_slice(PROTOCOL);
@@ -60,6 +68,7 @@ impl Hello {
         bytes
     }
 
+    /// Reads a handshake. The only possible error is [`HandshakeError::NotBitTorrent`].
     pub fn decode(bytes: &[u8; HANDSHAKE_LEN]) -> Result<Self, HandshakeError> {
         check_start(bytes)?;
         let mut info_hash = [0; 20];
@@ -76,38 +85,42 @@ impl Hello {
     }
 }
 
-/// Whether `bytes`, as far as they go, open a BitTorrent handshake: garbage is told from a slow peer at once.
+/// Checks that `bytes`, as far as they go, begin a BitTorrent handshake. So garbage is recognised at once,
+/// and not taken for a slow peer.
 pub fn check_start(bytes: &[u8]) -> Result<(), HandshakeError> {
     let known = bytes.len().min(PROTOCOL.len());
     if bytes[..known] == PROTOCOL[..known] { Ok(()) } else { Err(HandshakeError::NotBitTorrent) }
 }
 
-/// What both sides speak from here on.
+/// What both sides agreed on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Agreement {
+    /// The remote peer's id.
     pub peer_id: PeerId,
+    /// Whether the remote peer supports the extension protocol (BEP 10).
     pub extended: bool,
+    /// Whether the remote peer supports the fast extension (BEP 6).
     pub fast: bool,
-    /// The hashes that vouch for what comes over this connection.
+    /// Which hashes verify the pieces received over this connection.
     pub proof: Proof,
 }
 
-/// The side that connected, having sent its [`Hello`].
+/// The side that opened the connection, after it has sent its [`Hello`].
 pub struct Initiator {
     sent: Hello,
-    /// The hash with which the other side may lift the connection to v2.
+    /// The v2 hash, with which the remote side may upgrade the connection to v2.
     upgrade: Option<InfoHash>,
 }
 
 impl Initiator {
-    /// The handshake to send for `torrent`: a hybrid goes by its v1 hash and offers v2.
+    /// The handshake to send for `torrent`. A hybrid torrent uses its v1 hash and offers v2.
     pub fn new(torrent: &Torrent, peer_id: PeerId) -> (Self, [u8; HANDSHAKE_LEN]) {
         let upgrade = torrent.v2_short();
         let sent = Hello::ours(torrent.info_hash(), peer_id, upgrade.is_some());
         (Initiator { sent, upgrade }, sent.encode())
     }
 
-    /// Reads the reply: the same hash, or the v2 hash of the same hybrid torrent.
+    /// Reads the reply. It must carry the same hash, or the v2 hash of the same hybrid torrent.
     pub fn accept(self, reply: &[u8; HANDSHAKE_LEN]) -> Result<Agreement, HandshakeError> {
         let reply = Hello::decode(reply)?;
         let proof = match reply.info_hash {
@@ -119,8 +132,8 @@ impl Initiator {
     }
 }
 
-/// Answers a [`Hello`] that asked for `torrent`: in v2 where both know it. The answer goes out even if there is no
-/// agreement: whoever connected to itself learns from it that it did.
+/// Answers a [`Hello`] for `torrent`: in v2 if both sides support it. The reply is sent even if there is no
+/// agreement, so that a process that connected to itself learns it from the reply.
 pub fn reply(
     theirs: &Hello,
     torrent: &Torrent,
@@ -161,7 +174,8 @@ mod tests {
         }
     }
 
-    /// It closed without a word, so that the side that had connected took it for a fault and tried again for ever.
+    /// The accepting side once closed without a reply, so the connecting side took it for a fault
+    /// and retried forever.
     #[test]
     fn whoever_connects_to_itself_learns_it_from_the_reply() {
         let torrent = crate::testing::torrent(b"x", 1 << 14);

@@ -1,20 +1,21 @@
-//! Bytes into lines. Pure; used at both ends of a session.
+//! Splits a stream of bytes into lines. Pure; used at both ends of a session.
 
-/// What a buffer may keep between lines, in bytes. A long line's memory is given back when the line has been read.
+/// How many bytes of capacity an empty buffer keeps. The memory of a longer line is freed once the
+/// line has been read.
 const KEEP: usize = 64 << 10;
 
-/// Bytes that came in and were not read yet.
+/// Bytes that were received and not read yet.
 #[derive(Debug, Default)]
 pub struct Lines {
     buffer: Vec<u8>,
     /// Where the first unread line begins.
     start: usize,
-    /// Up to where there is no end of a line, at or behind `start`.
+    /// Up to here no line end was found. Not before `start`.
     searched: usize,
 }
 
 impl Lines {
-    /// Adds bytes at the end.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.searched -= self.start;
@@ -25,22 +26,22 @@ impl Lines {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Bytes that have not been read, of whole lines and of the one that has not ended.
+    /// Number of unread bytes, of complete lines and of the incomplete last one.
     pub fn len(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    /// Whether there is nothing unread.
+    /// Whether there are no unread bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether a whole line is there.
+    /// Whether a complete line is there.
     pub fn has_line(&mut self) -> bool {
         self.find_end().is_some()
     }
 
-    /// The next whole line, without its end (`\n` or `\r\n`).
+    /// The next complete line, without its end (`\n` or `\r\n`).
     pub fn next_line(&mut self) -> Option<&[u8]> {
         let end = self.find_end()?;
         let line = &self.buffer[self.start..end];
@@ -49,7 +50,7 @@ impl Lines {
         Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
 
-    /// Forgets everything, and gives the memory back.
+    /// Drops everything, and frees the memory.
     pub fn clear(&mut self) {
         *self = Lines::default();
     }
@@ -57,7 +58,8 @@ impl Lines {
     fn find_end(&mut self) -> Option<usize> {
         match self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
             Some(at) => {
-                self.searched += at; // found again at once by the next call
+                // The next call finds it at once.
+                self.searched += at;
                 Some(self.searched)
             }
             None => {

@@ -1,20 +1,22 @@
-//! The messages of one connection as types, and their bytes (BEP 3, 6, 10, 52). Pure: no socket, no state.
+//! The messages of a connection between peers as types and bytes (BEP 3, 6, 10, 52). Pure: no
+//! socket, no state.
 //!
-//! Decoding borrows from the receive buffer, so a block is not copied before somebody has checked that it was
-//! asked for. A length is checked against the bound of the torrent before a single byte more is waited for.
+//! Decoding borrows from the receive buffer, so a block is not copied before it is known that it was
+//! requested. A message's length is checked against the torrent's bound before any more bytes are awaited.
 
 use thiserror::Error;
 
-/// What precedes a block on the wire: length, message id, piece index, offset.
+/// Length in bytes of what precedes a block on the wire: length prefix, message id, piece index, offset.
 pub const PIECE_HEADER_LEN: usize = 4 + 1 + 4 + 4;
 
-/// A range of bytes of one piece as the other side named it: unchecked.
+/// A range of bytes of one piece as the peer named it, unchecked.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct BlockRequest {
+    /// Piece index.
     pub index: u32,
-    /// Offset in the piece, bytes.
+    /// Offset within the piece, in bytes.
     pub begin: u32,
-    /// Bytes.
+    /// Length in bytes.
     pub len: u32,
 }
 
@@ -27,59 +29,101 @@ impl From<crate::torrent::Block> for BlockRequest {
 /// A range of one layer of a file's merkle tree (BEP 52).
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct HashRange {
+    /// Root of the file's merkle tree.
     pub pieces_root: [u8; 32],
+    /// The layer; 0 is that of the leaves.
     pub base_layer: u32,
+    /// Index of the first hash within the layer.
     pub index: u32,
+    /// Number of hashes.
     pub length: u32,
+    /// Number of layers, above the base layer, that the proof covers.
     pub proof_layers: u32,
 }
 
 /// One message, borrowing its payload.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Message<'a> {
+    /// A message of length 0 (BEP 3).
     KeepAlive,
+    /// The sender will not answer requests (BEP 3).
     Choke,
+    /// The sender will answer requests (BEP 3).
     Unchoke,
+    /// The sender wants pieces that the receiver has (BEP 3).
     Interested,
+    /// The sender wants none of the receiver's pieces (BEP 3).
     NotInterested,
+    /// The sender has got the piece of this index (BEP 3).
     Have(u32),
+    /// The pieces that the sender has, one bit each, highest bit first (BEP 3).
     Bitfield(&'a [u8]),
+    /// Asks for a block (BEP 3).
     Request(BlockRequest),
+    /// A block (BEP 3).
     Piece {
+        /// Piece index.
         index: u32,
+        /// Offset within the piece, in bytes.
         begin: u32,
+        /// The block's bytes.
         data: &'a [u8],
     },
+    /// Takes a request back (BEP 3).
     Cancel(BlockRequest),
-    /// The DHT port (BEP 5).
+    /// The sender's DHT port (BEP 5).
     Port(u16),
+    /// Suggests that the receiver downloads the piece of this index (BEP 6).
     Suggest(u32),
+    /// The sender has every piece (BEP 6).
     HaveAll,
+    /// The sender has no piece (BEP 6).
     HaveNone,
+    /// The request will not be answered (BEP 6).
     Reject(BlockRequest),
+    /// The piece of this index may be requested even while choked (BEP 6).
     AllowedFast(u32),
-    /// An extension message (BEP 10); id 0 is the extension handshake.
+    /// An extension message (BEP 10).
     Extended {
+        /// The id that the receiver chose for it; 0 is the extension handshake.
         id: u8,
+        /// Its content, in the extension's own format.
         payload: &'a [u8],
     },
+    /// Asks for hashes of a merkle tree (BEP 52).
     HashRequest(HashRange),
+    /// Hashes of a merkle tree (BEP 52).
     Hashes {
+        /// The range that was asked for.
         range: HashRange,
+        /// The hashes, 32 bytes each, then those of the proof.
         hashes: &'a [u8],
     },
+    /// The hashes will not be sent (BEP 52).
     HashReject(HashRange),
-    /// A message id that no BEP we speak defines: to be skipped.
+    /// A message of an unknown id, to be ignored.
     Unknown(u8),
 }
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum WireError {
+    /// The announced length exceeds the torrent's bound.
     #[error("it announced a message of {len} bytes, where {max} are the most this torrent can need")]
-    TooLong { len: u32, max: u32 },
+    TooLong {
+        /// The announced length, in bytes.
+        len: u32,
+        /// Maximum length, in bytes.
+        max: u32,
+    },
+    /// The length does not fit the message.
     #[error("its message {id} has {len} bytes, which is no length for it")]
-    BadLength { id: u8, len: usize },
+    BadLength {
+        /// The message id.
+        id: u8,
+        /// Length in bytes, with the id.
+        len: usize,
+    },
 }
 
 mod id {
@@ -104,13 +148,13 @@ mod id {
     pub const HASH_REJECT: u8 = 23;
 }
 
-/// The most bytes a message may have after its length prefix, in a torrent of `pieces` pieces: a bitfield, a block
-/// of 16 KiB, or an extension message, which we allow 64 KiB.
+/// Maximum length in bytes of a message after its length prefix, in a torrent of `pieces` pieces. It allows a
+/// bitfield, a block of 16 KiB, and an extension message of up to 64 KiB.
 pub fn max_len(pieces: u32) -> u32 {
     (1 + pieces.div_ceil(8)).max(64 * 1024)
 }
 
-/// Reads the message at the start of `input`, and how many bytes it takes. `None` while it is not all there yet.
+/// Reads the message at the start of `input`, and how many bytes it takes. `None` while it is incomplete.
 pub fn decode(input: &[u8], max_len: u32) -> Result<Option<(Message<'_>, usize)>, WireError> {
     let Some((prefix, rest)) = input.split_first_chunk::<4>() else { return Ok(None) };
     let len = u32::from_be_bytes(*prefix);
@@ -153,7 +197,7 @@ fn decode_body(id: u8, payload: &[u8]) -> Result<Message<'_>, WireError> {
     Ok(message)
 }
 
-/// Takes a payload apart, field by field; too short or too long is the same error.
+/// Reads a payload field by field. A payload that is too short or too long is the same error.
 struct Fields<'a> {
     id: u8,
     payload: &'a [u8],
@@ -199,7 +243,7 @@ impl<'a> Fields<'a> {
 }
 
 impl Message<'_> {
-    /// Appends the message, length prefix and all.
+    /// Appends the message, with its length prefix.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
@@ -265,7 +309,8 @@ fn put_hash_range(out: &mut Vec<u8>, id: u8, range: &HashRange) {
     }
 }
 
-/// What precedes the `wanted.len` bytes of a block on the wire, so that the block itself need not be copied to be sent.
+/// What precedes the `wanted.len` bytes of a block on the wire, so that a block can be sent without
+/// copying it.
 pub fn piece_header(wanted: BlockRequest) -> [u8; PIECE_HEADER_LEN] {
     let mut header = [0; PIECE_HEADER_LEN];
     header[..4].copy_from_slice(&(9 + wanted.len).to_be_bytes());
@@ -296,7 +341,7 @@ mod tests {
         )
     }
 
-    /// Any message, with `payload` where it carries one.
+    /// Any message, with `payload` if it carries one.
     fn message(payload: &'static [u8]) -> impl Strategy<Value = Message<'static>> {
         prop_oneof![
             Just(Message::KeepAlive),
@@ -351,10 +396,14 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_give_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200), tame in any::<bool>()) {
+        fn any_bytes_give_a_message_or_an_error(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            tame in any::<bool>(),
+        ) {
             let mut bytes = bytes;
             if tame && bytes.len() >= 4 {
-                let len = bytes.len() as u32 - 4; // a length that fits, so that the body is reached
+                // A length that fits, so that the body is reached.
+                let len = bytes.len() as u32 - 4;
                 bytes[..4].copy_from_slice(&len.to_be_bytes());
             }
             if let Ok(Some((_, used))) = decode(&bytes, 1 << 16) {

@@ -1,10 +1,12 @@
-//! Making a torrent of a file or a folder, with all cores (BEP 3, 47, 52).
+//! Creates a torrent from a file or a folder (BEP 3, 47, 52). Runs on the caller's thread and those
+//! of `readers.rs`. No lock.
 //!
-//! The info dictionary depends on nothing but names, lengths, bytes, the executable bits and the options: files are sorted,
-//! no date is in it. So two machines that hold the same folder make the same torrent.
+//! The info dictionary depends only on names, lengths, content, the executable bits and the options: files
+//! are sorted, and it has no date. So two machines with the same folder create the same torrent.
 //!
-//! Symbolic links inside the folder are left out, with a warning, and so is whatever is neither file nor folder. A link might
-//! lead outside, and torrents with links in them are made by few clients and understood by fewer. `PATH` itself may be a link.
+//! Symbolic links inside the folder are left out with a warning, and so is everything else that is neither a
+//! file nor a folder. A link might lead outside the folder, few clients create torrents with links, and fewer
+//! understand them. `PATH` itself may be a link.
 
 mod draft;
 
@@ -25,36 +27,40 @@ use super::{
     unsafe_name,
 };
 
-/// The shortest piece we make, and the shortest that v2 allows, in bytes.
+/// Minimum length in bytes of a piece that we create. v2 allows no shorter ones.
 pub const MIN_PIECE_LENGTH: u32 = 16 * 1024;
 
-/// The longest piece that is chosen unless asked for, in bytes.
+/// Maximum length in bytes of a piece if the user does not choose one.
 const MAX_DEFAULT_PIECE_LENGTH: u32 = 16 << 20;
 
-/// The number of pieces not to go beyond if it can be helped. Lengths are powers of two, so there will be 1,000 or more.
+/// Maximum number of pieces wanted; large content has more. Lengths are powers of two, so there are
+/// usually at least 1,000.
 const WANTED_PIECES: u64 = 2_000;
 
-/// What kind of torrent to make.
+/// What kind of torrent to create.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// v1, v2 or both.
     pub format: Format,
-    /// Bytes: a power of two from 16 KiB to 64 MiB. `None` chooses by size.
+    /// Length of a piece in bytes: a power of two from 16 KiB to 64 MiB. `None` chooses one by the
+    /// size of the content.
     pub piece_length: Option<u32>,
     /// Announce URLs in tiers (BEP 12).
     pub trackers: Vec<Vec<String>>,
-    /// Peers are to come from the trackers only (BEP 27).
+    /// Whether peers may come only from the trackers (BEP 27).
     pub private: bool,
+    /// A comment for people.
     pub comment: Option<String>,
-    /// Seconds since 1970. Not part of the info dictionary.
+    /// Creation date in seconds since 1970. Not part of the info dictionary.
     pub creation_date: Option<i64>,
-    /// How many threads hash, at least 1.
+    /// Number of threads that hash, at least 1.
     pub threads: usize,
-    /// Once it is true, the work is given up.
+    /// Set to true to abandon the work.
     pub stop: Arc<AtomicBool>,
 }
 
 impl Default for Options {
-    /// A hybrid torrent without trackers, made with all cores.
+    /// A hybrid torrent without trackers, created with all cores.
     fn default() -> Self {
         Options {
             format: Format::Hybrid,
@@ -69,35 +75,67 @@ impl Default for Options {
     }
 }
 
-/// Why no torrent could be made.
+/// Why no torrent could be created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
+    /// A file or folder cannot be read.
     #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system reported.
+        source: io::Error,
+    },
+    /// This path is neither a file nor a folder.
     #[error("cannot share {}: it is neither a file nor a folder", .0.display())]
     NeitherFileNorFolder(PathBuf),
+    /// A name cannot be used in a torrent.
     #[error("cannot share {}: its name {why}; rename it first", path.display())]
-    Name { path: PathBuf, why: &'static str },
+    Name {
+        /// The file or folder with this name.
+        path: PathBuf,
+        /// What is wrong, as the end of a sentence.
+        why: &'static str,
+    },
+    /// This path has no content.
     #[error("cannot share {}: there are no bytes in it, and a torrent needs one at least", .0.display())]
     Empty(PathBuf),
+    /// There are more than [`MAX_FILES`] files. The limit was reached in this folder.
     #[error("cannot share {}: it holds more than {MAX_FILES} files; share parts of it", .0.display())]
     TooManyFiles(PathBuf),
+    /// Folders are nested deeper than [`MAX_PATH_DEPTH`].
     #[error("cannot share {}: folders in it are nested more than {MAX_PATH_DEPTH} deep", .0.display())]
     TooDeep(PathBuf),
-    #[error("cannot share {}: a v2 torrent cannot tell a folder from its only file if both have the same name; rename one or use --format v1", .0.display())]
+    /// v2 cannot tell this folder from its only file, because both have the same name.
+    #[error(
+        "cannot share {}: a v2 torrent cannot tell a folder from its only file if both have the same name; \
+        rename one or use --format v1",
+        .0.display()
+    )]
     FolderLikeFile(PathBuf),
+    /// This file changed while it was read.
     #[error("{} changed while it was read; try again when nobody writes to it", .0.display())]
     Changed(PathBuf),
+    /// This piece length, in bytes, is not possible.
     #[error("a piece length of {0} bytes is not possible: it must be a power of two from 16 KiB to 64 MiB")]
     PieceLength(u32),
+    /// [`Options::stop`] was set.
     #[error("stopped before all of it was read")]
     Stopped,
+    /// The torrent would have too many pieces or too large a metainfo file.
     #[error("too many pieces of {piece_length} bytes: choose a greater piece length")]
-    TooManyPieces { piece_length: u32 },
+    TooManyPieces {
+        /// Length of a piece in bytes.
+        piece_length: u32,
+    },
 }
 
-/// Makes a torrent of `path`, and gives the bytes of its metainfo file. `progress` is told, from any of the threads, how
-/// many more bytes were hashed.
+/// Creates a torrent from `path` and returns the bytes of its metainfo file. `progress` is called from any of
+/// the threads with the number of bytes hashed since the last call.
+///
+/// # Errors
+/// `path` cannot be read, has content that no torrent can hold, or changed meanwhile; or
+/// [`Options::stop`] was set.
 pub fn create(
     path: &Path,
     options: &Options,
@@ -106,13 +144,14 @@ pub fn create(
     Source::scan(path)?.create(options, progress)
 }
 
-/// The piece length for `total` bytes of content: a power of two that makes 1,000 to 2,000 pieces, 16 KiB to 16 MiB.
+/// The default piece length for `total` bytes of content: a power of two that gives 1,000 to 2,000
+/// pieces, from 16 KiB to 16 MiB.
 pub fn default_piece_length(total: u64) -> u32 {
     let wanted = total.div_ceil(WANTED_PIECES).min(MAX_DEFAULT_PIECE_LENGTH.into()) as u32;
     wanted.next_power_of_two().max(MIN_PIECE_LENGTH)
 }
 
-/// A file or folder that is to become a torrent: what is in it, not yet read.
+/// A file or folder from which a torrent is to be created: its list of files, without their content.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
@@ -122,6 +161,7 @@ pub struct Source {
     files: Vec<SourceFile>,
 }
 
+/// Path below the folder; for a single file its name.
 #[derive(Debug)]
 struct SourceFile {
     /// Below the folder; for a single file its name.
@@ -132,7 +172,10 @@ struct SourceFile {
 }
 
 impl Source {
-    /// Looks at `path` and everything below it.
+    /// Lists `path` and everything below it.
+    ///
+    /// # Errors
+    /// Something cannot be read, has a name that is not safe, or the whole is empty or too large.
     pub fn scan(path: &Path) -> Result<Source, CreateError> {
         let failed = |source| CreateError::Read { path: path.to_owned(), source };
         let metadata = fs::metadata(path).map_err(failed)?;
@@ -150,13 +193,13 @@ impl Source {
         } else {
             return Err(CreateError::NeitherFileNorFolder(path.to_owned()));
         }
-        // BEP 52 has the pieces in the order of the file tree, which is that of the sorted names.
+        // BEP 52 orders the pieces by the file tree, and so by the sorted names.
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let source = Source { path: path.to_owned(), name, single_file: metadata.is_file(), files };
         if source.total_len() == 0 { Err(CreateError::Empty(path.to_owned())) } else { Ok(source) }
     }
 
-    /// What the torrent will be called.
+    /// Name of the torrent.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -166,7 +209,10 @@ impl Source {
         self.files.iter().map(|file| file.len).sum()
     }
 
-    /// Reads everything and makes the torrent; see [`create`].
+    /// Reads all content and creates the torrent; see [`create`].
+    ///
+    /// # Errors
+    /// As [`create`].
     pub fn create(&self, options: &Options, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<u8>, CreateError> {
         let ambiguous = !self.single_file && matches!(&*self.files, [only] if only.path == [&*self.name]);
         if options.format.has_v2() && ambiguous {
@@ -237,7 +283,8 @@ impl Source {
         }
     }
 
-    /// Whether the file is as it was when it was found; a torrent of a file half old and half new would be of no use.
+    /// Checks that the file has not changed since it was found. A torrent of a file that is half old
+    /// and half new would be useless.
     fn check_unchanged(&self, file: &SourceFile) -> Result<(), CreateError> {
         let path = self.path_of(file);
         match fs::metadata(&path) {
@@ -267,7 +314,7 @@ impl SourceFile {
     }
 }
 
-/// Adds the files of `folder`, which is `below` the root of the torrent.
+/// Adds the files of `folder`, whose path in the torrent is `below`.
 fn scan_folder(
     folder: &Path,
     below: &mut Vec<String>,
@@ -280,7 +327,7 @@ fn scan_folder(
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
-        // Of the entry itself: a link is not followed.
+        // Metadata of the entry itself: a link is not followed.
         let metadata = entry.metadata().map_err(|source| CreateError::Read { path: path.clone(), source })?;
         if !metadata.is_dir() && !metadata.is_file() {
             let what = if metadata.is_symlink() { "a symbolic link" } else { "not a regular file" };
@@ -300,7 +347,7 @@ fn scan_folder(
     Ok(())
 }
 
-/// A name that everybody who gets the torrent will accept.
+/// A name that every client will accept.
 fn checked_name(name: &std::ffi::OsStr, path: &Path) -> Result<String, CreateError> {
     let why = match name.to_str() {
         Some(text) => match unsafe_name(text) {

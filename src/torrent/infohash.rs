@@ -1,12 +1,12 @@
-//! What names a torrent, and which of the two versions of the protocol it speaks.
+//! The names of a torrent on the wire, and the versions of the protocol it supports. Pure.
 
 use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 
-/// The 20 bytes that name a torrent on the wire: the SHA-1 of a v1 info dictionary, or the first 20 bytes of the
-/// SHA-256 of a v2 one (BEP 52).
+/// The 20 bytes that identify a torrent on the wire: the SHA-1 of a v1 info dictionary (BEP 3), or the first
+/// 20 bytes of the SHA-256 of a v2 one (BEP 52).
 #[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InfoHash(pub [u8; 20]);
 
@@ -31,7 +31,7 @@ impl fmt::Debug for InfoHash {
     }
 }
 
-/// A text that is no info-hash.
+/// The text is not an info-hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an info-hash is 40 hexadecimal digits, or 64 for v2")]
 pub struct NotAnInfoHash;
@@ -39,7 +39,7 @@ pub struct NotAnInfoHash;
 impl FromStr for InfoHash {
     type Err = NotAnInfoHash;
 
-    /// 40 hexadecimal digits; of 64, a whole v2 info-hash, the first 40 count.
+    /// Reads 40 hexadecimal digits. Of the 64 digits of a full v2 info-hash, the first 40 are used.
     fn from_str(text: &str) -> Result<Self, NotAnInfoHash> {
         let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| NotAnInfoHash)?;
         match bytes.len() {
@@ -54,7 +54,7 @@ impl FromStr for InfoHash {
 pub enum Format {
     /// SHA-1 over pieces that run across files (BEP 3).
     V1,
-    /// SHA-256 merkle trees over each file (BEP 52).
+    /// A SHA-256 merkle tree over each file (BEP 52).
     V2,
     /// Both in one dictionary, over the same files.
     Hybrid,
@@ -95,9 +95,11 @@ impl FromStr for Format {
     }
 }
 
-/// Which of a torrent's hashes vouch for a piece.
+/// Which of a torrent's hashes verify a piece.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Proof {
+    /// SHA-1 of the piece (BEP 3).
     V1,
+    /// The SHA-256 merkle root of the piece (BEP 52).
     V2,
 }

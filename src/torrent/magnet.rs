@@ -1,4 +1,4 @@
-//! Magnet links (BEP 9, and for v2 BEP 52): text to [`Magnet`] and back. Pure.
+//! Magnet links (BEP 9, for v2 BEP 52): text to [`Magnet`] and back. Pure.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -7,55 +7,64 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 
 use super::{InfoHash, Torrent};
 
-/// The longest link we read. Real ones have a few kilobytes, with all their trackers.
+/// Maximum length of a link in bytes. Real ones have a few kilobytes, with all their trackers.
 const MAX_LEN: usize = 64 * 1024;
 
-/// The most trackers, and the most peers, we take from a link.
+/// Maximum number of trackers, and of peers, taken from a link.
 const MAX_ITEMS: usize = 100;
 
-/// What every v2 hash in a link begins with: the multihash code of SHA-256 (0x12) and its length (0x20).
+/// The prefix of every v2 hash in a link: the multihash code of SHA-256 (0x12) and its length (0x20).
 const SHA256_MULTIHASH: &str = "1220";
 
-/// What a magnet link says. At least one of the hashes is there.
+/// The content of a magnet link. At least one of the hashes is present.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Magnet {
     /// The v1 info-hash (`xt=urn:btih:`).
     pub v1: Option<InfoHash>,
-    /// The v2 info-hash, all of it (`xt=urn:btmh:1220`).
+    /// The full v2 info-hash (`xt=urn:btmh:1220`).
     pub v2: Option<[u8; 32]>,
-    /// What to call the torrent until its metainfo is there (`dn`). A stranger's words: fit to be shown, not to be a path.
+    /// Display name until the metainfo is there (`dn`). Untrusted: it may be shown, but not used as a path.
     pub name: Option<String>,
     /// Announce URLs (`tr`), in order.
     pub trackers: Vec<String>,
-    /// Peers to ask first (`x.pe`), each `HOST:PORT`, the host a name or an address.
+    /// Peers to connect to first (`x.pe`), each `HOST:PORT` with a host name or an address.
     pub peers: Vec<String>,
 }
 
-/// Why a text is no magnet link that we can use.
+/// Why a text is not a magnet link that we can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MagnetError {
+    /// The text does not begin with `magnet:?`.
     #[error("not a magnet link: it must begin with `magnet:?`")]
     NotAMagnet,
+    /// The link is longer than 64 KiB.
     #[error("magnet link too long: more than {MAX_LEN} bytes")]
     TooLong,
+    /// The link has no info-hash.
     #[error("magnet link without an info-hash: it needs `xt=urn:btih:` or `xt=urn:btmh:`")]
     NoHash,
+    /// An info-hash of the link is broken.
     #[error(
-        "magnet link with a broken info-hash in `xt`: 40 hexadecimal or 32 base32 digits after `urn:btih:`, 68 hexadecimal digits after `urn:btmh:`"
+        "magnet link with a broken info-hash in `xt`: 40 hexadecimal or 32 base32 digits after `urn:btih:`, \
+        68 hexadecimal digits after `urn:btmh:`"
     )]
     BadHash,
+    /// The link has two different v1 hashes, or two different v2 hashes.
     #[error("magnet link with two different info-hashes of the same kind")]
     TwoHashes,
+    /// The value of this key is not percent-encoded UTF-8.
     #[error(
-        "magnet link with a broken `{0}`: percent signs must be followed by two hexadecimal digits, and the text be UTF-8"
+        "magnet link with a broken `{0}`: percent signs must be followed by two hexadecimal digits, \
+        and the text be UTF-8"
     )]
     BadText(&'static str),
+    /// A peer of the link is not `HOST:PORT`.
     #[error("magnet link with a broken `x.pe`: it must be HOST:PORT")]
     BadPeer,
 }
 
 impl Magnet {
-    /// The hash to go by on the wire: v1 if the link has it, or else v2, truncated.
+    /// The info-hash to use on the wire: v1 if the link has one, otherwise v2, truncated.
     pub fn info_hash(&self) -> InfoHash {
         let v2 = self.v2.as_ref().map(InfoHash::truncated);
         self.v1.or(v2).unwrap_or(InfoHash([0; 20]))
@@ -67,7 +76,7 @@ impl Magnet {
         } else if let Some(text) = strip_prefix_ignoring_case(topic, "urn:btmh:") {
             put(&mut self.v2, v2_hash(text).ok_or(MagnetError::BadHash)?)
         } else {
-            // A link may name the same thing for other networks too.
+            // A link may also name the same content for other networks.
             Ok(())
         }
     }
@@ -153,7 +162,7 @@ fn v2_hash(text: &str) -> Option<[u8; 32]> {
     HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok()?.try_into().ok()
 }
 
-/// A `dn`. Here, as in web forms, a plus sign is a space.
+/// Decodes a `dn`. Here a plus sign is a space, as in web forms.
 fn display_name(value: &str) -> Result<String, MagnetError> {
     let name = decode(&value.replace('+', " "), "dn")?;
     Ok(name.chars().filter(|c| !c.is_control()).collect())
@@ -167,7 +176,7 @@ fn peer(text: String) -> Result<String, MagnetError> {
     if good { Ok(text) } else { Err(MagnetError::BadPeer) }
 }
 
-/// Undoes percent-coding (RFC 3986).
+/// Decodes percent-encoding (RFC 3986).
 fn decode(text: &str, key: &'static str) -> Result<String, MagnetError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -184,7 +193,7 @@ fn decode(text: &str, key: &'static str) -> Result<String, MagnetError> {
     String::from_utf8(bytes).map_err(|_| MagnetError::BadText(key))
 }
 
-/// Percent-codes everything but the unreserved characters of RFC 3986.
+/// Percent-encodes everything except the unreserved characters of RFC 3986.
 fn encode(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for byte in text.bytes() {
         match byte {
@@ -212,7 +221,8 @@ mod tests {
     #[test]
     fn a_full_link_survives_the_round_trip() {
         let text = format!(
-            "magnet:?xt=urn:btih:{V1}&xt=urn:btmh:{V2}&dn=a%20b%26%C3%A9&tr=http%3A%2F%2Ft%3A1%2Fa%3Fx%3D1&x.pe=10.0.0.1%3A6881"
+            "magnet:?xt=urn:btih:{V1}&xt=urn:btmh:{V2}&dn=a%20b%26%C3%A9\
+             &tr=http%3A%2F%2Ft%3A1%2Fa%3Fx%3D1&x.pe=10.0.0.1%3A6881"
         );
         let magnet: Magnet = text.parse().unwrap();
         assert_eq!(magnet.name.as_deref(), Some("a b&é"));

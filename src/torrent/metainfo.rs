@@ -1,9 +1,10 @@
-//! Reading metainfo files: v1 (BEP 3), v2 (BEP 52) and hybrid, with trackers in tiers (BEP 12), the private flag (BEP 27)
-//! and pad files (BEP 47). Pure.
+//! Reads metainfo files: v1 (BEP 3), v2 (BEP 52) and hybrid, with tracker tiers (BEP 12), the private flag
+//! (BEP 27) and pad files (BEP 47). Pure.
 //!
-//! What comes out holds these: every path is safe and no two collide; no sum overflows; the pieces are as many as
-//! the hashes; every v2 piece layer is under the root of its file; a hybrid torrent says the same in both its parts.
-//! Symbolic links (BEP 47, attr `l`) are dropped like pad files: they have no bytes, and we make no links.
+//! Every torrent that passes has these properties: every path is safe, and no two paths collide; no sum
+//! overflows; there are as many hashes as pieces; every v2 piece layer matches the root of its file; a hybrid
+//! torrent says the same in both parts. Symbolic links (BEP 47, attr `l`) are dropped like pad files: they
+//! have no content, and we create no links.
 
 mod listed;
 
@@ -18,27 +19,28 @@ use super::{FileEntry, InfoHash, Torrent, TorrentError, V1, V2};
 use crate::bencode::{self, Dict, List, Value};
 use crate::hash::{self, Hash256, LEAF_LEN};
 
-/// The largest metainfo file we read. 4 million pieces in v1, or 2 million in v2, fit.
+/// Maximum size of a metainfo file in bytes. 3.3 million pieces in v1, or 2 million in v2, fit.
 pub const MAX_METAINFO_LEN: usize = 64 << 20;
 
-/// The most files of a torrent. Each costs an open file sooner or later, and some 200 bytes of memory at once.
+/// Maximum number of files in a torrent. Each costs some 200 bytes of memory at once, and an open
+/// file sooner or later.
 pub const MAX_FILES: usize = 200_000;
 
-/// The most pieces of a torrent. A connection's bitfield then takes 512 KiB at most.
+/// Maximum number of pieces in a torrent. A connection's bitfield then takes at most 512 KiB.
 pub const MAX_PIECES: u32 = 4 << 20;
 
-/// The longest piece in bytes. A piece is held in memory until its hash is known.
+/// Maximum length of a piece in bytes. A piece is held in memory until its hash is known.
 pub const MAX_PIECE_LENGTH: u32 = 64 << 20;
 
-/// The most trackers we keep; what lists more wants us to flood somebody.
+/// Maximum number of trackers that we keep. A torrent that lists more would make us flood them.
 const MAX_TRACKERS: usize = 100;
 
-/// The longest comment, and the longest URL, in bytes.
+/// Maximum length in bytes of a comment, and of a URL.
 const MAX_TEXT_LEN: usize = 16 * 1024;
 
 type Result<T> = std::result::Result<T, TorrentError>;
 
-/// Reads a whole metainfo file.
+/// Reads a complete metainfo file.
 pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
     if bytes.len() > MAX_METAINFO_LEN {
         return Err(TorrentError::TooLarge {
@@ -80,27 +82,27 @@ pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
     })
 }
 
-/// Where `part`, which was borrowed from `whole`, lies in it.
+/// The position of `part`, which was borrowed from `whole`, in `whole`.
 fn range_of(part: &[u8], whole: &[u8]) -> Range<usize> {
     let start = part.as_ptr() as usize - whole.as_ptr() as usize;
     start..start + part.len()
 }
 
-/// What the info dictionary says that is of use to us, as it stands there.
+/// The entries of the info dictionary that we use, not checked.
 struct Fields<'a> {
     name: Option<Value<'a>>,
     piece_length: Option<Value<'a>>,
     meta_version: Option<Value<'a>>,
     pieces: Option<Value<'a>>,
     length: Option<Value<'a>>,
-    /// Attributes of the only file, if there is no list.
+    /// Attributes of the only file, if there is no list of files.
     attr: Option<Value<'a>>,
     files: Option<Value<'a>>,
     file_tree: Option<Value<'a>>,
     private: Option<Value<'a>>,
 }
 
-/// What the torrent holds, checked.
+/// The content of the torrent, checked.
 struct Content<'a> {
     single_file: bool,
     geometry: Geometry,
@@ -213,7 +215,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// v1: everything stands in the stream as it is listed.
+/// v1: everything is in the stream in the order of the list.
 fn v1_geometry(files: &[Listed], piece_length: u32, aligned: bool) -> Result<Geometry> {
     let mut layout = Layout::new(piece_length);
     for file in files {
@@ -227,7 +229,7 @@ fn v1_geometry(files: &[Listed], piece_length: u32, aligned: bool) -> Result<Geo
     finish(layout, aligned)
 }
 
-/// v2: each file with anything in it starts a piece.
+/// v2: each file that is not empty starts a piece.
 fn v2_geometry<'a>(files: impl Iterator<Item = &'a Listed>, piece_length: u32) -> Result<Geometry> {
     let mut layout = Layout::new(piece_length);
     for file in files.filter(|file| file.kind == Kind::File) {
@@ -239,7 +241,7 @@ fn v2_geometry<'a>(files: impl Iterator<Item = &'a Listed>, piece_length: u32) -
     finish(layout, true)
 }
 
-/// Hybrid: as the v1 list says, which may end in padding; apart from that both have to be the same.
+/// Hybrid: as in the v1 list, which may end in padding. Apart from that both lists must be the same.
 fn hybrid_geometry(v1: &[Listed], v2: &[Listed], piece_length: u32) -> Result<Geometry> {
     fn real(files: &[Listed]) -> impl Iterator<Item = (&[String], u64)> {
         files.iter().filter(|file| file.kind == Kind::File).map(|file| (file.path.as_slice(), file.len))
@@ -260,7 +262,7 @@ fn finish(layout: Layout, aligned: bool) -> Result<Geometry> {
     if geometry.total_len() == 0 { Err(TorrentError::Empty) } else { Ok(geometry) }
 }
 
-/// The `piece layers` dictionary by root. A torrent of small files needs none.
+/// The `piece layers` dictionary, by root. A torrent of small files needs none.
 fn by_root(layers: Option<Value<'_>>) -> Result<HashMap<&[u8], &[u8]>> {
     match layers {
         Some(layers) => {
@@ -271,8 +273,8 @@ fn by_root(layers: Option<Value<'_>>) -> Result<HashMap<&[u8], &[u8]>> {
     }
 }
 
-/// The merkle root of every piece. A file of one piece has it as its own root; a longer one has a layer, which is checked
-/// against the root here.
+/// The merkle root of every piece. A file of one piece has that piece's root. A longer file has a piece
+/// layer, which is checked here against the root of the file.
 fn piece_roots(
     files: &[Listed],
     geometry: &Geometry,
@@ -299,7 +301,8 @@ fn piece_roots(
     Ok(roots)
 }
 
-/// Announce URLs in tiers (BEP 12); `announce` alone is one tier. What is not text, or empty, is passed over.
+/// Announce URLs in tiers (BEP 12); `announce` alone is one tier. Entries that are empty or not
+/// text are skipped.
 fn trackers(tiers: Option<Value>, announce: Option<Value>) -> Vec<Vec<String>> {
     let listed = tiers.and_then(Value::as_list).into_iter().flat_map(List::iter);
     let mut room = MAX_TRACKERS;
@@ -324,13 +327,13 @@ fn url(value: Value) -> Option<String> {
     good.then(|| url.to_owned())
 }
 
-/// A text beside the content. It is for people, so what is no UTF-8 is replaced rather than refused.
+/// A text beside the content. It is for people, so invalid UTF-8 is replaced instead of refused.
 fn text(value: Option<Value>) -> Option<String> {
     let bytes = value?.as_bytes().filter(|bytes| bytes.len() <= MAX_TEXT_LEN)?;
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// One name in a path below `folder`. Old v1 torrents are not always in UTF-8; what is not is replaced.
+/// One name in a path below `folder`. Old v1 torrents are not always in UTF-8; invalid bytes are replaced.
 fn component(bytes: &[u8], folder: &[String]) -> Result<String> {
     let name = String::from_utf8_lossy(bytes);
     match unsafe_name(&name) {
@@ -345,7 +348,7 @@ fn wrong(key: &'static str, must: &'static str) -> TorrentError {
     TorrentError::Wrong { key, must }
 }
 
-/// A stranger's text, made fit to be shown in one line.
+/// An untrusted text made safe to show on one line.
 fn shown(text: &str) -> String {
     const MOST: usize = 80;
     let mut line: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();

@@ -1,6 +1,7 @@
-//! Which files of a torrent somebody wants, as they say it on a command line. Pure.
+//! Which files of a torrent a user wants, as written on a command line. Pure.
 //!
-//! Numbers are those that `torrent show` prints; a name is a file's path, a folder's, or a pattern of either.
+//! Numbers are those that `torrent show` prints. A name is the path of a file or folder, or a
+//! pattern of either.
 
 use super::{Geometry, Torrent};
 use crate::bitfield::Bitfield;
@@ -8,7 +9,7 @@ use glob::{MatchOptions, Pattern};
 use std::ops::RangeInclusive;
 use thiserror::Error;
 
-/// `*` matches across folders, so that `*.mp4` means every one; names are what they are, capitals too.
+/// `*` also matches across folders, so `*.mp4` means every such file. Case matters.
 const MATCHING: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: false,
@@ -18,19 +19,38 @@ const MATCHING: MatchOptions = MatchOptions {
 /// Some of a torrent's files, at least one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Selection {
-    /// One for each file.
+    /// One entry for each file.
     wanted: Vec<bool>,
 }
 
 /// What is wrong with a choice of files.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SelectionError {
-    #[error("there is no file {number}: {name} has {}", if *.files == 1 { "1 file".into() } else { format!("{} files", .files) })]
-    NoSuchFile { number: u64, name: String, files: usize },
+    /// There is no file of this number.
+    #[error(
+        "there is no file {number}: {name} has {}",
+        if *.files == 1 { "1 file".into() } else { format!("{} files", .files) }
+    )]
+    NoSuchFile {
+        /// The number, counted from 1.
+        number: u64,
+        /// Name of the torrent.
+        name: String,
+        /// Number of files in the torrent.
+        files: usize,
+    },
+    /// No file has this name, or matches this pattern.
     #[error("no file of {name} is called `{word}`; `torrent show` lists them")]
-    NoMatch { word: String, name: String },
+    NoMatch {
+        /// The name or pattern.
+        word: String,
+        /// Name of the torrent.
+        name: String,
+    },
+    /// The pattern is not valid: the pattern, and why.
     #[error("`{0}` is no pattern of names: {1}")]
     BadPattern(String, &'static str),
+    /// No file is chosen.
     #[error("no file is chosen")]
     Nothing,
 }
@@ -41,7 +61,11 @@ impl Selection {
         Selection { wanted: vec![true; torrent.files().len()] }
     }
 
-    /// The files that `words` name, each a list with commas: `1,3-5`, `*.mp4`, `extras`, `extras/two.txt`.
+    /// The files that `words` name. Each word is a list with commas: `1,3-5`, `*.mp4`, `extras`,
+    /// `extras/two.txt`.
+    ///
+    /// # Errors
+    /// A number, name or pattern names no file, or there is none.
     pub fn parse(torrent: &Torrent, words: &[String]) -> Result<Self, SelectionError> {
         let mut chosen = Selection { wanted: vec![false; torrent.files().len()] };
         let words = words.iter().flat_map(|list| list.split(',')).map(str::trim);
@@ -84,35 +108,37 @@ impl Selection {
         if found { Ok(()) } else { Err(unmatched()) }
     }
 
-    /// Whether the file of this index is among them.
+    /// Whether the file of this index is selected.
     pub fn has(&self, file: usize) -> bool {
         self.wanted.get(file).copied().unwrap_or(false)
     }
 
+    /// Whether every file is selected.
     pub fn is_all(&self) -> bool {
         self.wanted.iter().all(|wanted| *wanted)
     }
 
-    /// How many files there are in the selection.
+    /// Number of files in the selection.
     pub fn count(&self) -> usize {
         self.wanted.iter().filter(|wanted| **wanted).count()
     }
 
-    /// The bytes of these files.
+    /// Bytes of the selected files.
     pub fn len(&self, torrent: &Torrent) -> u64 {
         let files = torrent.files().iter().zip(&self.wanted);
         files.filter(|(_, wanted)| **wanted).map(|(file, _)| file.len).sum()
     }
 
-    /// Never: a selection has at least one file.
+    /// Always false: a selection has at least one file.
     pub fn is_empty(&self) -> bool {
         self.count() == 0
     }
 
-    /// The pieces that hold bytes of these files, and in v1 some of their neighbours' too.
+    /// The pieces that hold bytes of these files. In v1 they may hold bytes of neighbouring files too.
     pub fn pieces(&self, geometry: &Geometry) -> Bitfield {
         if self.is_all() {
-            return Bitfield::full(geometry.piece_count()); // one that holds nothing but padding as well
+            // Including pieces that hold only padding.
+            return Bitfield::full(geometry.piece_count());
         }
         let mut pieces = Bitfield::new(geometry.piece_count());
         let files = (0..self.wanted.len()).filter(|file| self.has(*file));
@@ -123,7 +149,7 @@ impl Selection {
     }
 }
 
-/// `7`, `3-5`. `None` if it is something else.
+/// Reads `7` or `3-5`. `None` if it is something else.
 fn numbers(word: &str) -> Option<RangeInclusive<u64>> {
     let number = |text: &str| text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok())?;
     let (first, last) = word.split_once('-').unwrap_or((word, word));

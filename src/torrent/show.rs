@@ -1,4 +1,4 @@
-//! A torrent described, for people (text) and for programs (JSON).
+//! Describes a torrent, for people (text) and for programs (JSON). Pure.
 
 use std::fmt::{self, Display};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Torrent;
 use super::units::thousands;
 
-/// The four lines that every description begins with.
+/// The four lines that every description begins with: name, key, size in bytes and number of pieces.
 pub fn headline(torrent: &Torrent) -> String {
     format!(
         "Name : {}\nKey : {}\nsize : {}\nn_parts : {}\n",
@@ -19,7 +19,7 @@ pub fn headline(torrent: &Torrent) -> String {
     )
 }
 
-/// All that people may want to know, one fact a line: `headline`, then the rest.
+/// Everything that people may want to know, one fact per line: first `headline`, then the rest.
 pub fn describe(torrent: &Torrent) -> String {
     Description(torrent).to_string()
 }
@@ -110,11 +110,11 @@ pub fn json(torrent: &Torrent) -> String {
         files: files.collect(),
         magnet: torrent.magnet(),
     };
-    // Strings and numbers only: there is nothing that JSON cannot hold.
+    // Only strings and numbers: JSON can hold all of them.
     serde_json::to_string_pretty(&description).unwrap_or_default()
 }
 
-/// A stranger's text without line breaks and whatever else moves a terminal's cursor.
+/// An untrusted text without line breaks and other characters that move a terminal's cursor.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

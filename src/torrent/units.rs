@@ -1,7 +1,11 @@
-//! Numbers as people write and read them.
+//! Numbers as people write and read them. Pure.
 
-/// A number of bytes in the words of a command line: `262144`, `256KiB`, `5MB`, `1.5GiB`. Units of 1000 (`kB`, `MB`, `GB`, `TB`)
-/// and of 1024 (`KiB`, `MiB`, `GiB`, `TiB`), in any case; a bare `K`, `M`, `G` or `T` is one of 1024.
+/// Reads a number of bytes as written on a command line: `262144`, `256KiB`, `5MB`, `1.5GiB`. Units are of
+/// 1000 (`kB`, `MB`, `GB`, `TB`) or of 1024 (`KiB`, `MiB`, `GiB`, `TiB`), in any case. A bare `K`, `M`,
+/// `G` or `T` is a unit of 1024.
+///
+/// # Errors
+/// One sentence: the text is not such a number, or the number is too large.
 pub fn parse_bytes(text: &str) -> Result<u64, &'static str> {
     const WRONG: &str = "expected a number of bytes such as 262144, 256KiB or 5MB";
     let text = text.trim();

@@ -1,5 +1,5 @@
-//! Checking files against a torrent, with all cores. Used for `torrent verify`, and for what a peer finds on disk when it
-//! starts.
+//! Checks files against a torrent. Used for `torrent verify`, and for the files that the engine finds on disk
+//! when it starts. Runs on the caller's thread and those of `readers.rs`. No lock.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -11,46 +11,54 @@ use super::readers::{Hashes, Job, hash_pieces};
 use super::{Format, Piece, Torrent};
 use crate::bitfield::Bitfield;
 
-/// What became of one file.
+/// The result for one file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FileState {
-    /// All of its bytes are as they should be.
+    /// All of its content is right.
     Good,
+    /// There is no such file.
     Missing,
     /// A folder or a device is in its place.
     NotAFile,
-    /// The file has `found` bytes instead of those that it should have.
+    /// The file has the wrong length.
     WrongLength {
+        /// Its length in bytes.
         found: u64,
     },
-    /// So many of its pieces do not match.
+    /// Some of its pieces do not match.
     Damaged {
+        /// Number of these pieces.
         pieces: u32,
     },
-    /// So many of its pieces, in v1, also hold bytes of a file that is missing or wrong, so nothing can be said of them.
+    /// Some of its pieces do not match, but in v1 they also hold bytes of a file that is missing or wrong. So
+    /// nothing is known about this file's part of them.
     Unproven {
+        /// Number of these pieces.
         pieces: u32,
     },
+    /// The file cannot be read, for this reason.
     Unreadable(String),
 }
 
-/// What became of a torrent's files.
+/// The result for a torrent's files.
 #[derive(Debug)]
 pub struct Report {
     /// The pieces that match.
     pub have: Bitfield,
-    /// One for each of the torrent's files.
+    /// One entry for each of the torrent's files.
     pub files: Vec<FileState>,
 }
 
 impl Report {
+    /// Whether every file is good.
     pub fn is_good(&self) -> bool {
         self.files.iter().all(|state| *state == FileState::Good)
     }
 }
 
-/// Which of `pieces` match what is on disk. `path_of` says where the file of an index is; a piece of which something
-/// cannot be read does not match. `progress` is told, from any of the threads, how many more bytes were looked at.
+/// Checks which of `pieces` match the files on disk. `path_of` gives the path of the file with that index. A
+/// piece that cannot be read completely does not match. `progress` is called from any of the threads with the
+/// number of bytes checked since the last call.
 pub fn check_pieces(
     torrent: &Torrent,
     path_of: &(dyn Fn(usize) -> PathBuf + Sync),
@@ -58,7 +66,7 @@ pub fn check_pieces(
     threads: usize,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Bitfield {
-    // A hybrid's v2 hashes say enough.
+    // The v2 hashes of a hybrid torrent are enough.
     let v2 = torrent.format() != Format::V1;
     let job = Job { geometry: torrent.geometry(), path_of, pieces, v1: !v2, v2, threads };
     let progress = |bytes| -> Result<(), Infallible> {
@@ -79,7 +87,7 @@ pub fn check_pieces(
     have
 }
 
-/// Checks all files of a torrent, the file or folder of which is in `folder`. See [`check_pieces`].
+/// Checks all files of a torrent whose file or folder is in `folder`. See [`check_pieces`].
 pub fn verify(torrent: &Torrent, folder: &Path, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Report {
     let path_of = |file: usize| torrent.path_in(folder, &torrent.files()[file]);
     let pieces: Vec<Piece> = torrent.geometry().pieces().collect();
@@ -106,7 +114,7 @@ fn on_disk(path: &Path, len: u64) -> FileState {
     }
 }
 
-/// Finds the files that look right and hold pieces that do not match.
+/// Finds the files that look right but hold pieces that do not match.
 fn judge_by_pieces(torrent: &Torrent, have: &Bitfield, files: &mut [FileState]) {
     let geometry = torrent.geometry();
     let explained: HashSet<u32> = (0..files.len())

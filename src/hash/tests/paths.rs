@@ -1,4 +1,4 @@
-//! Every code path of the processor, taken by force, and the choice between them, against the crates `sha1` and `sha2`.
+//! Tests of every code path and of the choice between them, against the crates `sha1` and `sha2`.
 
 use data_encoding::HEXLOWER;
 use proptest::prelude::*;
@@ -8,7 +8,8 @@ use super::super::*;
 
 const NAMES: [&str; 6] = ["avx512", "avx2", "sha-ni", "sha-ni x2", "sha-ni x4", "portable"];
 
-/// Calls `test` with each code path, and with the choice. Says on standard output which this processor has not.
+/// Calls `test` with each code path, and with the choice. Prints the code paths that this processor
+/// does not support.
 fn on_all<const W: usize>(hash: &'static Hash<W>, test: impl Fn(&str, &Hash<W>)) {
     test("best", hash);
     for name in NAMES {
@@ -19,7 +20,7 @@ fn on_all<const W: usize>(hash: &'static Hash<W>, test: impl Fn(&str, &Hash<W>))
     }
 }
 
-/// Bytes that differ from each other.
+/// Random bytes, the same for the same length.
 fn noise(len: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(len as u64);
     std::iter::repeat_with(|| random.u8(..)).take(len).collect()
@@ -77,7 +78,7 @@ fn any_number_of_messages() {
     }
 }
 
-/// The padding has to fit behind the message, or needs a block of its own.
+/// The padding may fit behind the message, or need a block of its own.
 #[test]
 fn every_length_about_a_block() {
     let data = noise(200);
@@ -92,7 +93,7 @@ fn every_alignment() {
     agree(&messages);
 }
 
-/// One long message outlives the others, and the code path changes under it.
+/// One long message outlasts the others, and the code path changes meanwhile.
 #[test]
 fn lanes_that_end_at_different_times() {
     let data = noise(100_000);
@@ -119,7 +120,7 @@ fn a_layer_of_nodes() {
     }
 }
 
-/// A kernel that is never the best would be of no use, and one without lanes to fill would never be taken.
+/// The rule chooses only kernels that this processor supports.
 #[test]
 fn the_choice_is_one_of_those_that_are_there() {
     for messages in 1..=40 {
@@ -139,12 +140,15 @@ proptest! {
         agree(&messages);
     }
 
-    /// However the messages are cut into parts, and whatever the parts of the others are.
+    /// The result must not depend on how the messages are cut into parts, nor on the parts of other messages.
     #[test]
-    fn parts_make_the_whole(cuts in prop::collection::vec((0..1_000_usize, 0..1_000_usize, 0..300_usize), 1..=20)) {
+    fn parts_make_the_whole(
+        cuts in prop::collection::vec((0..1_000_usize, 0..1_000_usize, 0..300_usize), 1..=20),
+    ) {
         let data = noise(1_000);
         let mut hashes = Sha1s::new(cuts.len());
-        let cuts: Vec<_> = cuts.into_iter().map(|(one, two, zeros)| (one.min(two), one.max(two), zeros)).collect();
+        let cuts: Vec<_> =
+            cuts.into_iter().map(|(one, two, zeros)| (one.min(two), one.max(two), zeros)).collect();
         for part in 0..3 {
             let bounds = cuts.iter().map(|(one, two, _)| [0, *one, *two, data.len()]);
             hashes.feed(&bounds.map(|at| &data[at[part]..at[part + 1]]).collect::<Vec<_>>());

@@ -1,4 +1,5 @@
-//! How fast each code path is, for `docs/HASHING.md`. Not a test: it is run by `make hashing`, and asserts nothing.
+//! Measures how fast each code path is, for `docs/HASHING.md`. Not a test: it is run by `make
+//! hashing`, and asserts nothing.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -6,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::super::choice::{self, Hash};
 use super::super::*;
 
-/// Bytes of all messages together: what stays in the second cache, and what stays in none.
+/// Total bytes of all messages: one size that stays in the second-level cache, and one that fits in no cache.
 const SIZES: [(&str, usize); 2] = [("the cache, 256 KiB", 256 << 10), ("memory, 256 MiB", 256 << 20)];
 
-/// How many messages are given at a time.
+/// How many messages are passed at a time.
 const COUNTS: [usize; 9] = [1, 2, 3, 4, 6, 8, 12, 16, 64];
 
 #[test]
@@ -61,14 +62,14 @@ fn row(title: &str, data: &[u8], work: impl Fn(&[&[u8]])) {
     println!();
 }
 
-/// Nanoseconds.
+/// How long `work` takes, in nanoseconds.
 fn timed(work: impl FnOnce()) -> f64 {
     let begin = Instant::now();
     work();
     begin.elapsed().as_nanos() as f64
 }
 
-/// The median: now and then the system has something else to do.
+/// The median, because the system sometimes interrupts a measurement.
 fn usual(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]

@@ -1,4 +1,4 @@
-//! The codec of BEP 15: the layout byte by byte, round trips, and any bytes at all.
+//! Tests of the codec of BEP 15: its layout byte by byte, round trips, and random bytes.
 
 use proptest::prelude::*;
 
@@ -46,7 +46,8 @@ fn packed(reply: &Reply, family: Family) -> Vec<u8> {
     packet
 }
 
-/// Byte by byte as BEP 15 has it, so that a mistake on both of our sides does not go unseen.
+/// The layout is checked byte by byte against BEP 15, because a round trip does not find a mistake
+/// made on both sides.
 #[test]
 fn requests_are_laid_out_as_bep_15_says() {
     let connect = encoded(Request::Connect, 0x0506_0708);
@@ -136,7 +137,7 @@ fn a_client_is_the_same_over_http_and_over_udp() {
     assert_eq!(Announce::from(UdpAnnounce { key: 0, ..announce() }).key, None, "0 is no secret");
 }
 
-/// Every packet on the page is one that is sent or taken, and no kind of packet is missing from it.
+/// Every packet in the document is one that is sent or accepted, and every kind of packet is in the document.
 #[test]
 fn the_page_s_packets_are_true() {
     let page = include_str!("../../../docs/PROTOCOL.md");
@@ -190,11 +191,15 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_give_a_packet_or_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200), action in 0u8..5) {
+    fn any_bytes_give_a_packet_or_nothing(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        action in 0u8..5,
+    ) {
         let mut bytes = bytes;
         for at in [11, 3] {
             if bytes.len() > at {
-                bytes[at - 3..=at].copy_from_slice(&[0, 0, 0, action]); // so that a body is reached
+                // So that a body is reached.
+                bytes[at - 3..=at].copy_from_slice(&[0, 0, 0, action]);
             }
             let _ = Request::decode(&bytes);
             let _ = Reply::decode(&bytes, Family::V4);

@@ -1,4 +1,4 @@
-//! The tracker's languages: round trips, and any bytes at all.
+//! Tests of the tracker's formats: round trips, and random bytes.
 
 use proptest::prelude::*;
 
@@ -118,9 +118,9 @@ fn answers_survive_their_line() {
 
 #[test]
 fn an_announce_as_clients_send_it() {
-    let query = "info_hash=%01%02%03%04%05%06%07%08%09%0a%0B%0c%0d%0e%0f%10%11%12%13+&peer_id=-LT2110-abcdefghijkl\
-                 &port=6881&uploaded=1&downloaded=2&left=3&corrupt=0&key=1A2B&event=started&numwant=200&compact=1\
-                 &no_peer_id=1&supportcrypto=1&redundant=0";
+    let query = "info_hash=%01%02%03%04%05%06%07%08%09%0a%0B%0c%0d%0e%0f%10%11%12%13+\
+                 &peer_id=-LT2110-abcdefghijkl&port=6881&uploaded=1&downloaded=2&left=3&corrupt=0&key=1A2B\
+                 &event=started&numwant=200&compact=1&no_peer_id=1&supportcrypto=1&redundant=0";
     let announce = Announce::parse(query).unwrap();
     assert_eq!(announce.info_hash.0[17..], [0x12, 0x13, b'+']);
     assert_eq!(announce.peer_id, PeerId(*b"-LT2110-abcdefghijkl"));
@@ -146,7 +146,7 @@ fn announces_that_are_refused() {
         let error = Announce::parse(&good.replacen(from, to, 1)).unwrap_err();
         assert!(error.contains(why), "{error}");
     }
-    // A negative numwant is "as you like".
+    // A negative `numwant` means "as many as you like".
     assert_eq!(Announce::parse(&format!("{good}&numwant=-1")).unwrap().want, None);
 }
 
@@ -184,7 +184,7 @@ fn replies_of_other_trackers() {
     for bad in [&b""[..], b"<html>", b"de", b"le", b"d8:intervali1e"] {
         assert!(AnnounceReply::parse(bad).is_err());
     }
-    // Half an address at the end, a port of 0, a name for an address, a negative interval.
+    // Half an address at the end, a port of 0, a host name for an address, a negative interval.
     let odd = b"d8:intervali-5e5:peers15:\x0a\0\0\x01\0\x50\x0a\0\0\x02\0\0abce";
     let odd = AnnounceReply::parse(odd).unwrap();
     assert_eq!((odd.interval, odd.peers), (0, vec![peer("10.0.0.1:80", None)]));
@@ -219,9 +219,13 @@ proptest! {
     }
 
     #[test]
-    fn almost_calls_do_not_panic(word in "[a-z_]{1,9}", value in r#"(-?[0-9]{1,25}|"[^"\\]{0,20}"|\[\[[0-9],[0-9]{1,12}\]\]|null|\{\})"#) {
+    fn almost_calls_do_not_panic(
+        word in "[a-z_]{1,9}",
+        value in r#"(-?[0-9]{1,25}|"[^"\\]{0,20}"|\[\[[0-9],[0-9]{1,12}\]\]|null|\{\})"#,
+    ) {
         for request in ["hello", "publish", "search", "locate", "have", "peers", "torrent"] {
-            let line = format!(r#"{{"id":1,"request":"{request}","{word}":{value},"key":{value},"have":{value}}}"#);
+            let line =
+                format!(r#"{{"id":1,"request":"{request}","{word}":{value},"key":{value},"have":{value}}}"#);
             let _ = Call::parse(line.as_bytes());
         }
     }
@@ -243,10 +247,16 @@ proptest! {
 
     #[test]
     fn announces_survive_their_query(
-        hash: [u8; 20], id: [u8; 20], port in 1u16.., amounts: (u64, u64, u64), want: Option<u16>, key: Option<u32>,
-        flags: (bool, bool), event in 0usize..5,
+        hash: [u8; 20], id: [u8; 20], port in 1u16.., amounts: (u64, u64, u64), want: Option<u16>,
+        key: Option<u32>, flags: (bool, bool), event in 0usize..5,
     ) {
-        let events = [AnnounceEvent::None, AnnounceEvent::Started, AnnounceEvent::Completed, AnnounceEvent::Stopped, AnnounceEvent::Paused];
+        let events = [
+            AnnounceEvent::None,
+            AnnounceEvent::Started,
+            AnnounceEvent::Completed,
+            AnnounceEvent::Stopped,
+            AnnounceEvent::Paused,
+        ];
         let announce = Announce {
             info_hash: InfoHash(hash),
             peer_id: PeerId(id),
@@ -264,7 +274,7 @@ proptest! {
     }
 }
 
-/// Every line of the page is one that is sent or taken, and nothing that is sent or taken is missing from it.
+/// Every line in the document is one that is sent or accepted, and every kind of line is in the document.
 #[test]
 fn the_page_is_true() {
     let page = include_str!("../../../docs/PROTOCOL.md");

@@ -1,17 +1,17 @@
-//! Writing down a torrent that is hashed: the metainfo file of BEP 3 and BEP 52.
+//! Writes the metainfo file of a torrent that is hashed (BEP 3, 52). Pure.
 
 use super::{Hashes, Options, Source, SourceFile};
 use crate::bencode::{self, DictWriter, ListWriter};
 use crate::hash::{self, Hash256};
 use crate::torrent::Geometry;
 
-/// A torrent that is hashed and wants only to be written down.
+/// A torrent whose pieces are hashed, ready to be written.
 pub(super) struct Draft<'a> {
     source: &'a Source,
     options: &'a Options,
     geometry: &'a Geometry,
     pieces: &'a [Hashes],
-    /// The merkle root of each file; of none in v1, nor of empty files.
+    /// The merkle root of each file. v1 torrents and empty files have none.
     roots: Vec<Option<Hash256>>,
 }
 
@@ -92,7 +92,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The v1 list. In a hybrid torrent pad files carry each file's end to the next piece (BEP 47); the last needs none.
+    /// The v1 list of files. In a hybrid torrent, pad files fill the space from each file's end to the next
+    /// piece (BEP 47). The last file needs none.
     fn v1_files(&self, list: &mut ListWriter) {
         let piece_length = u64::from(self.geometry.piece_length());
         let mut gap = 0;
@@ -119,7 +120,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// One folder of the v2 `file tree`: `files` are those below it, sorted, and agree in the first `depth` names.
+    /// One folder of the v2 `file tree`. `files` are the files below it, sorted; their paths agree
+    /// in the first `depth` names.
     fn folder(&self, files: &[Numbered], depth: usize, tree: &mut DictWriter) {
         for group in files.chunk_by(|(_, a), (_, b)| a.path.get(depth) == b.path.get(depth)) {
             let [(number, file), ..] = *group else { continue };
@@ -144,8 +146,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// `piece layers`: for each file of more than one piece its pieces' roots, by the root of the file, sorted.
-    /// Files that are equal share an entry.
+    /// `piece layers`: the roots of the pieces of each file that has more than one piece, by the root of the
+    /// file, sorted. Files with the same content share an entry.
     fn layers(&self) -> Vec<(Hash256, Vec<Hash256>)> {
         let files =
             self.roots.iter().enumerate().filter_map(|(file, root)| Some(((*root)?, self.layer(file))));
@@ -155,7 +157,7 @@ impl<'a> Draft<'a> {
         layers
     }
 
-    /// A file's merkle root. That of a file of one piece is the piece's.
+    /// A file's merkle root. A file of one piece has the root of that piece.
     fn root(&self, file: usize) -> Option<Hash256> {
         match self.layer(file).as_slice() {
             [] => None,

@@ -1,10 +1,10 @@
-//! Geometry by properties: pieces, blocks and spans cover the content exactly.
+//! Tests of geometry by properties: pieces, blocks and spans cover the content exactly.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Lengths of files, and whether each is padding.
+/// Lengths of files in bytes, and whether each is padding.
 type Files = Vec<(u64, bool)>;
 
 fn v1(files: &Files, piece_length: u32) -> Geometry {
@@ -15,7 +15,7 @@ fn v1(files: &Files, piece_length: u32) -> Geometry {
     layout.finish(false, u32::MAX).unwrap()
 }
 
-/// As v2 and hybrid torrents have it; `tail` pads the last file, too.
+/// As in v2 and hybrid torrents. `tail` also pads the last file.
 fn aligned(files: &Files, piece_length: u32, tail: bool) -> Geometry {
     let mut layout = Layout::new(piece_length);
     for (len, _) in files {
@@ -139,7 +139,7 @@ proptest! {
                 at += block.len();
             }
             prop_assert_eq!(at, len);
-            // Each file is reached once, from its first byte on, without a gap.
+            // Each file is covered once, from its first byte, without a gap.
             for span in geometry.spans(piece, 0, padded) {
                 prop_assert!(span.len > 0);
                 if let Some(file) = span.file {
@@ -161,7 +161,8 @@ proptest! {
 
     #[test]
     fn a_request_that_passes_stays_inside_and_its_spans_cover_it(
-        files in files(), index in 0..40u32, begin in 0..70_000u32, len in 0..200_000u32, any in any::<(u32, u32)>(),
+        files in files(), index in 0..40u32, begin in 0..70_000u32, len in 0..200_000u32,
+        any in any::<(u32, u32)>(),
     ) {
         let geometry = aligned(&files, 1 << 14, true);
         for (begin, len) in [(begin, len), any, (begin, any.1), (any.0, len)] {

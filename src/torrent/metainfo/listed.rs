@@ -1,4 +1,4 @@
-//! The two lists of files that an info dictionary may have: `files` of v1, and the `file tree` of v2.
+//! The two lists of files that an info dictionary may have: `files` in v1, and `file tree` in v2. Pure.
 
 use super::{MAX_FILES, Result, component, shown, wrong};
 use crate::bencode::{Dict, List, Value};
@@ -6,14 +6,14 @@ use crate::hash::Hash256;
 use crate::torrent::paths::MAX_PATH_DEPTH;
 use crate::torrent::{FileEntry, TorrentError};
 
-/// A file as one of the two lists has it.
+/// A file as it stands in one of the two lists.
 #[derive(Default)]
 pub(super) struct Listed {
     pub path: Vec<String>,
     pub len: u64,
     pub kind: Kind,
     pub executable: bool,
-    /// Root of the merkle tree; v2 only, and not of an empty file.
+    /// Root of the merkle tree; only in v2, and not of an empty file.
     pub root: Option<Hash256>,
 }
 
@@ -31,12 +31,12 @@ impl Listed {
     }
 }
 
-/// The list of v1.
+/// The v1 list.
 pub(super) fn v1_files(files: List) -> Result<Vec<Listed>> {
     files.iter().enumerate().map(|(count, file)| limited(count, v1_file(file)?)).collect()
 }
 
-/// The tree of v2, in its order.
+/// The files of the v2 tree, in its order.
 pub(super) fn v2_files(tree: Dict) -> Result<Vec<Listed>> {
     let mut files = Vec::new();
     walk(tree, &mut Vec::new(), &mut files)?;
@@ -51,7 +51,7 @@ fn v1_file(value: Value) -> Result<Listed> {
     check_link(kind, len)?;
     let path = file.get("path.utf-8").or(file.get("path")).ok_or(TorrentError::Missing("path"))?;
     let path = match kind {
-        // Never created, so it does not matter what it is called.
+        // A pad file is never created, so its name does not matter.
         Kind::Pad => Vec::new(),
         _ => v1_path(path.as_list().ok_or(wrong("path", "a list"))?)?,
     };
@@ -70,14 +70,14 @@ fn v1_path(names: List) -> Result<Vec<String>> {
     if path.is_empty() { Err(wrong("path", "a list with a name in it")) } else { Ok(path) }
 }
 
-/// Gathers the files below one folder of a v2 `file tree`. A file is a dictionary with the one key "".
+/// Collects the files below one folder of a v2 `file tree`. A file is a dictionary whose only key is "".
 fn walk(folder: Dict, path: &mut Vec<String>, files: &mut Vec<Listed>) -> Result<()> {
     if path.len() == MAX_PATH_DEPTH {
         return Err(too_deep(path));
     }
     let mut last: Option<&[u8]> = None;
     for (name, value) in folder.iter() {
-        // The order of the tree is the order of the pieces, so here it counts.
+        // The order of the tree is the order of the pieces, so it matters here.
         if last.is_some_and(|last| last > name) {
             return Err(wrong("file tree", "sorted"));
         }
@@ -113,14 +113,14 @@ fn v2_file(file: Dict, path: &[String]) -> Result<Listed> {
         None if len > 0 => return Err(TorrentError::Missing("pieces root")),
         None => None,
     };
-    // BEP 52: padding is implied here, never listed.
+    // In v2 padding is implied and never listed (BEP 52).
     if kind == Kind::Pad {
         return Err(wrong("file tree", "without pad files"));
     }
     Ok(Listed { path: path.to_vec(), len, kind, executable, root })
 }
 
-/// BEP 47: `p` a pad file, `l` a symbolic link, `x` executable.
+/// Attributes of BEP 47: `p` is a pad file, `l` a symbolic link, `x` an executable file.
 pub(super) fn attributes(attr: Option<Value>) -> (Kind, bool) {
     let attr = attr.and_then(Value::as_bytes).unwrap_or_default();
     let kind = match attr {
@@ -140,8 +140,8 @@ pub(super) fn file_len(value: Option<Value>) -> Result<u64> {
     len.and_then(|len| u64::try_from(len).ok()).ok_or(wrong("length", "a number that is not negative"))
 }
 
-/// Passes `file` on if it may be number `count` of a list, counted from 0: a hybrid torrent has up to one pad file for
-/// each file. How many are real files is counted when both lists are there.
+/// Returns `file` if a list may have it as entry number `count`, counted from 0. A hybrid torrent has up to
+/// one pad file for each file. The real files are counted once both lists are there.
 fn limited(count: usize, file: Listed) -> Result<Listed> {
     if count < 2 * MAX_FILES { Ok(file) } else { Err(too_many()) }
 }

@@ -1,30 +1,32 @@
-//! A few pieces hashed side by side, in *strips*: some of the first piece, as much of the second, and so on, then some more of
-//! the first. So there are as many messages to be hashed at once as there are pieces, of whatever length, and what was read is still in
-//! the second cache of the core when it is hashed, for both formats if two are wanted.
+//! Hashes a few pieces in parallel, in *strips*: a part of the first piece, an equal part of the second, and
+//! so on, then the next part of the first. So there are as many messages to hash at once as there are pieces,
+//! of any length. What was read is still in the second-level cache of the core when it is hashed, for both
+//! formats if both are wanted. Runs on the threads of [`readers`](super). No lock.
 //!
-//! A v2 piece is many leaves, which fill the lanes by themselves; it shares its batch only if it is short.
+//! A v2 piece has many leaves, which fill the lanes on their own; it shares its batch only if it is short.
 
 use super::files::Files;
 use super::{Hashes, Job, MAX_BATCH, ReadError};
 use crate::hash::{Hash256, LEAF_LEN, Sha1s, merkle_root, sha256_many};
 use crate::torrent::Piece;
 
-/// Bytes of all strips of a batch: half of what the second cache of most cores holds. The other half is for what the system
-/// copies them from.
+/// Total length in bytes of all strips of a batch: half of the second-level cache of most cores. The other
+/// half is for the memory from which the system copies them.
 const BUFFER: usize = 512 * 1024;
 
-/// Bytes between two strips: a line of the cache. If strips began whole pages apart, the same place in each would belong
-/// into the same few lines of the first cache, and the lanes would take turns at that: 6.2 GB/s of SHA-1 instead of 7.2.
+/// Bytes between two strips: one cache line. If strips began whole pages apart, the same position of every
+/// strip would map to the same few lines of the first-level cache, and the lanes would evict each other: 6.2
+/// GB/s of SHA-1 instead of 7.2.
 const GAP: usize = 64;
 
-/// Bytes of a piece that the system is asked to have read when we come to them; a whole number of strips.
+/// Bytes of a piece that the system is asked to read ahead; a whole number of strips.
 const AHEAD: u32 = 1024 * 1024;
 
-/// How many pieces are to be hashed side by side.
+/// How many pieces to hash in parallel.
 pub(super) fn pieces_of(job: &Job) -> usize {
     let fill = BUFFER.div_ceil(job.geometry.piece_length() as usize);
     let wanted = if job.v1 { MAX_BATCH } else { fill.min(MAX_BATCH) };
-    // Few pieces are shared out among the threads rather than hashed by one.
+    // A small number of pieces is divided among the threads instead of hashed by one.
     wanted.min(job.pieces.len().div_ceil(job.threads.max(1))).max(1)
 }
 
@@ -38,9 +40,9 @@ pub(super) struct Reader<'a> {
 /// A piece that is being read.
 struct Reading {
     piece: Piece,
-    /// Bytes to be read.
+    /// Number of bytes to read.
     len: u32,
-    /// Why they could not be; then no more is read.
+    /// Why reading failed. After that no more is read.
     failed: Option<ReadError>,
     leaves: Vec<Hash256>,
 }
@@ -50,7 +52,7 @@ impl<'a> Reader<'a> {
         Reader { job, files: Files::new(job), buffer: vec![0; BUFFER + MAX_BATCH * GAP] }
     }
 
-    /// The hashes of each of `pieces`, of which there are as many as [`pieces_of`] says at most.
+    /// The hashes of `pieces`, which are at most as many as [`pieces_of`] says.
     pub fn hash<E>(
         &mut self,
         pieces: &[Piece],
@@ -81,7 +83,7 @@ impl<'a> Reader<'a> {
         Ok(self.finish(batch, sha1s))
     }
 
-    /// The next strip of each piece: nothing of those that have ended or failed.
+    /// Reads the next strip of each piece. Pieces that have ended or failed get an empty one.
     fn read_strips(&mut self, batch: &mut [Reading], begin: u32, strip: usize) -> Vec<&[u8]> {
         if begin.is_multiple_of(AHEAD) {
             for reading in batch.iter().filter(|reading| reading.failed.is_none()) {
@@ -122,18 +124,19 @@ impl<'a> Reader<'a> {
 }
 
 impl Reading {
-    /// How many bytes of the piece there are from `begin` on, up to `most`.
+    /// Number of bytes of the piece from `begin` on, at most `most`.
     fn left(&self, begin: u32, most: usize) -> u32 {
         self.len.saturating_sub(begin).min(most as u32)
     }
 }
 
-/// Bytes of a strip: as many leaves as fit, in a power of two, so that [`AHEAD`] is a whole number of strips.
+/// Length of a strip in bytes: as many leaves as fit, a power of two, so that [`AHEAD`] is a whole
+/// number of strips.
 fn strip_len(pieces: usize) -> usize {
     LEAF_LEN << (BUFFER / LEAF_LEN / pieces).ilog2()
 }
 
-/// The leaves of all parts, hashed side by side.
+/// Hashes the leaves of all parts in parallel.
 fn hash_leaves(batch: &mut [Reading], parts: &[&[u8]]) {
     let leaves: Vec<&[u8]> = parts.iter().flat_map(|part| part.chunks(LEAF_LEN)).collect();
     let mut hashes = sha256_many(&leaves).into_iter();

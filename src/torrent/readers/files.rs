@@ -1,4 +1,5 @@
-//! The files that one thread reads, kept open while they are likely to be wanted again.
+//! The files that one hashing thread reads, kept open while they are likely to be needed again. No
+//! lock: each thread has its own.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,12 +11,13 @@ use rustix::fs::{Advice, fadvise};
 use super::{Job, MAX_BATCH, ReadError};
 use crate::torrent::Piece;
 
-/// As many files are kept open as pieces are read side by side, each of which may lie in another one.
+/// Maximum number of open files: as many as pieces are read in parallel, each of which may lie in
+/// another file.
 const MAX_OPEN: usize = MAX_BATCH;
 
 pub(super) struct Files<'a> {
     job: Job<'a>,
-    /// By index in the torrent; the one that was wanted last is the last.
+    /// Pairs of index in the torrent and file. The one used last is at the end.
     open: Vec<(usize, File)>,
 }
 
@@ -41,12 +43,12 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
-    /// Has the system begin to read so many bytes of `piece`: in one go what we then take in turns with other pieces.
-    /// Files that cannot be opened are left to [`read`](Self::read).
+    /// Asks the system to read `len` bytes of `piece` ahead: in one go, because we then read them in turns
+    /// with other pieces. Errors of opening a file are left to [`read`](Self::read).
     pub fn announce(&mut self, piece: Piece, begin: u32, len: u32) {
         for span in self.job.geometry.spans(piece, begin, len) {
             if let Some(Ok(handle)) = span.file.map(|file| self.file(file)) {
-                // Advice; without it the disk is slower, no more.
+                // This is only advice. Without it the disk is slower.
                 let _ = fadvise(handle, span.offset, (span.len as u64).try_into().ok(), Advice::WillNeed);
             }
         }
@@ -68,7 +70,7 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Opens a regular file. To open a pipe would wait for somebody to write into it.
+/// Opens a regular file. Opening a pipe would block until some process writes to it.
 fn open_regular(path: &Path) -> io::Result<File> {
     if fs::metadata(path)?.is_file() {
         File::open(path)
