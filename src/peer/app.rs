@@ -1,5 +1,5 @@
-//! What a person does with a peer: the shell and its commands, the upload folder, the room of a tracker, settings.
-//! Nothing below knows of it.
+//! What a user does with the engine: the shell and its commands, the upload folder, the room of a tracker,
+//! settings. The modules below do not know this one.
 
 pub mod banning;
 pub mod command;

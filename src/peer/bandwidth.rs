@@ -1,4 +1,4 @@
-//! How fast content passes: limits, measured rates, and the count of all that the sockets carried.
+//! Speed: limits, measured rates, and the count of all bytes that the sockets carried.
 
 pub mod limit;
 pub mod rate;

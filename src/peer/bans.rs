@@ -1,15 +1,17 @@
-//! Whom this peer does not talk to: who sent wrong data, who broke the rules again and again, and whom the user named.
-//! Kept across restarts. Any thread; one leaf lock, held for a look or a change, never over the disk.
+//! Which peers are refused: those that sent wrong data, those that broke the protocol again and again, and
+//! those that the user named. Kept across restarts. Any thread; one leaf lock, held for one look-up or
+//! change, never while the disk works.
 //!
-//! **By what.** A ban names an address or a peer id. Whoever is banned by the peer itself is banned by both, but a loopback
-//! address is never banned: all peers of one machine share it. There a liar may come back under a new name, and all
-//! that is left to do is to find it again, at once: a piece that came broken is fetched from one peer alone.
+//! **What is banned.** A ban names an address or a peer id. For a misbehaving peer both are banned, except a
+//! loopback address, which all peers of one machine share. There a liar may come back with a new peer id. It
+//! is then found again at once, since a piece that arrived broken is fetched from one peer alone.
 //!
-//! **For how long.** Wrong data is never an accident: for good. Broken rules may be a poor implementation: ten minutes, after
-//! `OFFENCES` of one name, or `OFFENCES_OF_ADDRESS` of one address, behind which a whole house may stand.
+//! **How long.** Wrong data is never an accident: banned forever. Breaking the protocol may be a poor
+//! implementation: banned for ten minutes, after `OFFENCES` by one peer id, or `OFFENCES_OF_ADDRESS` from one
+//! address, which many peers behind one router may share.
 //!
-//! **On disk.** `bans.json` in the state folder, replaced atomically by the `choke` thread, which is nudged for it, and
-//! once more at the stop. Bounded by `MOST`.
+//! **On disk.** `bans.json` in the state folder, replaced atomically by the `choke` thread, which is woken
+//! for that, and once more at the stop. It holds at most `MOST` bans.
 
 use super::identity::PeerIdentity;
 use crate::atomic;
@@ -29,29 +31,33 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[cfg(test)]
 mod tests;
 
-/// So many are banned at most; the one whose ban weighs least makes room for the next.
+/// Maximum number of bans. To make room for a new one, the oldest ban with the least serious
+/// cause is removed.
 const MOST: usize = 10_000;
-/// So many names and addresses are remembered for what they did; those who did nothing for longest are forgotten.
+/// Maximum number of peer ids and addresses whose offences are counted. Those without an offence for
+/// longest are forgotten.
 const MOST_OFFENDERS: usize = 1000;
-/// So often one name may break the rules within [`MEMORY`] ...
+/// Number of offences by one peer id within [`MEMORY`] that lead to a ban ...
 const OFFENCES: u32 = 3;
-/// ... and one address.
+/// ... and of offences from one address.
 const OFFENCES_OF_ADDRESS: u32 = 10;
-/// How long an offence counts, and how long the ban for it is, seconds.
+/// How long an offence counts, and how long the ban for it lasts, in seconds.
 const MEMORY: u64 = 600;
-/// A file of bans longer than this is not ours, bytes.
+/// Maximum length of the file, in bytes. A longer file was not written by us.
 const MOST_BYTES: u64 = 8 << 20;
 
-/// Who is banned.
+/// What a ban names.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Who {
+    /// Every peer at this address.
     Addr(IpAddr),
+    /// The peer with this peer id, at any address.
     Id(PeerId),
 }
 
 impl Who {
     fn addr(ip: IpAddr) -> Self {
-        Who::Addr(ip.to_canonical()) // a socket that takes both kinds shows IPv4 addresses as IPv6
+        Who::Addr(ip.to_canonical()) // a dual-stack socket shows IPv4 addresses as IPv6
     }
 }
 
@@ -77,12 +83,15 @@ impl fmt::Display for Who {
     }
 }
 
-/// Why somebody is banned. The order is that of their weight.
+/// Why a peer is banned, from the least to the most serious cause.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
+    /// It broke the protocol again and again.
     BrokeRules,
+    /// It sent wrong data.
     Lied,
+    /// The user banned it.
     ByHand,
 }
 
@@ -99,11 +108,13 @@ impl fmt::Display for Cause {
 /// One ban.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Ban {
+    /// What is banned.
     pub who: Who,
+    /// Why it is banned.
     pub cause: Cause,
-    /// Seconds since 1970.
+    /// When the ban began, seconds since 1970.
     pub since: u64,
-    /// `None`: for good.
+    /// When the ban ends, seconds since 1970; `None`: never.
     pub until: Option<u64>,
 }
 
@@ -112,13 +123,13 @@ impl Ban {
         self.until.is_none_or(|until| now < until)
     }
 
-    /// How many more seconds it holds; `None`: for good.
+    /// How many more seconds the ban lasts; `None`: forever.
     pub fn left(&self) -> Option<u64> {
         self.until.map(|until| until.saturating_sub(seconds()))
     }
 }
 
-/// A ban as it stands in the file.
+/// A ban as it is saved in the file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     who: String,
@@ -131,14 +142,14 @@ struct Kept {
 pub struct Bans {
     path: Option<PathBuf>,
     list: Mutex<List>,
-    /// Whether something changed since it was saved.
+    /// Whether something changed since the last save.
     changed: AtomicBool,
-    /// How often somebody was banned, for those who want to know whether there is somebody new.
+    /// Counts the bans, so that a reader notices when there is a new one.
     changes: AtomicU64,
 }
 
 impl Bans {
-    /// Reads the bans at `path`; none if there are none or the file is broken. Without a path nothing is kept.
+    /// Reads the bans at `path`; none if there is no file or it is broken. Without a path nothing is saved.
     pub fn open(path: Option<&Path>) -> Self {
         let bans = Bans {
             path: path.map(Path::to_owned),
@@ -152,7 +163,7 @@ impl Bans {
         bans
     }
 
-    /// Adds what stands in the file at `path`, which may be that of a peer that runs.
+    /// Adds the bans in the file at `path`, which may belong to a running engine.
     pub fn learn(&self, path: &Path) {
         let kept = read(path).unwrap_or_else(|why| {
             log::warn!("{} is broken ({why}): starting without bans", path.display());
@@ -166,7 +177,7 @@ impl Bans {
         }
     }
 
-    /// Bans one who sent wrong data.
+    /// Bans a peer that sent wrong data.
     pub fn liar(&self, identity: &PeerIdentity) {
         let since = seconds();
         for who in both(identity) {
@@ -174,12 +185,12 @@ impl Bans {
         }
     }
 
-    /// Bans whom the user named.
+    /// Bans what the user named.
     pub fn by_hand(&self, who: Who) {
         self.add(Ban { who, cause: Cause::ByHand, since: seconds(), until: None });
     }
 
-    /// Notes that somebody broke the rules: true if it is banned for it now.
+    /// Records that a peer broke the protocol. True if it is banned for that now.
     pub fn offended(&self, identity: &PeerIdentity) -> bool {
         let now = seconds();
         let too_often: Vec<Who> = {
@@ -199,27 +210,29 @@ impl Bans {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Lifts a ban. False if there is none.
+    /// Removes a ban. False if there is none.
     pub fn lift(&self, who: Who) -> bool {
         let lifted = self.list.lock().bans.remove(&who).is_some();
         self.changed.fetch_or(lifted, Ordering::AcqRel);
         lifted
     }
 
+    /// Whether a peer is banned, by its address or its peer id.
     pub fn has(&self, identity: &PeerIdentity) -> bool {
         self.has_addr(identity.addr) || self.list.lock().has(Who::Id(identity.peer_id), seconds())
     }
 
+    /// Whether an address is banned.
     pub fn has_addr(&self, ip: IpAddr) -> bool {
         self.list.lock().has(Who::addr(ip), seconds())
     }
 
-    /// Changes whenever somebody is banned.
+    /// A number that changes whenever something is banned.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// All bans that hold, the oldest first.
+    /// All bans in force, the oldest first.
     pub fn all(&self) -> Vec<Ban> {
         let now = seconds();
         let mut bans: Vec<Ban> =
@@ -228,8 +241,8 @@ impl Bans {
         bans
     }
 
-    /// Writes the bans to their file, atomically, if they changed. One thread at a time: `choke` while the peer runs, and
-    /// whoever stops it after that.
+    /// Writes the bans to their file, atomically, if they changed. Only one thread at a time may call this:
+    /// `choke` while the engine runs, and after that the thread that stops the engine.
     pub fn save(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         if !self.changed.swap(false, Ordering::AcqRel) {
@@ -247,7 +260,7 @@ impl From<Ban> for Kept {
     }
 }
 
-/// What a ban of this peer names.
+/// What is banned for a misbehaving peer: its peer id, and its address unless it is a loopback address.
 fn both(identity: &PeerIdentity) -> impl Iterator<Item = Who> {
     let addr = identity.addr.to_canonical();
     [Who::Id(identity.peer_id)].into_iter().chain((!addr.is_loopback()).then_some(Who::Addr(addr)))
@@ -273,10 +286,10 @@ struct List {
     offenders: HashMap<Who, Offender>,
 }
 
-/// Somebody who broke the rules, and is not banned yet.
+/// A peer id or address that broke the protocol and is not banned yet.
 struct Offender {
     offences: u32,
-    /// When it did so last.
+    /// Time of the last offence, seconds since 1970.
     at: u64,
 }
 
@@ -285,7 +298,7 @@ impl List {
         self.bans.get(&who).is_some_and(|ban| ban.holds(now))
     }
 
-    /// A ban for a weightier cause stays.
+    /// Adds a ban, unless a ban for a more serious cause is in force.
     fn add(&mut self, ban: Ban, now: u64) {
         match self.bans.get(&ban.who) {
             Some(known) if known.holds(now) && known.cause > ban.cause => return,
@@ -296,8 +309,8 @@ impl List {
         self.bans.insert(ban.who, ban);
     }
 
-    /// Takes out those that are over; if there are none, the oldest of the least weight. A flood of new names so never
-    /// lifts what the user banned.
+    /// Removes the bans that are over; if there are none, the oldest ban with the least serious cause. So a
+    /// flood of new peer ids never removes a ban by the user.
     fn make_room(&mut self, now: u64) {
         self.bans.retain(|_, ban| ban.holds(now));
         if self.bans.len() >= MOST {
@@ -306,7 +319,7 @@ impl List {
         }
     }
 
-    /// Counts an offence: true if it was one too many. The count begins anew then.
+    /// Counts an offence. True if it leads to a ban; then counting starts again.
     fn offended(&mut self, who: Who, now: u64) -> bool {
         if self.offenders.len() >= MOST_OFFENDERS && !self.offenders.contains_key(&who) {
             let oldest = self.offenders.iter().min_by_key(|(_, offender)| offender.at).map(|(who, _)| *who);

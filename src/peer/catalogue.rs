@@ -1,10 +1,10 @@
-//! The client of shoal trackers: their catalogue of torrents, and who has what of them.
+//! The client of shoal trackers: their catalogue of torrents, and which peers have which pieces.
 //!
-//! - [`SessionClient`] speaks JSON lines with a shoal tracker, on the thread `tracker`, over one connection that it keeps
-//!   up. The peer gives it a [`Host`], from which it learns what to publish, and which hears of events.
-//! - [`Trackers`] are several such clients, with a thread `tracker-N` each, which look like one from outside.
+//! - A [`SessionClient`] speaks JSON lines with one shoal tracker, on the thread `tracker`, over a connection
+//!   that it makes again whenever it breaks. Its [`Host`] says what to publish, and receives the events.
+//! - [`Trackers`] are several such clients, with a thread `tracker-N` each, that look like one from outside.
 //!
-//! Callbacks run on these threads and with no lock held; both clients end at once when told to.
+//! Callbacks run on these threads, with no lock held. Both clients end at once when they are told to.
 
 mod client;
 mod dedup;

@@ -1,7 +1,9 @@
-//! How others are found: announces to the trackers that a metainfo names (BEP 3, 12, 15), and the addresses that came of it.
+//! How peers are found: announces to the trackers that a metainfo names (BEP 3, 12, 15), and the
+//! addresses they return.
 //!
-//! [`Announcer`] announces one torrent on a thread of its own. The peer gives it an [`AnnounceHost`], which tells the progress
-//! and hears of peers. Callbacks run on that thread with no lock held; it ends at once when told to.
+//! An [`Announcer`] announces one torrent on a thread of its own. Its [`AnnounceHost`] reports the progress
+//! and receives the peers. Callbacks run on that thread with no lock held. The thread ends at once when it
+//! is told to.
 
 pub mod addresses;
 mod announcer;

@@ -1,4 +1,4 @@
-//! What to fetch next, and what has come of it.
+//! What to fetch next from whom, and the pieces in flight. All pure but for `memory`, whose lock is a leaf.
 
 pub mod blame;
 pub mod landing;

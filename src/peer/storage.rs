@@ -1,11 +1,12 @@
-//! A torrent's files: positional reads and writes, and how a finished download gets its name. Any thread; its
-//! locks are leaves and never held over the disk.
+//! A torrent's files: reads and writes at an offset, and how a finished download gets its name. Any thread.
+//! The locks are leaves. Of them only `places` is held while the disk works: for the renames of a finished
+//! download, and to look for links.
 //!
-//! A download is written in place under `NAME.part` (a file, or a folder for a torrent of several), synced before
-//! anything calls it durable ([`resume`](resume)), and renamed to `NAME` when complete: atomically, and never
-//! over something that is there already. Nothing is reached through a link below the download folder. `NAME.part` is
-//! locked while it grows, so that two processes never write into one; and each sync looks whether it is still there. Where the
-//! files are of which only some are wanted, `places` says.
+//! A download is written in place under `NAME.part` (a file, or a folder if the torrent has several files).
+//! It is synced before anything calls it durable ([`resume`]), and renamed to `NAME` when it is complete:
+//! atomically, and never over something that exists. Nothing below the download folder is reached through a
+//! link. `NAME.part` is locked during the download, so that two processes never write into one, and each sync
+//! checks that it is still there. `places` says where the files are when only some of them are wanted.
 
 use crate::bitfield::Bitfield;
 use crate::disk::{self, Disk, above};
@@ -30,41 +31,63 @@ pub mod state_dir;
 #[cfg(test)]
 mod tests;
 
-/// Why the disk did not do as asked.
+/// Why a torrent's files cannot be read or written.
 #[derive(Debug, Error)]
 pub enum StorageError {
+    /// The operating system reported an error.
     #[error("cannot {what} {}: {why}", path.display())]
-    Io { what: &'static str, path: PathBuf, why: io::Error },
+    Io {
+        /// What was tried: a verb for the message.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        why: io::Error,
+    },
+    /// Something else has the name that the download needs.
     #[error("{} is in the way: move it, or download to another folder", .0.display())]
     InTheWay(PathBuf),
+    /// A link where the download has a file or folder of its own.
     #[error("{} is a link, and a download is never written through one: remove it", .0.display())]
     Link(PathBuf),
-    #[error("{} is being downloaded already, by another program or as another torrent of that name", .0.display())]
+    /// Another download holds the lock of this `NAME.part`.
+    #[error(
+        "{} is being downloaded already, by another program or as another torrent of that name",
+        .0.display()
+    )]
     InUse(PathBuf),
-    #[error("{} was removed or replaced while it was being downloaded: `resume`, or a new start, looks what is left", .0.display())]
+    /// A file of the download was removed, replaced or cut while it was being downloaded.
+    #[error(
+        "{} was removed or replaced while it was being downloaded: `resume`, or a new start, \
+         looks what is left",
+        .0.display()
+    )]
     Vanished(PathBuf),
+    /// A file ends before the bytes that were to be read.
     #[error("{} is shorter than it should be: it was changed while it was shared", .0.display())]
     Truncated(PathBuf),
+    /// A file has another size or time than when it was first shared.
     #[error("{} was changed while it was shared: offer it anew to share what it is now", .0.display())]
     Changed(PathBuf),
+    /// A write to content that is only shared.
     #[error("{} is only shared, and never written", .0.display())]
     Shared(PathBuf),
 }
 
-/// What is not durable yet.
+/// What was written or made, and is not durable yet.
 #[derive(Default)]
 struct Dirty {
-    /// Files that were written.
+    /// Files that were written to.
     files: BTreeSet<usize>,
-    /// Folders in which something was made.
+    /// Folders in which a file or folder was made or renamed.
     folders: BTreeSet<PathBuf>,
 }
 
-/// Where a torrent's files are.
+/// Whether a torrent's files may be written.
 enum Access {
-    /// Somebody else's: only read.
+    /// Content of the user: only read.
     Shared,
-    /// Ours, being downloaded.
+    /// Our own download: read and written.
     Download,
 }
 
@@ -75,23 +98,23 @@ pub struct Storage {
     /// The folder that holds `NAME` or `NAME.part`.
     dir: PathBuf,
     access: Access,
-    /// Changes once, when the download is complete.
+    /// Changes when files get their names: once the download is complete.
     places: RwLock<Places>,
     open: RwLock<HashMap<usize, Arc<Opened>>>,
-    /// Of a download: `NAME.part` as we began with it, until it is finished or given up.
+    /// For a download: `NAME.part` as it was at the start, until the download is finished or given up.
     held: Mutex<Option<part::Held>>,
-    /// Of a download: the files that are there, as far as we know, and at least so many bytes of each. Where that is not so,
-    /// somebody removed or cut them.
+    /// For a download: the files known to exist, with a minimum length of each, in bytes. A file that is
+    /// missing or shorter was removed or cut.
     made: Mutex<BTreeMap<usize, u64>>,
-    /// Since the last sync.
+    /// What changed since the last sync.
     dirty: Mutex<Dirty>,
-    /// Of complete content: each file as it was when it was first shared. Who served what it became since would be banned
-    /// for it by everybody.
+    /// For complete content: each file as it was when it was first shared. A peer that serves changed content
+    /// would be banned by everybody.
     stamps: OnceLock<Vec<Option<Stamp>>>,
 }
 
 impl Storage {
-    /// Content that is there already, under `dir/NAME`; it is never written.
+    /// Content that exists already, under `dir/NAME`. It is never written.
     pub fn shared(torrent: Arc<Torrent>, dir: &Path) -> Self {
         let places = Places::settled(&torrent, dir);
         let storage = Storage::new(torrent, Disk::default(), dir, places, Access::Shared);
@@ -99,8 +122,9 @@ impl Storage {
         storage
     }
 
-    /// A download of these files, begun before or not, on a disk that somebody may look at. What is under `dir/NAME` is not
-    /// downloaded again, if it is as it is `known` or what the torrent says; anything else there is in the way.
+    /// A new or continued download of these files, on a disk that a test may observe. What is under
+    /// `dir/NAME` is not downloaded again if it is unchanged since it was `known`, or matches the torrent.
+    /// Anything else there is an error.
     pub fn download_files(
         disk: Disk,
         torrent: Arc<Torrent>,
@@ -131,12 +155,12 @@ impl Storage {
         }
     }
 
-    /// Makes `NAME.part` if need be, which says at the start, not at the first piece, that the folder cannot be written;
-    /// locks it; and looks which files are there.
+    /// Makes `NAME.part` if necessary, locks it, and looks which files exist. A folder that cannot be written
+    /// is so noticed at the start, not at the first piece.
     fn begin(&self) -> Result<(), StorageError> {
         if self.is_finished() {
             self.stamp();
-            return Ok(()); // nothing is to be written but what is aside
+            return Ok(()); // nothing is to be written, except files that are not wanted
         }
         let root = self.root();
         if is_link(&root) {
@@ -154,7 +178,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Begins anew with what is there, after somebody or something got in between: nothing that was open stays so.
+    /// Restarts with what is on the disk, after an error: closes all files and locks `NAME.part` again.
     pub fn begin_again(&self) -> Result<(), StorageError> {
         if self.is_shared() || self.is_finished() {
             return Ok(());
@@ -164,16 +188,17 @@ impl Storage {
         self.begin()
     }
 
-    /// Lets others download to this place: the download is given up.
+    /// Releases the lock of `NAME.part`: the download is given up, and others may download to this place.
     pub fn release(&self) {
         *self.held.lock() = None;
     }
 
-    /// What the files hang under now: `NAME` or `NAME.part`.
+    /// The path of the torrent's file or top folder now: `NAME` or `NAME.part`.
     pub fn root(&self) -> PathBuf {
         self.places.read().root()
     }
 
+    /// The torrent that these files belong to.
     pub fn torrent(&self) -> &Arc<Torrent> {
         &self.torrent
     }
@@ -183,12 +208,12 @@ impl Storage {
         &self.dir
     }
 
-    /// Whether the content is there already and only read.
+    /// Whether the content existed already and is only read.
     pub fn is_shared(&self) -> bool {
         matches!(self.access, Access::Shared)
     }
 
-    /// Whether all that is wanted has its name.
+    /// Whether every wanted file has its final name.
     fn is_finished(&self) -> bool {
         self.places.read().is_settled()
     }
@@ -198,18 +223,19 @@ impl Storage {
         self.places.read().path(index)
     }
 
-    /// Whether every file of the torrent is there under its name, and nothing is left to download.
+    /// Whether every file of the torrent has its final name, and nothing is left to download.
     pub fn is_all_settled(&self) -> bool {
         self.places.read().is_all_settled()
     }
 
-    /// Of a torrent of which some files have their names and others do not: the former, as they were then.
+    /// The files that have their final names, with their stamps at that time; empty once all files of
+    /// the torrent have.
     pub fn settled(&self) -> BTreeMap<usize, Stamp> {
         self.places.read().stamps()
     }
 
-    /// Those of `pieces` for which the files are long enough. What is not there cannot be durable, whatever was
-    /// known of it.
+    /// The pieces among `pieces` for which the files are long enough. A piece beyond the end of its file
+    /// cannot be durable, whatever was recorded.
     pub fn within_files(&self, pieces: &Bitfield) -> Bitfield {
         let geometry = self.torrent.geometry();
         let lens = (0..self.torrent.files().len())
@@ -226,12 +252,12 @@ impl Storage {
         within
     }
 
-    /// Whether there is something on the disk at all.
+    /// Whether anything of the torrent is on the disk.
     pub fn has_content(&self) -> bool {
         fs::metadata(self.root()).is_ok_and(|meta| meta.is_dir() || meta.len() > 0)
     }
 
-    /// Fills `into` with the bytes of `piece` from `begin` on; padding reads as zeros.
+    /// Fills `into` with the bytes of `piece` from offset `begin` on. Padding reads as zeros.
     pub fn read(&self, piece: Piece, begin: u32, into: &mut [u8]) -> Result<(), StorageError> {
         let mut rest = into;
         for span in self.torrent.geometry().spans(piece, begin, rest.len() as u32) {
@@ -254,7 +280,7 @@ impl Storage {
                 _ => StorageError::Io { what: "read", path, why },
             }
         })?;
-        // After reading: what changes from here on is not in what was read.
+        // Checked after reading, since a change from here on does not concern the bytes that were read.
         let now = file.metadata().and_then(|meta| Stamp::of_metadata(&meta));
         match self.stamps.get().and_then(|stamps| stamps.get(index).copied().flatten()) {
             Some(stamp) if now.is_ok_and(|now| now != stamp) => Err(StorageError::Changed(self.path(index))),
@@ -262,33 +288,33 @@ impl Storage {
         }
     }
 
-    /// From here on the files are not to change.
+    /// Records size and time of the settled files: from here on they must not change.
     fn stamp(&self) {
         let settled = |index| self.places.read().of(index) == Place::Settled;
         let stamp = |index| settled(index).then(|| Stamp::of(&self.path(index)).ok())?;
         let _ = self.stamps.set((0..self.torrent.files().len()).map(stamp).collect());
     }
 
-    /// Each file as it was when it was complete; nothing if one of them was not there. What became of them since is
-    /// not known to be good.
+    /// Each file as it was when it was complete; empty if one of them was missing. What became of the files
+    /// since then is not known to be good.
     pub fn stamps(&self) -> Vec<Stamp> {
         let stamps = self.stamps.get().map_or(&[][..], Vec::as_slice);
         stamps.iter().copied().collect::<Option<_>>().unwrap_or_default()
     }
 
-    /// Writes a whole piece; it is on the disk for good only after the next [`sync`](Self::sync).
+    /// Writes a whole piece. It is durable only after the next [`sync`](Self::sync).
     pub fn write(&self, piece: Piece, data: &[u8]) -> Result<(), StorageError> {
         let mut rest = data;
         for span in self.torrent.geometry().spans(piece, 0, data.len() as u32) {
             let (part, after) = rest.split_at(span.len);
             rest = after;
-            // A settled file of a download has these bytes already, and is the user's.
+            // A settled file of a download has these bytes already and is not written again.
             let is_ours = |index: &usize| self.is_shared() || self.places.read().of(*index) != Place::Settled;
             if let Some(index) = span.file.filter(is_ours) {
                 let file = self.file_to_write(index)?;
                 let least = self.made.lock().get(&index).copied();
                 if least.is_some_and(|least| file.metadata().is_ok_and(|meta| meta.len() < least)) {
-                    return Err(StorageError::Vanished(self.path(index))); // written on, it would hide the hole
+                    return Err(StorageError::Vanished(self.path(index))); // writing on would hide the hole
                 }
                 let written = file.download()?.write_all_at(part, span.offset);
                 written.map_err(|why| self.failed("write", index, why))?;
@@ -300,7 +326,8 @@ impl Storage {
         Ok(())
     }
 
-    /// The piece was found on the disk; but whether it is durable, whoever wrote it may not have lived to see.
+    /// The piece was found on the disk. It may not be durable, since the process that wrote it may have died
+    /// before its sync, so the next sync includes its files.
     pub fn found(&self, piece: Piece) {
         if !self.is_shared() {
             let geometry = self.torrent.geometry();
@@ -312,16 +339,16 @@ impl Storage {
         }
     }
 
-    /// The name of a file, and those of the folders on the way to it, may not be durable.
+    /// Marks the names of a file, and of the folders that lead to it, as not yet durable.
     fn names_are_dirty(&self, path: &Path) {
         let mut names = self.places.read().folders_to(path);
         names.push(path.to_owned());
         self.dirty.lock().folders.extend(names.iter().map(|name| above(name).to_owned()));
     }
 
-    /// Makes durable what was written before the call, names included. After an error none of it is to be believed,
-    /// even if the next call succeeds: the kernel forgets what it could not write. One thread at a time: a second one
-    /// would take for durable what the first is still at.
+    /// Makes everything durable that was written before the call, names included. After an error none of it
+    /// can be trusted, even if the next call succeeds: the kernel forgets what it could not write. Only one
+    /// thread at a time may call this: a second one would take for durable what the first is still syncing.
     pub fn sync(&self) -> Result<(), StorageError> {
         let dirty = std::mem::take(&mut *self.dirty.lock());
         let synced = self.sync_files(&dirty).and_then(|()| self.is_in_place());
@@ -352,7 +379,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Whether `NAME.part` is still the one that we began with.
+    /// Whether `NAME.part` is still the file or folder that the download started with.
     fn is_in_place(&self) -> Result<(), StorageError> {
         let meta = self.held.lock().as_ref().map(|held| held.meta.clone());
         match meta {
@@ -361,7 +388,7 @@ impl Storage {
         }
     }
 
-    /// Whether the files of a download are there, and still as long as they were.
+    /// Whether the files of a download exist and are at least as long as they were.
     pub fn check_lengths(&self) -> Result<(), StorageError> {
         let made = self.made.lock().clone();
         for (index, least) in made {
@@ -373,8 +400,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Gives a complete download its name, or the wanted files theirs. One thread at a time, as [`sync`](Self::sync), which
-    /// comes first: under its name there is never anything but the whole.
+    /// Syncs a complete download and gives it its final name, or the wanted files theirs. Only one thread at
+    /// a time may call this, as for [`sync`](Self::sync). Only complete files ever have a final name.
     pub fn finish(&self) -> Result<(), StorageError> {
         if self.is_shared() {
             return Ok(());
@@ -386,7 +413,7 @@ impl Storage {
             self.dirty.lock().folders.extend(changed.iter().map(|path| above(path).to_owned()));
         }
         self.release();
-        self.sync()?; // the names
+        self.sync()?; // makes the new names durable
         self.stamp();
         Ok(())
     }
@@ -395,7 +422,7 @@ impl Storage {
         let unsettled = self.places.read().unsettled();
         let files = self.torrent.files().iter().enumerate();
         for (index, entry) in files.filter(|(index, _)| unsettled.contains(index)) {
-            // An empty file was never opened, and what lay there before the download may have been longer.
+            // An empty file was never opened, and a file from before the download may be longer.
             let file = self.file_to_write(index)?;
             let file = file.download()?;
             let len = file.metadata().map_err(|why| self.failed("look at", index, why))?.len();

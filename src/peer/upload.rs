@@ -1,4 +1,5 @@
-//! Who is served: the upload slots, and the order in which they are given.
+//! Which peers are served: the upload slots, and the order in which they are given. `slots` holds the lock
+//! and runs on the `choke` thread; the decisions are pure.
 
 pub mod choker;
 pub mod interested;

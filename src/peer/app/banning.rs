@@ -1,5 +1,6 @@
-//! The list of bans as the user sees and changes it: `ban`, `unban`, `bans`. In the shell of a running peer by
-//! [`ban`] and [`unban`]; as one command, with no peer running, by [`alone`] on the state folder.
+//! The bans as the user sees and changes them: `ban`, `unban`, `bans`. [`ban`] and [`unban`] serve the shell
+//! of a running engine. [`alone`] serves a single command on the state folder, without an engine. Runs on
+//! `main`; no lock of its own.
 
 use super::command::{Command, excerpt};
 use super::report;
@@ -14,34 +15,45 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 
-/// A peer id may be shortened to so many digits, if it is clear who is meant.
+/// Minimum number of digits of a shortened peer id.
 const FEWEST_DIGITS: usize = 6;
 
-/// Why the list was not changed.
+/// Why no ban was added or removed.
 #[derive(Debug, Error)]
 pub enum BanError {
     #[error(
         "`{0}` is neither an address nor the 40 digits of a peer id; `peers` shows the addresses there are"
     )]
+    /// The name is neither an address nor a peer id.
     NoName(String),
+    /// All peers of this machine share the address.
     #[error("all peers of this machine share {0}: name one by IP:PORT as `peers` shows it, or by its id")]
     Shared(IpAddr),
+    /// No peer at this address and port is connected.
     #[error("nobody at {0} is connected")]
     NotConnected(SocketAddr),
+    /// The peer id is our own.
     #[error("that is this peer itself")]
     Ourselves,
+    /// No ban has this name.
     #[error("no ban is called `{0}`; `bans` lists them")]
     NoBan(String),
-    #[error("the peer with the state folder {} is running: say it in its shell, or stop it first", .0.display())]
+    /// An engine that is running uses the state folder.
+    #[error(
+        "the peer with the state folder {} is running: say it in its shell, or stop it first",
+        .0.display()
+    )]
     Running(PathBuf),
+    /// The state folder cannot be used.
     #[error(transparent)]
     State(StateError),
+    /// The bans cannot be saved.
     #[error("cannot keep the bans: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Bans whom the user named: by an address, by IP:PORT of somebody connected (`members`), or by a peer id. Gives what is
-/// banned now. Who is connected is shown out by the `accept` thread.
+/// Bans what the user named: an address, the peer connected at IP:PORT (among `members`), or a peer id.
+/// Returns what is banned now. The `accept` thread closes the connections to it.
 pub fn ban(bans: &Bans, own: PeerId, members: &[Arc<Handle>], name: &str) -> Result<Vec<Who>, BanError> {
     let banned = match name.parse() {
         Ok(at) => somebody_at(at, members)?,
@@ -58,7 +70,7 @@ pub fn ban(bans: &Bans, own: PeerId, members: &[Arc<Handle>], name: &str) -> Res
     Ok(banned)
 }
 
-/// Everybody at this address and port: by their ids, and by the address if it is not shared.
+/// The peer ids of the peers at this address and port, and the address if it is not a loopback address.
 fn somebody_at(at: SocketAddr, members: &[Arc<Handle>]) -> Result<Vec<Who>, BanError> {
     let there = members.iter().filter(|member| member.known_as() == at || member.addr == at);
     let mut banned: Vec<Who> = there.map(|member| Who::Id(member.identity.peer_id)).collect();
@@ -70,10 +82,13 @@ fn somebody_at(at: SocketAddr, members: &[Arc<Handle>]) -> Result<Vec<Who>, BanE
     if banned.is_empty() { Err(BanError::NotConnected(at)) } else { Ok(banned) }
 }
 
-/// Lifts the bans that go by this name. Gives what was banned.
+/// Removes the bans with this name. Returns what was banned.
 pub fn unban(bans: &Bans, name: &str) -> Result<Vec<Who>, BanError> {
     let digits = name.to_ascii_lowercase();
-    let shortened = |who: &Who| matches!(who, Who::Id(id) if digits.len() >= FEWEST_DIGITS && id.to_string().starts_with(&digits));
+    let shortened = |who: &Who| {
+        matches!(who, Who::Id(id)
+            if digits.len() >= FEWEST_DIGITS && id.to_string().starts_with(&digits))
+    };
     let lifted = match name.parse::<SocketAddr>() {
         Ok(at) => vec![Who::Addr(at.ip().to_canonical())],
         Err(_) => match name.parse() {
@@ -85,7 +100,7 @@ pub fn unban(bans: &Bans, name: &str) -> Result<Vec<Who>, BanError> {
     if lifted.is_empty() { Err(BanError::NoBan(excerpt(name))) } else { Ok(lifted) }
 }
 
-/// What was done, as the user reads it.
+/// What was done, as text for the user or as JSON.
 pub fn confirm(changed: &[Who], what: &str, in_json: bool) -> String {
     if in_json {
         let names: Vec<String> = changed.iter().map(Who::to_string).collect();
@@ -94,8 +109,8 @@ pub fn confirm(changed: &[Who], what: &str, in_json: bool) -> String {
     changed.iter().map(|who| format!("{who} is {what}\n")).collect()
 }
 
-/// Carries the command out on the state folder of a peer that does not run. The answer; `None` if the command is another.
-/// The list can be read while the peer runs, too.
+/// Carries out the command on the state folder of an engine that is not running. `None` if it is another
+/// command. The list can be read while the engine is running, too.
 pub fn alone(state: &Path, command: &Command, in_json: bool) -> Option<Result<String, BanError>> {
     let open = || {
         let state = StateDir::open(state).map_err(|why| match why {

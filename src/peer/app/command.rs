@@ -1,39 +1,56 @@
-//! The words of the shell. Pure.
+//! The commands of the shell, and how a line is split into words. Pure.
 
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// What the user wants.
+/// A command of the user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
+    /// Lists the commands.
     Help,
+    /// Searches the catalogue for names with all of these words.
     Search(String),
+    /// Lists the whole catalogue.
     List,
-    /// Names or keys. In the shell several words may be one name: that is tried first.
+    /// Downloads torrents by name or key. In the shell several words may be one name: that is tried first.
     Download(Vec<String>),
+    /// Shares a file or folder.
     Upload(PathBuf),
+    /// Shows the state of each torrent.
     Status,
+    /// Shows the connected peers.
     Peers,
+    /// Shows which peers sent us most.
     Preferred,
-    /// An address, IP:PORT of somebody connected, or a peer id.
+    /// Bans an address, the peer connected at IP:PORT, or a peer id.
     Ban(String),
+    /// Removes a ban.
     Unban(String),
+    /// Lists the bans.
     Bans,
+    /// Pauses a torrent.
     Pause(String),
+    /// Resumes a paused torrent.
     Resume(String),
+    /// Removes a torrent; its files stay.
     Remove(String),
+    /// Leaves the shell.
     Exit,
 }
 
 /// What is wrong with a line.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CommandError {
+    /// There is no such command.
     #[error("there is no command `{}`; `help` lists those there are", excerpt(.0))]
     Unknown(String),
+    /// The command needs an argument: the command, and what it needs.
     #[error("`{0}` needs {1}")]
     Missing(&'static str, &'static str),
+    /// The command takes no argument.
     #[error("`{0}` takes nothing behind it")]
     TooMuch(&'static str),
+    /// A quotation mark is not closed.
     #[error("a quotation mark is missing")]
     OpenQuote,
 }
@@ -58,10 +75,10 @@ exit                  leave
 A KEY may be shortened to its first six digits or more.
 ";
 
-/// The most of a user's own words that an answer repeats, characters.
+/// Maximum number of characters of the user's own words that an answer repeats.
 const MOST_REPEATED: usize = 60;
 
-/// The words as they may be printed: no control characters, and not too many.
+/// The words as they may be printed: without control characters, and shortened.
 pub fn excerpt(words: &str) -> String {
     let mut shown: String = words.chars().filter(|c| !c.is_control()).take(MOST_REPEATED).collect();
     if words.chars().nth(MOST_REPEATED).is_some() {
@@ -71,7 +88,7 @@ pub fn excerpt(words: &str) -> String {
 }
 
 impl Command {
-    /// Reads words as they come from a command line: the first is the command.
+    /// Reads a command from words, as they come from a command line.
     pub fn from_words(words: &[String]) -> Result<Self, CommandError> {
         let (first, rest) = match words.split_first() {
             Some((first, rest)) => (first, rest),
@@ -110,7 +127,7 @@ impl Command {
         }
     }
 
-    /// Reads a line of the shell. `None` if there is nothing on it. Words in quotation marks are one word.
+    /// Reads a line of the shell. `None` if it is empty or a comment. Words in quotation marks are one word.
     pub fn from_line(line: &str) -> Result<Option<Self>, CommandError> {
         let words = split(line)?;
         if words.is_empty() || words[0].starts_with('#') {
@@ -120,7 +137,7 @@ impl Command {
     }
 }
 
-/// `~/x` is below the home folder, as in other shells.
+/// Replaces `~` at the beginning with the home folder, as other shells do.
 fn at_home(path: &str) -> PathBuf {
     let below = match path.strip_prefix('~') {
         Some("") => Some(""),
@@ -133,8 +150,9 @@ fn at_home(path: &str) -> PathBuf {
     }
 }
 
-/// Words between white space; quotation marks, double or single, hold some together. A backslash keeps the white space
-/// or quotation mark behind it, and is a mail elsewhere.
+/// Splits a line at white space. Quotation marks, double or single, keep words together. A
+/// backslash is removed before white space and before a quotation mark, which it keeps; elsewhere
+/// it is an ordinary character.
 fn split(line: &str) -> Result<Vec<String>, CommandError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -148,7 +166,7 @@ fn split(line: &str) -> Result<Vec<String>, CommandError> {
             }
             Some(open) if c == open => quote = None,
             Some(_) => word.get_or_insert_default().push(c),
-            // Within a word an apostrophe is a mail.
+            // Within a word an apostrophe is an ordinary character.
             None if c == '"' || (c == '\'' && word.is_none()) => {
                 quote = Some(c);
                 word.get_or_insert_default();

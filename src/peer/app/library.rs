@@ -1,8 +1,8 @@
-//! The upload folder: every file under it, in subfolders too and of any type, is a torrent of its own. Runs on the
-//! thread that scans: `main` at the start, then `watch`.
+//! The upload folder: every file in it and its subfolders, of any type, is a torrent of its own. Runs on the
+//! thread that scans: `main` at the start, then `watch`. No lock.
 //!
-//! A file is hashed once; its torrent is kept by path, size and time ([`Stamp`]), so a restart reads nothing again.
-//! Left out are links, empty files, and names that begin with a dot or end in `.part`, which are not finished.
+//! A file is hashed once. Its torrent is kept by path, size and time ([`Stamp`]), so a restart hashes nothing
+//! again. Links, empty files, and names that begin with a dot or end in `.part` (unfinished) are left out.
 
 use crate::peer::storage::resume::Stamp;
 use crate::peer::storage::state_dir::StateDir;
@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Folders nested deeper are not looked into.
+/// Maximum depth of subfolders that are scanned.
 const MOST_DEPTH: usize = 64;
-/// So many files are shared at most: each is a torrent at the tracker.
+/// Maximum number of files that are shared: each is a torrent at the tracker.
 const MOST_FILES: usize = 100_000;
 
 /// A file whose torrent is known.
@@ -34,21 +34,23 @@ pub struct Library {
     dir: PathBuf,
     state: Arc<StateDir>,
     known: BTreeMap<PathBuf, Known>,
-    /// What is shared now: each key with the file it stands for.
+    /// What is shared now: the key of each torrent, with its file.
     shared: BTreeMap<String, PathBuf>,
     stop: Arc<AtomicBool>,
 }
 
 /// A file to share.
 pub struct Found {
+    /// Its torrent.
     pub torrent: Arc<Torrent>,
-    /// The folder that holds it.
+    /// The folder that it lies in.
     pub dir: PathBuf,
 }
 
-/// What a scan found different from the one before.
+/// What a scan found that differs from the scan before.
 #[derive(Default)]
 pub struct Changes {
+    /// New or changed files.
     pub added: Vec<Found>,
     /// Keys of torrents whose file is gone or has changed.
     pub removed: Vec<String>,
@@ -57,7 +59,7 @@ pub struct Changes {
 }
 
 impl Library {
-    /// The library of `dir`; nothing is looked at yet.
+    /// The library of `dir`. Nothing on the disk is looked at yet.
     pub fn open(dir: &Path, state: Arc<StateDir>) -> Self {
         let known = fs::read(state.published()).ok().and_then(|json| serde_json::from_slice(&json).ok());
         Library {
@@ -69,13 +71,13 @@ impl Library {
         }
     }
 
-    /// Once this is made true, a scan gives up and finds nothing different.
+    /// Once this is set to true, a scan stops and reports no changes.
     pub fn stopper(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
     }
 
-    /// Looks at every file, and hashes those that are new or changed. `hashing` is told of each before it is read.
-    /// New files that were written to less than `settled` ago are left for later.
+    /// Looks at every file, and hashes those that are new or changed. `hashing` is called with each file
+    /// before it is hashed. A new file that was written to less than `settled` ago is left for a later scan.
     pub fn scan(&mut self, settled: Duration, mut hashing: impl FnMut(&Path, Stamp)) -> io::Result<Changes> {
         let mut files = Vec::new();
         list(&self.dir, 0, &mut files)?;
@@ -89,7 +91,7 @@ impl Library {
             }
             let torrent = self.torrent_of(&path, stamp, &mut hashing);
             if self.stop.load(Ordering::Relaxed) {
-                return Ok(Changes::default()); // whatever that file's torrent would have been
+                return Ok(Changes::default()); // the result for that file may be incomplete
             }
             match torrent {
                 Ok((known, torrent)) => {
@@ -148,14 +150,14 @@ impl Library {
         }
     }
 
+    /// The upload folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 }
 
-/// A hybrid torrent of a file or folder, made with all cores. `progress` is told how many more bytes were hashed, and of
-/// how many.
-/// Once `stop` is true, the work is given up.
+/// Makes a hybrid torrent of a file or folder, on all cores. `progress` is called with the number of bytes
+/// hashed since the last call, and the total. It gives up once `stop` is true.
 pub fn make_torrent(
     path: &Path,
     stop: &Arc<AtomicBool>,
@@ -171,14 +173,14 @@ fn is_being_written(why: &(dyn std::error::Error + 'static)) -> bool {
     matches!(why.downcast_ref(), Some(CreateError::Changed(_)))
 }
 
-/// How long ago the file was written to. A time to come says nothing; that counts as long ago.
+/// How long ago the file was written to. A time in the future counts as long ago.
 fn age(stamp: Stamp) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let age = now.checked_sub(stamp.modified).and_then(|nanos| u64::try_from(nanos).ok());
     age.map_or(Duration::MAX, Duration::from_nanos)
 }
 
-/// The files under `dir` that are to be shared, ordered by path.
+/// Adds the files under `dir` that are to be shared, ordered by path.
 fn list(dir: &Path, depth: usize, files: &mut Vec<(PathBuf, Stamp)>) -> io::Result<()> {
     let mut entries: Vec<_> = fs::read_dir(dir)?.filter_map(Result::ok).collect();
     entries.sort_by_key(|entry| entry.file_name());

@@ -1,7 +1,8 @@
-//! What happens, as notices for whoever waits for it: the command line or the shell.
+//! Notices of what happens, for the thread that waits for them: the command line or the shell. Any thread may
+//! send; no lock.
 //!
-//! Workers and the tracker's thread post, one thread reads. The channel has a bound; what does not fit is dropped,
-//! because the reader looks how things stand anyway and is only woken earlier by the notices.
+//! Workers and the tracker's thread send, and one thread receives. The channel is bounded, and a notice that
+//! does not fit is dropped: the receiver checks the state anyway, and notices only wake it earlier.
 
 use crate::peer::swarm::{Observer, Swarm};
 use crate::protocol::catalogue::Event;
@@ -9,25 +10,30 @@ use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, Sender};
 use std::path::PathBuf;
 
-/// More notices than anybody waits for at once.
+/// Maximum number of notices in the channel: more than are ever expected at once.
 const ROOM: usize = 4096;
 
-/// Something worth telling.
+/// Something that the user may want to know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notice {
     /// A download is complete.
     Completed(InfoHash),
     /// A torrent stopped, with the reason.
     Paused(InfoHash, String),
-    /// A file of the upload folder is read, which may take a while.
+    /// A file of the upload folder is being hashed, which may take a while.
     Hashing(PathBuf),
     /// The tracker's catalogue changed.
     Catalogue(Event),
-    /// The connection to the tracker came or went.
-    Tracker { up: bool, why: String },
+    /// The connection to the tracker was made (`up`), or lost or not made, because of `why`.
+    Tracker {
+        /// Whether there is a connection.
+        up: bool,
+        /// Why there is none.
+        why: String,
+    },
 }
 
-/// The end to post into.
+/// The sending end of the channel.
 #[derive(Clone)]
 pub struct Reporter {
     notices: Sender<Notice>,
@@ -40,6 +46,7 @@ pub fn channel() -> (Reporter, Receiver<Notice>) {
 }
 
 impl Reporter {
+    /// Sends a notice; drops it if the channel is full.
     pub fn tell(&self, notice: Notice) {
         let _ = self.notices.try_send(notice);
     }

@@ -1,5 +1,6 @@
-//! Progress on a terminal: a bar for each torrent, with percent, rate, peers and time left. Nothing elsewhere. Runs on
-//! the thread that draws, and takes the torrents' locks for a look only.
+//! Progress on a terminal: a bar for each torrent, with percent, rate, peers and time left; nothing if
+//! the output is no terminal. Runs on the thread that draws, and takes the torrents' locks only to
+//! read their progress.
 
 use crate::peer::bandwidth::rate::Meter;
 use crate::peer::swarm::{State, Swarm};
@@ -8,9 +9,9 @@ use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often the bars move.
+/// How often the bars are drawn.
 pub const TICK: Duration = Duration::from_millis(200);
-/// The rate shown is over so many seconds.
+/// Number of seconds over which the rate is measured.
 const SPAN: usize = 5;
 
 /// The bars of some torrents.
@@ -33,12 +34,12 @@ impl Bars {
         Bars { bars: swarms.map(|swarm| Bar::new(swarm, &all)).collect() }
     }
 
-    /// Draws where each torrent stands now.
+    /// Draws the current state of each torrent.
     pub fn draw(&mut self) {
         self.bars.iter_mut().for_each(|bar| bar.draw(Instant::now()));
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub fn clear(&mut self) {
         self.bars.drain(..).for_each(|bar| bar.bar.finish_and_clear());
     }
@@ -81,7 +82,7 @@ impl Bar {
     }
 }
 
-/// A bar on standard error for bytes that are `doing` ("hashing"), if somebody is there to see it.
+/// A bar on standard error for `total` bytes that are `doing` ("hashing"), if it is a terminal.
 pub fn bytes_bar(total: u64, doing: &'static str) -> ProgressBar {
     if !stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -112,7 +113,7 @@ pub fn plural(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// How long `bytes` take at this rate from so many peers.
+/// How long `bytes` take at this rate, in bytes per second, from that many peers.
 pub fn show_left(bytes: u64, rate: u64, peers: usize) -> String {
     match bytes.checked_div(rate) {
         None if peers == 0 => "waiting for peers".to_owned(),

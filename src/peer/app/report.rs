@@ -1,4 +1,5 @@
-//! What the shell prints, as text or JSON. Takes what it shows as values; the only lock it meets is inside them.
+//! What the shell prints, as text or JSON. Runs on `main`. What it shows comes as values; locks are taken
+//! only inside these.
 
 use super::progress::{plural, show_bytes, show_left, show_rate};
 use super::room::{Rates, Room};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// How many digits of a key are shown: enough to type, and unique in any room.
+/// Number of digits of a key that are shown: enough to type, and unique in any room.
 const KEY_DIGITS: usize = 12;
 
 /// The beginning of a key, which is enough to name a torrent.
@@ -21,7 +22,7 @@ pub fn short(key: &str) -> &str {
     key.get(..KEY_DIGITS).unwrap_or(key)
 }
 
-/// Part of the catalogue, a line an entry.
+/// Entries of the catalogue, one on each line.
 pub fn entries(entries: &[Entry]) -> String {
     let mut text = String::new();
     for entry in entries {
@@ -33,16 +34,20 @@ pub fn entries(entries: &[Entry]) -> String {
     text
 }
 
-/// One torrent as [`status`] shows it.
+/// The state of one torrent, as [`status`] shows it.
 pub struct Standing {
+    /// The torrent's swarm.
     pub swarm: Arc<Swarm>,
+    /// How far it is.
     pub progress: Progress,
+    /// Its current speeds.
     pub rates: Rates,
-    /// The tracker's view of the others, for what we offered.
+    /// For a torrent that we offered: its other peers, according to the tracker.
     pub room: Option<Vec<PeerInfo>>,
 }
 
 impl Standing {
+    /// Collects the state of a torrent.
     pub fn new(swarm: Arc<Swarm>, room: &Room) -> Self {
         let hash = swarm.torrent.info_hash();
         let mut others = room.is_offered(hash).then(|| room.peers(Some(swarm.torrent.key())).ok()).flatten();
@@ -78,9 +83,11 @@ impl Standing {
     fn json(&self) -> Value {
         let Progress { have, pieces, bytes, total, downloaded, uploaded, peers, .. } = &self.progress;
         json!({
-            "name": self.swarm.torrent.name(), "key": self.swarm.torrent.key(), "path": self.swarm.storage.root(),
+            "name": self.swarm.torrent.name(), "key": self.swarm.torrent.key(),
+            "path": self.swarm.storage.root(),
             "have": have, "n_parts": pieces, "bytes": bytes, "size": total, "downloaded": downloaded,
-            "uploaded": uploaded, "down": self.rates.down, "up": self.rates.up, "peers": peers, "state": self.state(),
+            "uploaded": uploaded, "down": self.rates.down, "up": self.rates.up, "peers": peers,
+            "state": self.state(),
             "complete": self.swarm.is_complete(),
             "room": self.room.as_ref().map(|room| room.iter().map(peer_json).collect::<Vec<_>>()),
         })
@@ -126,7 +133,7 @@ pub fn status(standings: &[Standing], work: &[Work]) -> String {
     text
 }
 
-/// The trackers, a line each, where there are several; of the only one the prompt tells.
+/// The trackers, one on each line, if there are several; the state of a single one is reported elsewhere.
 pub fn trackers(trackers: &[(String, catalogue::Standing)]) -> String {
     let line = |(addr, standing): &(String, catalogue::Standing)| match standing {
         catalogue::Standing::Up => format!("tracker {addr}: connected\n"),
@@ -136,6 +143,7 @@ pub fn trackers(trackers: &[(String, catalogue::Standing)]) -> String {
     if trackers.len() > 1 { trackers.iter().map(line).collect() } else { String::new() }
 }
 
+/// The trackers, as JSON.
 pub fn trackers_json(trackers: &[(String, catalogue::Standing)]) -> Value {
     let tracker = |(addr, standing): &(String, catalogue::Standing)| {
         let why = if let catalogue::Standing::Down(why) = standing { Some(why) } else { None };
@@ -144,13 +152,13 @@ pub fn trackers_json(trackers: &[(String, catalogue::Standing)]) -> Value {
     trackers.iter().map(tracker).collect()
 }
 
-/// Adds who is banned to an answer about something else, or about nothing else.
+/// Adds the bans to an answer.
 pub fn with_banned(mut answer: Value, banned: &[Ban]) -> Value {
     answer["banned"] = bans_json(banned);
     answer
 }
 
-/// Who is banned, one a line.
+/// The bans, one on each line.
 pub fn bans(bans: &[Ban]) -> String {
     let mut text = String::new();
     for ban in bans {
@@ -170,6 +178,7 @@ fn bans_json(bans: &[Ban]) -> Value {
     bans.collect()
 }
 
+/// All torrents that are here, and what each worker did, as JSON.
 pub fn status_json(standings: &[Standing], work: &[Work]) -> Value {
     let torrents: Value = standings.iter().map(Standing::json).collect();
     let workers = work.iter().map(
@@ -178,7 +187,7 @@ pub fn status_json(standings: &[Standing], work: &[Work]) -> Value {
     json!({ "torrents": torrents, "workers": workers.collect::<Vec<_>>() })
 }
 
-/// Who is at the tracker.
+/// The peers that the tracker knows.
 pub fn peers(peers: &[PeerInfo]) -> String {
     let mut text = String::new();
     for peer in peers {
@@ -187,8 +196,12 @@ pub fn peers(peers: &[PeerInfo]) -> String {
     text
 }
 
+/// A peer that the tracker knows, as JSON.
 pub fn peer_json(peer: &PeerInfo) -> Value {
-    json!({ "address": peer.address, "peer_id": peer.peer_id, "client": peer.client, "have": peer.have, "n_parts": peer.n_parts })
+    json!({
+        "address": peer.address, "peer_id": peer.peer_id, "client": peer.client, "have": peer.have,
+        "n_parts": peer.n_parts,
+    })
 }
 
 /// The connections of one torrent.
@@ -209,18 +222,20 @@ pub fn connections(swarm: &Swarm) -> String {
     text
 }
 
+/// The connections of one torrent, as JSON.
 pub fn connections_json(swarm: &Swarm) -> Vec<Value> {
     let members = swarm.members();
     let members = members.iter().map(|member| {
         json!({
-            "address": member.known_as(), "peer_id": member.identity.peer_id, "client": member.client(), "key": swarm.torrent.key(), "received": member.received(),
+            "address": member.known_as(), "peer_id": member.identity.peer_id, "client": member.client(),
+            "key": swarm.torrent.key(), "received": member.received(),
             "sent": member.sent(), "admitted": member.is_admitted(),
         })
     });
     members.collect()
 }
 
-/// Who gave us most, so far and ever.
+/// The peers that sent us most, with the bytes exchanged with each.
 pub fn preferred(accounts: &[(String, Account)]) -> String {
     let mut text = String::new();
     for (name, account) in accounts {
@@ -230,6 +245,7 @@ pub fn preferred(accounts: &[(String, Account)]) -> String {
     text
 }
 
+/// The peers that sent us most, as JSON.
 pub fn preferred_json(accounts: &[(String, Account)]) -> Value {
     let accounts = accounts.iter();
     accounts

@@ -1,5 +1,6 @@
-//! Our place at the tracker, or at several: what we publish there, fetch from there, and offer to everybody. [`Room`]
-//! is what the shell holds; any thread may call it, and takes no lock here but the leaves in `room/host.rs`.
+//! Our membership at one or several trackers: what we publish there, download from there, and offer to
+//! everybody. The shell holds the [`Room`]. Any thread may call it; it takes only the leaf locks in
+//! `room/host.rs`, and one for its thread's handle.
 //!
 //! The `room` thread (`room/keeper.rs`) keeps the trackers and the torrents together.
 
@@ -24,28 +25,37 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
 
-/// How long to wait for the tracker at the start.
+/// How long to wait for a tracker at the start.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Offers and wake-ups that wait for the room's thread; more are dropped, and the offers stand at the tracker anyway.
+/// Maximum number of offers and wake-ups that wait for the room's thread. More are dropped; the offers can
+/// still be found at the tracker.
 const ROOM: usize = 1024;
 
 /// Why something could not be done in the room.
 #[derive(Debug, Error)]
 pub enum RoomError {
+    /// A tracker did not answer, or there is no connection.
     #[error("{0}")]
     Tracker(String),
+    /// The trackers refused.
     #[error("{}", .0.message)]
     Refused(Refusal),
+    /// The torrent cannot be added to the engine.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A tracker sent a torrent that does not match its key.
     #[error("the tracker's torrent {0} is not what it says it is")]
     WrongTorrent(String),
+    /// A file or a torrent cannot be read.
     #[error("{0}")]
     Content(String),
+    /// The name of a tracker cannot be resolved: its address, and why.
     #[error("cannot find the tracker {0}: {1}")]
     NoAddress(String, std::io::Error),
+    /// No tracker is connected now; the torrent of this name is offered once one is.
     #[error("{0} is offered as soon as the tracker is back: {1}")]
     Later(String, AskError),
+    /// The `room` thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
@@ -59,14 +69,16 @@ impl From<AskError> for RoomError {
     }
 }
 
-/// How fast a torrent moves, bytes per second.
+/// The current speeds of a torrent.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct Rates {
+    /// Bytes received per second.
     pub down: u64,
+    /// Bytes sent per second.
     pub up: u64,
 }
 
-/// A peer's room: its trackers, and what it does there. Dropping it leaves politely.
+/// The trackers of an engine, and what it does there. When it is dropped, it says goodbye to the trackers.
 pub struct Room {
     host: Arc<RoomHost>,
     trackers: Arc<Trackers>,
@@ -74,8 +86,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// Joins the trackers at `addrs` (`HOST:PORT` each), of which one must be there now. Downloads go to `downloads`; a
-    /// mirror fetches all that is offered.
+    /// Joins the trackers at `addrs` (`HOST:PORT` each), of which at least one must be reachable now.
+    /// Downloads go to `downloads`. A mirror fetches everything that is offered.
     pub fn join(
         peer: Arc<Engine>,
         addrs: &[String],
@@ -94,31 +106,32 @@ impl Room {
         Ok(Room { host, trackers, thread: Mutex::new(Some(thread)) })
     }
 
+    /// The engine of this room.
     pub fn peer(&self) -> &Arc<Engine> {
         &self.host.peer
     }
 
-    /// What is in the catalogue and has all of these words in its name; all of it without words.
+    /// The catalogue entries with all of these words in their names; without words, every entry.
     pub fn search(&self, words: &str) -> Result<Vec<Entry>, RoomError> {
         Ok(self.trackers.search(words)?)
     }
 
-    /// Other peers of a torrent, as the trackers know them; all their peers without a key.
+    /// The other peers of a torrent, according to the trackers; without a key, all their peers.
     pub fn peers(&self, key: Option<String>) -> Result<Vec<PeerInfo>, RoomError> {
         Ok(self.trackers.peers(key)?)
     }
 
-    /// The trackers' addresses, and how it stands with each.
+    /// The addresses of the trackers, with the state of each connection.
     pub fn trackers(&self) -> Vec<(String, Standing)> {
         self.trackers.standings()
     }
 
-    /// Begins to download what goes by this name or key, or gives what is here already.
+    /// Begins to download the torrent with this name or key; returns it if it is here already.
     pub fn download(&self, name_or_key: &str) -> Result<Arc<Swarm>, RoomError> {
         self.host.download(&self.trackers, name_or_key)
     }
 
-    /// Publishes a file or folder from anywhere, and offers it to everybody. Reads it as [`make_torrent`] does.
+    /// Publishes any file or folder, and offers it to everybody. It is read and hashed by [`make_torrent`].
     pub fn offer(
         &self,
         path: &Path,
@@ -146,7 +159,7 @@ impl Room {
         }
     }
 
-    /// Publishes a torrent that this peer has.
+    /// Publishes a torrent that the engine has.
     pub fn publish(&self, swarm: &Swarm) -> Result<(), RoomError> {
         self.trackers.publish(self.host.to_publish(swarm))?;
         Ok(())
@@ -157,12 +170,14 @@ impl Room {
         let add = AddTorrent::verified(torrent, dir).for_this_run().observed_by(self.host.observer());
         match self.host.peer.add(add) {
             Ok(swarm) => self.publish(&swarm),
-            Err(StartError::Known(_)) => Ok(()), // downloaded or offered before: it is shared already
+            // It was downloaded or offered before, so it is shared already
+            Err(StartError::Known(_)) => Ok(()),
             Err(why) => Err(why.into()),
         }
     }
 
-    /// Goes on with everything that earlier runs downloaded or offered. Gives those that are not complete.
+    /// Continues everything that earlier runs downloaded or offered. Returns the torrents that
+    /// are not complete.
     pub fn resume(&self) -> Vec<Arc<Swarm>> {
         let resumed = self.host.peer.resumable().into_iter().filter_map(|(torrent, recovery)| {
             let (key, was_paused, dir) = (torrent.key(), recovery.is_paused(), recovery.dir()?.to_owned());
@@ -171,14 +186,15 @@ impl Room {
             if was_paused {
                 swarm.pause("as it was before the restart");
             }
-            // Told, not asked: a slow tracker is not to keep the prompt away once for each torrent.
+            // Sent without waiting for the answer: otherwise a slow tracker would delay the prompt once
+            // for each torrent.
             self.trackers.tell(&Request::Publish(self.host.to_publish(&swarm)));
             Some(swarm)
         });
         resumed.filter(|swarm| !swarm.is_complete()).collect()
     }
 
-    /// No longer shares or fetches a torrent; its files stay.
+    /// Stops sharing or downloading a torrent. Its files stay.
     pub fn remove(&self, hash: InfoHash) {
         let Some(swarm) = self.host.peer.swarms.remove(hash) else { return };
         swarm.forget_resume();
@@ -195,20 +211,21 @@ impl Room {
         self.host.offered.lock().contains(&hash)
     }
 
-    /// Tells whoever is looking.
+    /// Sends a notice to the thread that shows them.
     pub fn tell(&self, notice: Notice) {
         self.host.reporter.tell(notice);
     }
 
+    /// The current speeds of a torrent.
     pub fn rates(&self, hash: InfoHash) -> Rates {
         self.host.rates.lock().get(&hash).copied().unwrap_or_default()
     }
 
-    /// Leaves the trackers politely, and joins the threads. The peer goes on.
+    /// Says goodbye to the trackers, and joins the threads. The engine keeps running.
     pub fn leave(&self) {
         let Some(thread) = self.thread.lock().take() else { return };
-        self.trackers.stop(); // fails what the thread may be waiting for
-        let _ = self.host.to_thread.send(Task::Stop); // it is reading, or gone
+        self.trackers.stop(); // this fails what the thread may be waiting for
+        let _ = self.host.to_thread.send(Task::Stop); // the thread receives it, or has ended
         let _ = thread.join();
     }
 }

@@ -1,5 +1,5 @@
-//! How a peer is set up: flags override the environment (`SHOAL_...`), which overrides the file given with `--config`,
-//! which overrides the defaults. Runs on `main`, before anything else.
+//! How the engine is configured: flags override the environment (`SHOAL_...`), which overrides the file given
+//! with `--config`, which overrides the defaults. Runs on `main`, before anything else; no lock.
 
 use crate::peer::engine::Config;
 use crate::torrent::units::parse_bytes;
@@ -17,12 +17,34 @@ use thiserror::Error;
 /// What is wrong with the settings.
 #[derive(Debug, Error)]
 pub enum SettingsError {
+    /// The configuration file cannot be read.
     #[error("cannot read the configuration {}: {why}", path.display())]
-    Unreadable { path: PathBuf, why: io::Error },
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        why: io::Error,
+    },
+    /// The configuration file has an error.
     #[error("{}, line {line}: {why}", path.display())]
-    Broken { path: PathBuf, line: usize, why: String },
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// The line of the error, counted from 1.
+        line: usize,
+        /// What is wrong there.
+        why: String,
+    },
+    /// A folder cannot be used.
     #[error("the {what} folder {} {why}", path.display())]
-    Folder { what: &'static str, path: PathBuf, why: String },
+    Folder {
+        /// Which folder: `upload` or `download`.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// The settings as they were given: flags, with the environment behind them.
@@ -68,12 +90,13 @@ pub struct Settings {
     config: Option<PathBuf>,
 }
 
-/// Where a tracker is: `HOST:PORT`, the host a name or an address.
+/// The address of a tracker: `HOST:PORT`, where the host is a name or an IP address.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TrackerAddr(String);
 
 impl TrackerAddr {
+    /// The address of the tracker at this host and port.
     pub fn new(host: &str, port: u16) -> Self {
         match host.parse() {
             Ok(IpAddr::V6(ip)) => TrackerAddr(format!("[{ip}]:{port}")),
@@ -110,7 +133,7 @@ impl TryFrom<String> for TrackerAddr {
     }
 }
 
-/// Bytes per second, as people write them.
+/// A rate in bytes per second, as users write it.
 #[derive(Copy, Clone, Debug, Deserialize)]
 #[serde(try_from = "toml::Value")]
 pub struct Rate(u64);
@@ -149,18 +172,20 @@ impl Rate {
     }
 }
 
-/// The settings with all gaps filled.
+/// The settings, with defaults for what was not given.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     uploads: Folder,
     downloads: Folder,
     trackers: Vec<TrackerAddr>,
+    /// Whether to fetch everything that is offered to everybody.
     pub mirror: bool,
+    /// The settings of the engine.
     pub config: Config,
 }
 
 impl Resolved {
-    /// The addresses of all trackers, each once: `first`, and those of the settings.
+    /// The addresses of all trackers, each only once: `first`, then those of the settings.
     pub fn trackers(&self, first: TrackerAddr) -> Vec<String> {
         let mut addrs = vec![first.0];
         for TrackerAddr(addr) in &self.trackers {
@@ -171,15 +196,15 @@ impl Resolved {
         addrs
     }
 
-    /// The upload and the download folder. They are made if need be and if the user did not name them: of a name that
-    /// is not there we rather say so, for it may be a slip of the pen.
+    /// The upload and the download folder. A default folder is made if necessary. A folder that the user
+    /// named must exist, since its name may be a typing error.
     pub fn folders(&self) -> Result<(PathBuf, PathBuf), SettingsError> {
         Ok((self.uploads.open()?, self.downloads.open()?))
     }
 }
 
 impl Settings {
-    /// Fills the gaps from the configuration file, and the rest with the defaults.
+    /// Takes what was not given from the configuration file, and the rest from the defaults.
     pub fn resolve(self) -> Result<Resolved, SettingsError> {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let default = Config::default();

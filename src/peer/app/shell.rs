@@ -1,6 +1,6 @@
-//! The shell: one command after the other, from a prompt, a pipe or the command line. Runs on `main`, which owns nothing
-//! but its input; a thread called `input` reads lines for it, so that notices can be shown and a download be left
-//! to the background while nothing is typed.
+//! The shell: carries out one command after the other, from a prompt, a pipe or the command line. Runs on
+//! `main`; no lock of its own. A thread called `input` reads the lines for it, so that notices can be shown,
+//! and a download can be left to the background, while nothing is typed.
 
 use super::banning::{self, BanError};
 use super::command::{Command, CommandError, HELP, excerpt};
@@ -21,24 +21,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use thiserror::Error;
 
-/// The longest line that is read; no command needs more.
+/// Maximum length of a line in bytes; no command needs more.
 const MOST_LINE: usize = 64 * 1024;
 
 /// What an interactive shell shows when it waits for a command.
 const PROMPT: &str = "> ";
-/// What becomes of a download when the peer is stopped.
+/// What happens to a download when the engine is stopped.
 const GOES_ON: &str = "the download goes on when this peer is started again";
-/// So many entries are suggested for a name that is not quite right.
+/// Maximum number of entries that are suggested for a name that is not quite right.
 const MOST_SUGGESTED: usize = 10;
 
 /// How a command ended, and whether the shell goes on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Next {
+    /// It succeeded, and the shell goes on.
     Go,
-    /// It goes on, and has told the user what was wrong.
+    /// It failed, the user was told why, and the shell goes on.
     Failed,
+    /// It was the command to leave.
     Exit,
-    /// The user wants it all to end.
+    /// The user wants to end the program.
     Stopped,
 }
 
@@ -62,20 +64,23 @@ enum ShellError {
 
 /// Carries out commands in a room.
 pub struct Shell {
+    /// The room that the commands are about.
     pub room: Arc<Room>,
+    /// Notices to show while the shell waits for a command.
     pub notices: Receiver<Notice>,
-    /// The user's options to end it.
+    /// Receives something when the user wants to end the program.
     pub stop: Receiver<()>,
-    /// Lines of the user; never any for a command that came on the command line.
+    /// Lines from the user; none for a command that came on the command line.
     pub lines: Receiver<String>,
-    /// Whether somebody is typing: with a prompt and notices.
+    /// Whether a person is typing: then there is a prompt, and notices are shown.
     pub interactive: bool,
+    /// Whether answers are printed as JSON.
     pub json: bool,
 }
 
-/// Starts the `input` thread. It holds nothing, and ends with its input or the process.
+/// Starts the `input` thread. It holds nothing, and ends with its input or with the process.
 pub fn read_lines() -> io::Result<Receiver<String>> {
-    // One line ahead: the shell reads the next when it has done the last.
+    // Room for one line: the shell takes the next line when the last command is done.
     let (sender, lines) = crossbeam_channel::bounded(1);
     let _runs_until_the_end = threads::spawn("input", move || {
         let mut input = io::stdin().lock();
@@ -95,13 +100,14 @@ pub fn read_lines() -> io::Result<Receiver<String>> {
     Ok(lines)
 }
 
-/// Whether standard input is a person.
+/// Whether a person is typing: standard input and output are a terminal.
 pub fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 impl Shell {
-    /// Reads and carries out commands until the last. False if one of them failed and nobody was there to see it.
+    /// Reads and carries out commands until the last one. False if one failed and no person was there
+    /// to see it.
     pub fn run(&self) -> bool {
         let mut all_well = true;
         if self.interactive {
@@ -129,7 +135,7 @@ impl Shell {
         }
         logging::set_prompt(None);
         if self.interactive {
-            println!(); // what comes next begins a line of its own
+            println!(); // what is printed next begins on a new line
         }
         all_well
     }
@@ -142,7 +148,7 @@ impl Shell {
         }
     }
 
-    /// Carries out one command. What is wrong goes to standard error, a line each.
+    /// Carries out one command. Errors go to standard error, one line each.
     pub fn carry_out(&self, command: &Command) -> Next {
         match self.try_command(command) {
             Ok(()) if *command == Command::Exit => Next::Exit,
@@ -193,7 +199,7 @@ impl Shell {
         self.print(&report::entries(&entries))
     }
 
-    // ---- downloads ------------------------------------------------------------------------------------------
+    // ---- downloads ----------------------------------------------------------------------------------------
 
     fn download(&self, names: &[String]) -> Result<(), ShellError> {
         let (swarms, all_begun) = self.begin(names)?;
@@ -201,8 +207,8 @@ impl Shell {
         if all_begun { Ok(()) } else { Err(ShellError::Told) }
     }
 
-    /// Begins the downloads. Several words may be one name with spaces in it: that is tried first. Where only some can be
-    /// begun, the user is told about the others, and the answer is false.
+    /// Begins the downloads. Several words may be one name with spaces in it: that is tried first. If only
+    /// some downloads can be begun, the user is told about the others, and the answer is false.
     fn begin(&self, names: &[String]) -> Result<(Vec<Arc<Swarm>>, bool), ShellError> {
         let whole = names.join(" ");
         let refused = match self.room.download(&whole) {
@@ -215,7 +221,7 @@ impl Shell {
             .iter()
             .all(|(_, swarm)| matches!(swarm, Err(RoomError::Refused(no)) if no.choices.is_empty()))
         {
-            return Err(self.explain(&whole, refused)); // it was meant as one name
+            return Err(self.explain(&whole, refused)); // the words were meant as one name
         }
         let mut swarms = Vec::new();
         let mut all_begun = true;
@@ -231,7 +237,8 @@ impl Shell {
         Ok((swarms, all_begun))
     }
 
-    /// The error, with the choice of keys where a name was ambiguous, and with names like it where it is unknown.
+    /// The error for the user. It lists the keys to choose from if the name is ambiguous, and similar names
+    /// if it is unknown.
     fn explain(&self, name: &str, why: RoomError) -> ShellError {
         let RoomError::Refused(refusal) = &why else { return why.into() };
         let shown = excerpt(name);
@@ -296,7 +303,7 @@ impl Shell {
         self.print(&format!("{}: complete, {}\n", path.display(), show_bytes(progress.total)))
     }
 
-    // ---- the rest -------------------------------------------------------------------------------------------
+    // ---- the rest -----------------------------------------------------------------------------------------
 
     fn upload(&self, path: &Path) -> Result<(), ShellError> {
         let bar = bytes_bar(0, "hashing");
@@ -368,13 +375,13 @@ impl Shell {
         self.print(&(at_tracker + &connected + &banned))
     }
 
-    // ---- bans -----------------------------------------------------------------------------------------------
+    // ---- bans ---------------------------------------------------------------------------------------------
 
     fn ban(&self, name: &str) -> Result<(), ShellError> {
         let peer = self.room.peer();
         let members: Vec<_> = peer.swarms.all().iter().flat_map(|swarm| swarm.members()).collect();
         let banned = banning::ban(&peer.shared.bans, peer.shared.peer_id, &members, name)?;
-        peer.look_for_peers(); // wakes the thread that shows them out
+        peer.look_for_peers(); // wakes the thread that closes connections to banned peers
         self.confirm_bans(&banned, "banned")
     }
 
@@ -384,7 +391,7 @@ impl Shell {
     }
 
     fn confirm_bans(&self, changed: &[Who], what: &str) -> Result<(), ShellError> {
-        self.room.peer().shared.uploads.nudge(); // its thread writes the bans down
+        self.room.peer().shared.uploads.nudge(); // its thread saves the bans
         self.print(&banning::confirm(changed, what, self.json))
     }
 
@@ -436,7 +443,7 @@ impl Shell {
         self.print(&format!("{name} {what}\n"))
     }
 
-    /// The torrent here that goes by this name, or whose key begins so.
+    /// The torrent here with this name, or with a key that begins with it.
     fn here(&self, name: &str) -> Result<Arc<Swarm>, ShellError> {
         let all = self.room.peer().swarms.all();
         let named: Vec<_> = all.iter().filter(|swarm| swarm.torrent.name() == name).collect();
@@ -458,7 +465,7 @@ impl Shell {
         }
     }
 
-    // ---- printing -------------------------------------------------------------------------------------------
+    // ---- printing -----------------------------------------------------------------------------------------
 
     fn prompt(&self) {
         if self.interactive {
@@ -467,7 +474,7 @@ impl Shell {
         }
     }
 
-    /// Results go to standard output; a reader that has seen enough is no failure.
+    /// Prints a result to standard output. A reader that has closed the pipe is not an error.
     fn print(&self, text: &str) -> Result<(), ShellError> {
         let mut out = io::stdout();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -486,7 +493,7 @@ impl Shell {
         eprintln!("peer: {why}");
     }
 
-    /// Notice while somebody is looking at the prompt.
+    /// Shows a notice above the prompt.
     fn show_notice(&self, notice: &Notice) {
         if !self.interactive {
             return;

@@ -1,5 +1,6 @@
-//! `torrent download` and `torrent seed`: plain torrents, without our tracker's catalogue. Runs on `main`, which
-//! only waits: for notices of the torrents, for the user to end it, and for the next look at the bars.
+//! `torrent download` and `torrent seed`: ordinary torrents, without the catalogue of a shoal tracker. Runs
+//! on `main`, which only waits: for notices of the torrents, for the user to end it, and for the next time to
+//! draw the bars. No lock of its own.
 
 use super::notices::{self, Notice};
 use super::progress::{Bars, TICK, plural};
@@ -17,39 +18,47 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// What to do with plain torrents.
+/// What to do with some torrents.
 pub struct Order {
+    /// The torrents.
     pub torrents: Vec<Arc<Torrent>>,
-    /// Where the content is, or is to be.
+    /// The folder that has the content, or will have it.
     pub dir: PathBuf,
-    /// Peers to connect to, whatever the trackers say.
+    /// Peers to connect to, beside those that the trackers return.
     pub peers: Vec<SocketAddr>,
+    /// The settings of the engine.
     pub config: Config,
-    /// Whether to go on serving once everything is here.
+    /// Whether to keep serving once everything is complete.
     pub stay: bool,
-    /// What is wanted of the torrents: of one, if it is some of its files.
+    /// What to download. If only some files are wanted, they are of the only torrent.
     pub options: DownloadOptions,
 }
 
 /// Why an order was not carried out.
 #[derive(Debug, Error)]
 pub enum OrderError {
+    /// Another process is downloading the torrent to this folder.
     #[error("{0} is being downloaded to this folder already, by another `torrent download`")]
     Twice(String),
+    /// The engine did not start, or did not add a torrent.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
+    /// A torrent stopped, for this reason.
     #[error("{0}")]
     Paused(String),
+    /// The user stopped it before everything was complete.
     #[error("stopped before everything was there; the same command goes on from here")]
     Stopped,
+    /// Content that should be served is missing or does not match.
     #[error("{0} is not all there, or not what the torrent says: `torrent verify` tells more")]
     Incomplete(String),
 }
 
-/// Downloads all torrents, and stays if told to, until something comes from `stop`. `report` is called with a line
-/// for each torrent that is complete.
+/// Downloads all torrents until they are complete, or until something comes from `stop`; with `stay`, until
+/// the latter. `report` is called with a line for each torrent that is complete.
 pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)) -> Result<(), OrderError> {
     let (reporter, notices) = notices::channel();
     let reporter = Arc::new(reporter);
@@ -159,7 +168,8 @@ pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
     outcome
 }
 
-/// Tries the peers the user named, and makes the torrents known to their trackers while the result lives.
+/// Connects to the peers that the user named, and announces the torrents to their trackers while
+/// the result lives.
 fn announce(
     peer: &Arc<Engine>,
     swarms: &[Arc<Swarm>],
@@ -184,7 +194,7 @@ fn announce(
     Ok(announcers)
 }
 
-/// A torrent as its announcer knows it.
+/// A torrent as its announcer sees it.
 struct Announced {
     peer: Arc<Engine>,
     swarm: Arc<Swarm>,

@@ -1,9 +1,9 @@
-//! The `watch` thread: notices what is new, changed or gone under the upload folder while the peer runs, and shares
-//! or withdraws it. It owns the [`Library`].
+//! The `watch` thread: notices files that are new, changed or removed under the upload folder while the
+//! engine runs, and shares or withdraws them. It owns the [`Library`]; one lock guards the thread's handle.
 //!
-//! A file that is being written changes all the time; it is looked at once nothing was written to it for `QUIET`. The
-//! folder is looked at when nothing in it has changed for that long, but at the latest `PATIENCE` after a change: one
-//! file that grows all day does not hide the others.
+//! A file that is being written changes all the time, so it is scanned once it has not changed for `QUIET`.
+//! The folder is scanned once nothing in it has changed for that time, but at the latest `PATIENCE` after a
+//! change, so that one file that grows all day does not hide the others.
 
 use super::library::{Changes, Library};
 use super::notices::Notice;
@@ -21,13 +21,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// For so long nothing may change before the folder, or a file, is looked at.
+/// How long the folder, or a file, must not have changed before it is scanned.
 const QUIET: Duration = Duration::from_millis(700);
-/// So long after a change the folder is looked at even if it changes on.
+/// How long after a change the folder is scanned at the latest, even if it still changes.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A file of so many bytes takes a while to hash.
+/// Length in bytes from which a file takes a while to hash.
 const LARGE: u64 = 256 << 20;
-/// It is looked at so often in any case: some file systems tell nothing.
+/// How often the folder is scanned in any case, since some file systems report no changes.
 const LOOK: Duration = Duration::from_secs(60);
 
 enum Nudge {
@@ -38,17 +38,17 @@ enum Nudge {
 /// The watcher of one folder. Dropping it ends the thread.
 pub struct Watch {
     nudge: Sender<Nudge>,
-    /// Has the library give up what it is hashing.
+    /// Makes the library stop hashing.
     give_up: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
     _watcher: Option<RecommendedWatcher>,
 }
 
 impl Watch {
-    /// Shares what is under the folder now, and goes on watching it. `in_background`: returns at once, for hashing it may
-    /// take long; else when everything is shared.
+    /// Shares what is in the folder now, and watches it. Returns at once if `in_background`, since hashing
+    /// may take long; otherwise when everything is shared.
     pub fn start(mut library: Library, room: Arc<Room>, in_background: bool) -> io::Result<Self> {
-        // One nudge says it all: what changed is seen by looking.
+        // One message is enough: a scan finds all changes.
         let (nudge, nudges) = crossbeam_channel::bounded(1);
         let for_watcher = nudge.clone();
         let told = move |event: notify::Result<notify::Event>| {
@@ -80,7 +80,7 @@ impl Watch {
     pub fn stop(&self) {
         let Some(thread) = self.thread.lock().take() else { return };
         self.give_up.store(true, Ordering::Relaxed);
-        let _ = self.nudge.send(Nudge::Stop); // it reads, or is gone
+        let _ = self.nudge.send(Nudge::Stop); // the thread receives it, or has ended
         let _ = thread.join();
     }
 }
@@ -112,7 +112,7 @@ fn run(mut library: Library, room: &Room, nudges: &Receiver<Nudge>) {
     }
 }
 
-/// Looks once, and shares what is new. Whether files are left that have to settle first.
+/// Scans once, and shares what is new. True if files are left for later because they are being written.
 fn scan(library: &mut Library, settled: Duration, room: &Room) -> bool {
     let hashing = |path: &Path, stamp: Stamp| {
         log::info!("hashing {}", path.display());

@@ -1,11 +1,11 @@
-//! How fast something flows, and how fast it may. Pure: the time is a parameter.
+//! How fast bytes flow, and how fast they may. Pure: the time is a parameter.
 
 use std::time::{Duration, Instant};
 
-/// Seconds that a [`Meter`] remembers: the span of tit for tat.
+/// Number of seconds that a [`Meter`] remembers: the span of tit for tat.
 const SPAN: usize = 20;
 
-/// Bytes per second over the last seconds, in slots of one second.
+/// Measures bytes per second over the last seconds, in slots of one second.
 #[derive(Clone, Debug)]
 pub struct Meter {
     start: Instant,
@@ -15,6 +15,7 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// Starts measuring now.
     pub fn new(now: Instant) -> Self {
         Meter { start: now, slots: [0; SPAN], newest: 0 }
     }
@@ -25,7 +26,7 @@ impl Meter {
         self.slots[self.newest as usize % SPAN] += bytes;
     }
 
-    /// Bytes per second over the last `seconds` (1 to 20), or over the time since the start if that is less.
+    /// Bytes per second over the last `seconds` (1 to 20), or since the start if that is shorter.
     pub fn rate(&mut self, seconds: usize, now: Instant) -> u64 {
         self.advance(now);
         let seconds = seconds.clamp(1, SPAN);
@@ -47,13 +48,13 @@ impl Meter {
     }
 }
 
-/// A token bucket that lets through what comes while it is not empty and then waits until the debt is paid: exact
-/// over time, whatever the size of what passes.
+/// A token bucket that lets bytes through while it is not empty, and then waits until its debt is paid. It is
+/// exact over time, whatever the size of each portion.
 #[derive(Debug)]
 pub struct Bucket {
     /// Bytes per second.
     rate: u64,
-    /// Negative while in debt.
+    /// Bytes that may pass now; negative while in debt.
     tokens: f64,
     filled: Instant,
 }
@@ -64,9 +65,9 @@ impl Bucket {
         Bucket { rate: rate.max(1), tokens: 0.0, filled: now }
     }
 
-    /// Whether something may pass now, or how long to wait.
+    /// `Ok` if bytes may pass now; otherwise how long to wait.
     pub fn ready(&mut self, now: Instant) -> Result<(), Duration> {
-        // A twentieth of a second's worth is saved up, so that a late wake-up does not cost speed.
+        // The bytes of a twentieth of a second are saved up, so that a late wake-up does not cost speed.
         let capacity = (self.rate as f64 / 20.0).max(1.0);
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.tokens = (self.tokens + passed * self.rate as f64).min(capacity);
@@ -78,12 +79,13 @@ impl Bucket {
         Err(wait.max(Duration::from_millis(1)))
     }
 
-    /// So many bytes passed.
+    /// That many bytes have passed.
     pub fn spend(&mut self, bytes: u64) {
         self.tokens -= bytes as f64;
     }
 
-    /// How much to pass at a time so that the flow is smooth: a twentieth of a second's worth, 16 KiB at least.
+    /// How many bytes to pass at a time for a smooth flow: those of a twentieth of a second, and at
+    /// least 16 KiB.
     pub fn portion(&self) -> u32 {
         u32::try_from(self.rate / 20).unwrap_or(u32::MAX).max(16 * 1024)
     }

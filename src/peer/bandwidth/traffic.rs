@@ -1,11 +1,12 @@
-//! How many bytes a peer's sockets carried: content, messages and handshakes alike. Each connection's thread counts what
-//! it reads and writes, anybody reads the sums; no lock. What is said to trackers is not in it.
+//! How many bytes the sockets of all connections to peers carried: content, messages and handshakes. The
+//! thread of each connection counts what it reads and writes, and any thread reads the sums; no lock.
+//! Announces to trackers are not counted.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes over all connections to other peers since the start.
+/// Bytes over all connections to peers since the start.
 #[derive(Default)]
 pub struct SocketTraffic {
     received: AtomicU64,
@@ -13,25 +14,27 @@ pub struct SocketTraffic {
 }
 
 impl SocketTraffic {
-    /// So many bytes were read from a socket.
+    /// That many bytes were read from a socket.
     pub fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// So many bytes were written to one.
+    /// That many bytes were written to a socket.
     pub fn sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes that came in, and that went out.
+    /// Bytes received and sent.
     pub fn totals(&self) -> (u64, u64) {
         (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
     }
 }
 
-/// A socket of which every byte is counted.
+/// A socket that counts every byte.
 pub struct Counted<'a> {
+    /// The socket to read from and write to.
     pub socket: &'a TcpStream,
+    /// Where the bytes are counted.
     pub traffic: &'a SocketTraffic,
 }
 

@@ -1,4 +1,4 @@
-//! Bans: kept, found again, bounded, and lifted.
+//! Tests of the bans: kept, found again, bounded, and removed.
 
 use super::*;
 

@@ -1,6 +1,8 @@
-//! The session client as the peer sees it. The work is done in [`super::link`], on the thread `tracker`.
+//! The session client as the engine uses it. Any thread. The work is done in [`super::link`], on the thread
+//! `tracker`. A lock guards only the thread's handle, until it is joined.
 //!
-//! Requests go to the thread by its mailbox, which is bounded; answers come back through a channel of one place for each request.
+//! Requests reach the thread through its mailbox, which is bounded. Each answer returns through a channel of
+//! its own, with room for one.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -18,11 +20,11 @@ use crate::threads;
 use super::link;
 use super::shared::{ANSWER, Answered, AskError, CONNECTION, ClientShared, Host, LinkMail};
 
-/// Requests that wait to be sent. When more come than the tracker takes, questions are refused, and what was to be told
-/// is made good by publishing everything again.
+/// Maximum number of requests that wait in the mailbox. If the tracker is too slow, questions are refused,
+/// and publications that do not fit are repaired by publishing everything again.
 const MAILBOX: usize = 1024;
 
-/// A session with a tracker, which is made again whenever it breaks. Stops when dropped.
+/// A session with a tracker, made again whenever it breaks. It stops when it is dropped.
 pub struct SessionClient {
     shared: Arc<ClientShared>,
     mailbox: Mailbox<LinkMail>,
@@ -33,7 +35,7 @@ impl SessionClient {
     /// Starts the thread, which connects to the tracker at `addr`; see [`SessionClient::wait_connected`].
     ///
     /// # Errors
-    /// When `addr` is a name that is not known, or the system has no room for another thread.
+    /// If the name `addr` cannot be resolved, or the thread or its mailbox cannot be made.
     pub fn start(addr: impl ToSocketAddrs, host: Arc<dyn Host>) -> io::Result<SessionClient> {
         Self::start_as("tracker", addr, host)
     }
@@ -52,10 +54,11 @@ impl SessionClient {
         Ok(SessionClient { shared, mailbox, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Asks the tracker and waits for the answer, some ten seconds at most. Not for the thread `tracker` itself.
+    /// Asks the tracker and waits for the answer, about twelve seconds at most. Must not be called on
+    /// the thread `tracker`.
     ///
     /// # Errors
-    /// When there is no connection, no answer, or a refusal.
+    /// If there is no connection, no answer, or a refusal.
     pub fn ask(&self, request: Request) -> Result<Reply, AskError> {
         self.wait_connected(CONNECTION).map_err(AskError::NotConnected)?;
         match self.begin(request)?.recv_timeout(ANSWER) {
@@ -65,7 +68,7 @@ impl SessionClient {
         }
     }
 
-    /// Asks the tracker; the answer comes by the channel, which breaks if there will be none.
+    /// Asks the tracker. The answer comes through the channel, which is closed if there will be none.
     pub(super) fn begin(&self, request: Request) -> Result<Receiver<Answered>, AskError> {
         let (answer, answered) = crossbeam_channel::bounded(1);
         match self.mailbox.post(LinkMail { request, answer: Some(answer) }) {
@@ -75,8 +78,8 @@ impl SessionClient {
         }
     }
 
-    /// Tells the tracker and does not wait. What does not arrive is made good at the next connection, or as soon as there
-    /// is room again, for then the host is asked for everything; a refusal is logged.
+    /// Sends to the tracker and does not wait. If the request is lost, everything is published again at the
+    /// next connection, or as soon as the mailbox has room. A refusal is logged.
     pub fn tell(&self, request: Request) {
         if let Err(Undelivered::Full(_)) = self.mailbox.post(LinkMail { request, answer: None }) {
             self.shared.lose_word();
@@ -87,23 +90,23 @@ impl SessionClient {
     /// Waits until there is a connection and the tracker has answered `hello`.
     ///
     /// # Errors
-    /// Why there is none: at once if the last attempt has failed (another one will follow by itself), or because `timeout`
-    /// is over.
+    /// Why there is no connection: at once if the last attempt has failed (the next one follows by itself),
+    /// or after `timeout`.
     pub fn wait_connected(&self, timeout: Duration) -> Result<(), String> {
         self.shared.wait_connected(timeout)
     }
 
-    /// Begins what [`stop`](Self::stop) waits for.
+    /// Tells the thread to end, without waiting for it as [`stop`](Self::stop) does.
     pub(super) fn begin_stop(&self) {
         self.shared.begin_stop();
         self.mailbox.wake();
     }
 
-    /// Takes leave of the tracker, half a second at most, and ends the thread.
+    /// Says goodbye to the tracker, for half a second at most, and ends the thread.
     pub fn stop(&self) {
         self.begin_stop();
         if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join(); // its panic has ended the process
+            let _ = thread.join(); // a panic of the thread has already ended the process
         }
     }
 }

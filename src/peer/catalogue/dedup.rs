@@ -1,24 +1,24 @@
-//! Which event of which tracker is news. Several trackers tell of the same torrents, since peers publish at all of them;
-//! whoever looks wants to hear each thing once. Pure.
+//! Which events are new. Several trackers report the same torrents, since peers publish at all of them; a
+//! user wants to be told each thing once. Pure; [`super::trackers`] keeps it under a leaf lock.
 
 use crate::protocol::catalogue::{Event, PeerId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many torrents and offers are remembered, as many as a tracker's catalogue has. Beyond that all is forgotten, and
-/// something may be told twice.
+/// Maximum number of torrents and offers that are remembered: as many as a tracker's catalogue has. Beyond
+/// that all are forgotten, and something may be reported twice.
 const MOST: usize = 100_000;
 
-/// What the trackers have told.
+/// What each tracker has reported.
 #[derive(Default)]
 pub(super) struct Dedup {
-    /// By key: the trackers that added the torrent, and have not removed it since.
+    /// By key: the trackers that added the torrent and have not removed it since.
     listed: BTreeMap<String, BTreeSet<usize>>,
-    /// By key and who offered: how often each tracker said so.
+    /// By key and the peer that offered it: how often each tracker reported the offer.
     offers: BTreeMap<(String, [u8; 20]), BTreeMap<usize, u32>>,
 }
 
 impl Dedup {
-    /// Whether no other tracker has told the same before.
+    /// Records an event. True if no other tracker has reported the same before.
     pub fn is_news(&mut self, tracker: usize, event: &Event) -> bool {
         if self.listed.len() + self.offers.len() > MOST {
             *self = Self::default();
@@ -35,13 +35,13 @@ impl Dedup {
                 let before = told.values().copied().max().unwrap_or(0);
                 let times = told.entry(tracker).or_default();
                 *times += 1;
-                *times > before // the second offer is news, the second tracker that tells of the first is not
+                *times > before // a second offer is new, a second tracker that reports the first offer is not
             }
         }
     }
 
-    /// One tracker removed it: gone it is if no other still has it. Of what was there before we came nobody has told; then
-    /// the first word counts.
+    /// One tracker removed the torrent: it is gone if no other tracker still has it. For torrents listed
+    /// before we connected, of which no tracker told us, the first removal counts.
     fn is_gone(&mut self, tracker: usize, key: &str) -> bool {
         let Some(listed) = self.listed.get_mut(key) else {
             self.listed.insert(key.to_owned(), BTreeSet::new());
@@ -50,7 +50,7 @@ impl Dedup {
         listed.remove(&tracker) && listed.is_empty()
     }
 
-    /// A tracker is gone, and begins anew when it comes back.
+    /// The connection to a tracker ended. When it is back it reports everything again.
     pub fn forget(&mut self, tracker: usize) {
         for listed in self.listed.values_mut() {
             listed.remove(&tracker);

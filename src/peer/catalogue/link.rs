@@ -1,10 +1,11 @@
-//! The thread `tracker`: makes the connection, keeps it up, makes it again. It alone touches the socket, which is
-//! non-blocking, and it sleeps in one place, [`Link::wait`], for the socket or for mail.
+//! The thread `tracker`: connects, keeps the connection alive, and connects again. Only this thread uses the
+//! socket, which is non-blocking. It sleeps in one place, [`Link::wait`], for the socket or for mail. It
+//! holds no lock over the socket.
 //!
-//! As long as [`HIGH_WATER`] bytes wait to be sent or [`IN_FLIGHT`] requests wait for their answers, nothing more is sent.
-//! LinkMail is taken out of the mailbox nevertheless, into a backlog with a bound of its own, since mail that is left ends every
-//! wait. Publications are asked for one by one when their turn comes, so ten thousand of them are never in
-//! memory at once, and what is sent is how things stand then.
+//! While [`HIGH_WATER`] bytes wait to be sent or [`IN_FLIGHT`] requests wait for their answers, nothing more
+//! is sent. Mail is still taken out of the mailbox, into a backlog with its own limit, since mail that is
+//! left there would end every wait. Publications are asked for one by one, each when it is its turn, so ten
+//! thousand of them are never in memory at once, and what is sent is up to date.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,34 +20,37 @@ use crate::torrent::InfoHash;
 use super::shared::{Answered, AskError, ClientShared, LinkMail, Publication};
 use crate::backoff::Backoff;
 
+/// Bytes waiting to be sent above which no more requests are sent.
 const HIGH_WATER: usize = 64 << 10;
 
-/// Requests that wait for an answer.
+/// Maximum number of requests that wait for an answer.
 const IN_FLIGHT: usize = 64;
 
-/// LinkMail that waits for its turn. Beyond that, questions are refused, and what is told counts as lost word.
+/// Maximum number of requests in the backlog. Beyond that, questions are refused, and publications
+/// count as lost.
 const BACKLOG: usize = 1024;
 
-/// So many reads, of 16 KiB, before anything else has its turn: a tracker that talks without a pause must not keep the
+/// Maximum number of reads, of 16 KiB each, in a row: a tracker that sends without a pause must not keep the
 /// thread from its mail, or from stopping.
 const READS: usize = 64;
 
-/// The longest line that a tracker may send: a torrent, or a thousand entries.
+/// Maximum length of a line from a tracker, in bytes: a torrent, or a thousand entries.
 const MAX_ANSWER: usize = MAX_LINE + (1 << 20);
 
-/// So many lines of a connection may be beyond us: a later tracker may know events that we do not. More are a flood.
+/// Maximum number of lines in one connection that we do not understand. A later tracker may send events that
+/// we do not know; more lines than this are a flood.
 const NONSENSE: u32 = 10_000;
 
-/// How long a connection, and then the answer to `hello`, may take.
+/// How long connecting may take, and then the answer to `hello`.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long leaving may take.
+/// How long saying goodbye may take.
 const LEAVE: Duration = Duration::from_millis(500);
 
-/// After so long a connection counts as a good one, and the next wait is a short one.
+/// A connection that lasted longer than this was a good one, and the next wait is short.
 const GOOD: Duration = Duration::from_secs(10);
 
-/// Within what the tracker's keep-alive interval is believed.
+/// Minimum and maximum keep-alive interval that is accepted from the tracker.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
 
 /// Runs until the client stops.
@@ -74,7 +78,7 @@ pub(super) fn run(addresses: &[SocketAddr], shared: &ClientShared, mut inbox: In
     refuse_mail(shared, &mut inbox);
 }
 
-/// Tries each address in turn. The errors are sentences for people.
+/// Tries each address in turn. The errors are sentences for the user.
 fn connect(
     addresses: &[SocketAddr],
     shared: &ClientShared,
@@ -116,7 +120,7 @@ fn connect_to(
     }
 }
 
-/// Waits without a connection. Whoever asks meanwhile is told that there is none.
+/// Waits without a connection. Requests that come in the meantime are refused.
 fn pause(shared: &ClientShared, inbox: &mut Inbox<LinkMail>, wait: Duration) {
     let until = Instant::now() + wait;
     while !shared.is_stopping() && Instant::now() < until {
@@ -131,19 +135,20 @@ fn pause(shared: &ClientShared, inbox: &mut Inbox<LinkMail>, wait: Duration) {
 fn refuse_mail(shared: &ClientShared, inbox: &mut Inbox<LinkMail>) {
     while let Some(mail) = inbox.take() {
         let refusal = AskError::NotConnected(shared.down_reason());
-        // What was told without a question is made good at the next connection. Nobody may wait any more for an answer.
+        // A lost publication is repaired at the next connection. The one who asked may have given up waiting.
         mail.answer.map(|answer| answer.try_send(Err(refusal)));
     }
 }
 
-/// Who waits for the answer to a call.
+/// What waits for the answer to a call.
 enum Waiting {
-    /// Nobody, but the hello must be granted.
+    /// The connection: `hello` must be accepted.
     Hello,
-    /// Somebody who asked.
+    /// A caller, who gets the answer.
     Asker(crossbeam_channel::Sender<Answered>),
-    /// Nobody; a refusal is logged.
+    /// Nothing; a refusal is logged.
     Nobody,
+    /// The goodbye.
     Leave,
 }
 
@@ -161,7 +166,7 @@ struct Link<'a> {
     backlog: VecDeque<LinkMail>,
     is_up: bool,
     keep_alive: Duration,
-    /// Lines that said nothing that we understand.
+    /// Number of lines that we did not understand.
     nonsense: u32,
     began: Instant,
     heard: Instant,
@@ -195,7 +200,7 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Runs until the connection ends: `Ok` if that was the client's options, else why.
+    /// Runs until the connection ends: `Ok` if the client stopped it, otherwise the reason.
     fn run(&mut self) -> Result<(), String> {
         self.send(Request::Hello(self.shared.host.hello()), Waiting::Hello);
         self.flush()?;
@@ -212,7 +217,7 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Takes leave once; true when that is done, or has taken too long.
+    /// Says goodbye once. True when that is done, or has taken too long.
     fn leave(&mut self) -> bool {
         if !self.is_up || self.has_left {
             return true;
@@ -255,7 +260,7 @@ impl<'a> Link<'a> {
             if self.backlog.len() < BACKLOG {
                 self.backlog.push_back(mail);
             } else if let Some(asker) = mail.answer {
-                let _ = asker.try_send(Err(AskError::Busy)); // it may have given up
+                let _ = asker.try_send(Err(AskError::Busy)); // the caller may have given up
             } else {
                 self.shared.lose_word();
             }
@@ -308,7 +313,7 @@ impl<'a> Link<'a> {
     fn read_lines(&mut self) -> Result<(), String> {
         while let Some(line) = self.lines.next_line() {
             if line.is_empty() {
-                continue; // it is alive
+                continue; // a sign of life
             }
             match Answer::parse(line) {
                 Ok(Answer::Event(event)) => self.shared.host.on_event(event),
@@ -317,7 +322,7 @@ impl<'a> Link<'a> {
                     return Err(format!("the tracker ended the session: {refusal}"));
                 }
                 Ok(Answer::Reply { id: None, result: Ok(_) }) => {}
-                // A later tracker may know events that this peer does not.
+                // A later tracker may send events that this engine does not know.
                 Err(error) => {
                     log::debug!("{error}");
                     self.nonsense += 1;
@@ -341,7 +346,7 @@ impl<'a> Link<'a> {
             }
             (Some(Waiting::Hello), Ok(_)) => return Err("the tracker did not answer hello".into()),
             (Some(Waiting::Hello), Err(refusal)) => return Err(format!("the tracker refused: {refusal}")),
-            // Nobody may wait any more; there is room for one answer otherwise.
+            // The caller may have given up; otherwise its channel has room for one answer.
             (Some(Waiting::Asker(asker)), result) => drop(asker.try_send(result.map_err(AskError::Refused))),
             (Some(Waiting::Nobody), Err(refusal)) => log::warn!("the tracker refused: {refusal}"),
             (Some(Waiting::Leave), _) => self.has_left = true,
@@ -375,7 +380,8 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// A tracker answers each keep-alive, so three without a sign of life are enough.
+    /// Checks the timeouts. A tracker answers each keep-alive, so three intervals without a sign of
+    /// life are enough.
     fn check_times(&mut self) -> Result<(), String> {
         let now = Instant::now();
         if !self.is_up && now >= self.began + PATIENCE {
@@ -406,7 +412,7 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// Nobody waits any longer for answers that will not come.
+    /// Tells all callers that wait that there will be no answer.
     fn fail_all(&mut self) {
         let sent = self.waiting.drain().filter_map(|(_, waiting)| match waiting {
             Waiting::Asker(asker) => Some(asker),
@@ -414,7 +420,7 @@ impl<'a> Link<'a> {
         });
         let unsent = self.backlog.drain(..).filter_map(|mail| mail.answer);
         for asker in sent.chain(unsent) {
-            let _ = asker.try_send(Err(AskError::Lost)); // it may have given up
+            let _ = asker.try_send(Err(AskError::Lost)); // the caller may have given up
         }
     }
 }

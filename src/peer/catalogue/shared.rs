@@ -1,7 +1,7 @@
-//! What the session client and its thread have in common: the host they serve, the requests between them, and whether
-//! there is a connection.
+//! What the session client and its thread share: the host that they serve, the requests between them, and
+//! whether there is a connection.
 //!
-//! One lock, `state`; it is held for one look or one change. Whoever waits for a connection waits on `changed`.
+//! One lock, `state`, held for one look-up or change. Threads that wait for a connection wait on `changed`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,32 +19,35 @@ pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// How long a question waits for a connection that is being made.
 pub(super) const CONNECTION: Duration = Duration::from_secs(2);
 
-/// What comes of a question.
+/// The outcome of a question.
 pub(super) type Answered = Result<Reply, AskError>;
 
-/// The peer, as the session client knows it. Called on the thread `tracker`, on which nothing may block.
+/// The engine, as the session client sees it. It is called on the thread `tracker`, and must not block.
 pub trait Host: Send + Sync + 'static {
-    /// How the peer presents itself. Asked at each connection.
+    /// How we introduce ourselves. Called at each connection.
     fn hello(&self) -> Hello;
 
-    /// All torrents to publish. Asked at each connection, and when word may have been lost.
+    /// All torrents to publish. Called at each connection, and when a publication may have been lost.
     fn published(&self) -> Vec<InfoHash>;
 
-    /// How one of them stands now; `None` if it is not to be published any more. Asked when its turn comes.
+    /// The current state of one of them; `None` if it is no longer to be published. Called when it
+    /// is its turn.
     fn publication(&self, hash: InfoHash) -> Option<Publication>;
 
-    /// News from the tracker.
+    /// The tracker sent an event.
     fn on_event(&self, event: Event);
 
-    /// The connection was made (`up`), or lost, or could not be made, and then `why`. Of attempts that fail in a row
-    /// only the first is told.
+    /// The connection was made (`up`), or it was lost or could not be made, because of `why`. Of several
+    /// attempts that fail in a row only the first is reported.
     fn on_connection(&self, up: bool, why: &str);
 }
 
-/// A torrent as it is to be published.
+/// A torrent to be published.
 #[derive(Clone)]
 pub struct Publication {
+    /// The torrent.
     pub torrent: Arc<Torrent>,
+    /// Which of its pieces we have.
     pub have: Held,
     /// Whether all peers of the tracker are invited to fetch it.
     pub offer: bool,
@@ -53,27 +56,33 @@ pub struct Publication {
 /// Why a question got no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
+    /// There is no connection, for this reason.
     #[error("{0}")]
     NotConnected(String),
+    /// The connection ended before the answer.
     #[error("the connection to the tracker was lost before it answered")]
     Lost,
+    /// No answer came in time.
     #[error("the tracker did not answer within {} seconds", ANSWER.as_secs())]
     TimedOut,
+    /// Too many requests are waiting.
     #[error("too many requests wait for the tracker already")]
     Busy,
+    /// The request is longer than a line may be.
     #[error("the torrent is too large to be sent to the tracker")]
     TooLarge,
+    /// The answer does not fit the question.
     #[error("the tracker answered something else than it was asked")]
     Unexpected,
-    /// With the torrents to choose from, where a name is ambiguous.
+    /// The tracker refused. For an ambiguous name the refusal holds the torrents to choose from.
     #[error("{0}")]
     Refused(Refusal),
 }
 
-/// What the thread is asked to do.
+/// A request for the thread.
 pub(super) struct LinkMail {
     pub request: Request,
-    /// Where the answer goes; nobody waits for that to what was merely told.
+    /// Where the answer goes; `None` if nothing waits for it.
     pub answer: Option<Sender<Answered>>,
 }
 
@@ -89,7 +98,7 @@ enum State {
 pub(super) struct ClientShared {
     pub host: Arc<dyn Host>,
     stopping: AtomicBool,
-    /// Something that was told did not fit into the mailbox.
+    /// Whether a publication was lost because there was no room for it.
     lost_word: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
@@ -130,17 +139,17 @@ impl ClientShared {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Something that was told will not be sent: everything is to be published again.
+    /// A publication will not be sent: everything must be published again.
     pub fn lose_word(&self) {
         self.lost_word.store(true, Ordering::Release);
     }
 
-    /// Whether word was lost since this was last asked.
+    /// Whether a publication was lost since the last call.
     pub fn take_lost_word(&self) -> bool {
         self.lost_word.swap(false, Ordering::AcqRel)
     }
 
-    /// Tells all who wait, and the host if this is news.
+    /// Wakes all threads that wait for the connection, and tells the host if something changed.
     pub fn set_connection(&self, up: bool, why: &str) {
         let new = if up { State::Up } else { State::Down(why.to_owned()) };
         let old = std::mem::replace(&mut *self.state.lock(), new);

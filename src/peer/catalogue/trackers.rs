@@ -1,9 +1,10 @@
-//! Several trackers that look like one: what is told goes to all, what is asked is asked of all that are there, and their
-//! answers become one. While one is left, nobody notices that another is gone; when that is back, its client
-//! publishes everything there again.
+//! Several trackers that look like one. Announcements go to all of them, questions to all that are connected,
+//! and the answers are merged. While one tracker is left, the loss of another goes unnoticed; when that one
+//! is back, its client publishes everything there again.
 //!
-//! Any thread asks; each tracker has a client with its thread (`tracker`, or `tracker-N`), on which [`Desk`] hears of
-//! events. Two locks, both leaves, held for one look or change: which trackers are there, and what they have told.
+//! Any thread may ask. Each tracker has a client with a thread of its own (`tracker`, or `tracker-N`), on
+//! which its [`Desk`] receives the events. Two locks, both leaves, held for one look-up or change: the state
+//! of the connections, and what the trackers have reported.
 
 use super::client::SessionClient;
 use super::dedup::Dedup;
@@ -21,26 +22,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Once one tracker has answered, the others have so long: one that hangs is not to hold up everybody.
+/// How long to wait for the other trackers once one has answered: one that hangs must not delay everything.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How it stands with one tracker.
+/// The state of the connection to one tracker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Standing {
+    /// The first attempt has not ended yet.
     Connecting,
+    /// Connected.
     Up,
-    /// Why; it is tried again.
+    /// Not connected, for this reason. It is tried again.
     Down(String),
 }
 
-/// All trackers of a peer; at least one. Stops when dropped.
+/// All trackers of the engine, at least one. They are stopped when this is dropped.
 pub struct Trackers {
     addrs: Vec<String>,
     clients: Vec<SessionClient>,
     common: Arc<Common>,
 }
 
-/// What the desks share.
+/// What all desks share.
 struct Common {
     host: Arc<dyn Host>,
     standings: Mutex<Vec<Standing>>,
@@ -52,7 +55,7 @@ impl Trackers {
     /// Starts a client for each address (`HOST:PORT`); see [`Trackers::wait_connected`].
     ///
     /// # Errors
-    /// When a name is not known, which is said with the error, or the system has no room for another thread.
+    /// If a name cannot be resolved, or a thread cannot be made; the address comes with the error.
     pub fn start(addrs: &[String], host: Arc<dyn Host>) -> Result<Trackers, (String, io::Error)> {
         let common = Arc::new(Common {
             host,
@@ -69,10 +72,10 @@ impl Trackers {
         Ok(Trackers { addrs: addrs.to_vec(), clients, common })
     }
 
-    /// Waits until a tracker is there, and for the others a little longer.
+    /// Waits until one tracker is connected, and a little longer for the others.
     ///
     /// # Errors
-    /// Why none is there: as soon as all attempts have failed, or when `timeout` is over.
+    /// Why none is connected: as soon as all attempts have failed, or after `timeout`.
     pub fn wait_connected(&self, timeout: Duration) -> Result<(), String> {
         let mut until = Instant::now() + timeout;
         let mut one_is_up = false;
@@ -96,26 +99,28 @@ impl Trackers {
         Err(whys.collect::<Vec<_>>().join("; "))
     }
 
-    /// The trackers' addresses as they were given, and how it stands with each.
+    /// The addresses of the trackers as they were given, with the state of each connection.
     pub fn standings(&self) -> Vec<(String, Standing)> {
         self.addrs.iter().cloned().zip(self.common.standings.lock().iter().cloned()).collect()
     }
 
-    /// Tells all and does not wait. Those that are not there learn it when they are back.
+    /// Sends to all trackers and does not wait. Those that are not connected get it when they are back.
     pub fn tell(&self, request: &Request) {
         self.clients.iter().for_each(|client| client.tell(request.clone()));
     }
 
-    /// Publishes at all trackers. One that takes it is enough; those that are not there get it when they are back.
+    /// Publishes at all trackers. One that accepts is enough. Those that are not connected get it when
+    /// they are back.
     ///
     /// # Errors
-    /// When none takes it.
+    /// If none accepts.
     pub fn publish(&self, publish: Publish) -> Result<(), AskError> {
         let answers = self.ask_living(&Request::Publish(publish))?;
         take_good(answers, |reply| matches!(reply, Reply::Publish { .. }).then_some(())).map(drop)
     }
 
-    /// What is in any catalogue and has all of these words in its name, by name; all of it without words.
+    /// All entries of all catalogues with all of these words in their names, by name; without
+    /// words, every entry.
     pub fn search(&self, words: &str) -> Result<Vec<Entry>, AskError> {
         let page = |skip| match words.is_empty() {
             true => Request::List(List { all: false, skip }),
@@ -123,7 +128,8 @@ impl Trackers {
         };
         let mut entries = Vec::new();
         let mut answers = Vec::new();
-        // Each tracker's list comes in pages: which trackers have more of them, and from where on.
+        // Each tracker sends its list in pages: the trackers that have more entries, and where the
+        // next page begins.
         let mut open: Vec<(usize, usize)> = self.living()?.into_iter().map(|tracker| (tracker, 0)).collect();
         while !open.is_empty() {
             let asked = self.ask(open.iter().map(|(tracker, skip)| (*tracker, page(*skip))));
@@ -148,10 +154,10 @@ impl Trackers {
         Ok(merge_entries(entries))
     }
 
-    /// The key and the metainfo of what goes by this name or key.
+    /// The key and the metainfo of the torrent with this name or key.
     ///
     /// # Errors
-    /// Also when trackers know different torrents by it.
+    /// If no tracker has it, or trackers have different torrents of that name.
     pub fn torrent(&self, name_or_key: &str) -> Result<(String, Vec<u8>), AskError> {
         let request = Request::Torrent { key: name_or_key.to_owned() };
         let found = take_good(self.ask_living(&request)?, |reply| match reply {
@@ -170,7 +176,7 @@ impl Trackers {
         }
     }
 
-    /// Other peers of a torrent, as the trackers know them; all their peers without a key.
+    /// The other peers of a torrent, according to the trackers; without a key, all their peers.
     pub fn peers(&self, key: Option<String>) -> Result<Vec<PeerInfo>, AskError> {
         let answers = self.ask_living(&Request::Peers { key, want: None })?;
         let lists = take_good(answers, |reply| match reply {
@@ -180,14 +186,15 @@ impl Trackers {
         Ok(merge_peers(lists.into_iter().flatten()))
     }
 
-    /// Takes leave of all trackers, and ends the threads.
+    /// Says goodbye to all trackers, and ends the threads.
     pub fn stop(&self) {
-        // Half a second at most each; all at once, so that two that hang do not take twice as long.
+        // Half a second at most for each, but all at the same time, so that two that hang do not take
+        // twice as long.
         self.clients.iter().for_each(SessionClient::begin_stop);
         self.clients.iter().for_each(SessionClient::stop);
     }
 
-    /// The trackers that are there now; before the first is, it is waited for a little.
+    /// The trackers that are connected. If there is none yet, it waits a little for the first.
     fn living(&self) -> Result<Vec<usize>, AskError> {
         let living = || -> Vec<usize> {
             let standings = self.common.standings.lock();
@@ -207,7 +214,7 @@ impl Trackers {
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    /// Asks each its question, all at once, and gives an answer for each.
+    /// Asks each tracker its question, all at the same time, and returns an answer for each.
     fn ask(&self, questions: impl Iterator<Item = (usize, Request)>) -> Vec<(usize, Answered)> {
         let (mut asked, mut answers) = (Vec::new(), Vec::new());
         for (tracker, request) in questions {
@@ -220,7 +227,7 @@ impl Trackers {
     }
 }
 
-/// Adds the answers as they come.
+/// Adds the answers in the order in which they come.
 fn gather(
     mut asked: Vec<(usize, Receiver<Answered>)>,
     mut answers: Vec<(usize, Answered)>,
@@ -243,14 +250,14 @@ fn gather(
     answers
 }
 
-/// What `wanted` finds in the answers, at least one thing.
+/// What `wanted` takes from the answers, at least one thing.
 fn take_good<T>(answers: Vec<Answered>, wanted: impl Fn(Reply) -> Option<T>) -> Result<Vec<T>, AskError> {
     let taken = |answer: Answered| answer.and_then(|reply| wanted(reply).ok_or(AskError::Unexpected));
     one_is_enough(answers.into_iter().map(taken).collect())
 }
 
-/// The good ones, or if there is none, why: the refusal with the most to choose from, before all that is the matter with a
-/// connection.
+/// The good answers. If there is none, the most useful error: a refusal with many torrents to choose from is
+/// better than an error of the connection.
 fn one_is_enough<T>(answers: Vec<Result<T, AskError>>) -> Result<Vec<T>, AskError> {
     let (mut good, mut whys) = (Vec::new(), Vec::new());
     for answer in answers {
@@ -270,7 +277,8 @@ fn one_is_enough<T>(answers: Vec<Result<T, AskError>>) -> Result<Vec<T>, AskErro
     Err(whys.into_iter().max_by_key(weight).unwrap_or(AskError::Lost))
 }
 
-/// Each torrent once. Its peers are at all trackers, so the greatest of their numbers is nearest to the truth.
+/// Each torrent once. Its peers are known to all trackers, so the largest of their numbers is closest
+/// to the truth.
 fn merge_entries(entries: Vec<Entry>) -> Vec<Entry> {
     let mut merged: BTreeMap<(String, String), Entry> = BTreeMap::new();
     for entry in entries {
@@ -287,8 +295,8 @@ fn merge_entries(entries: Vec<Entry>) -> Vec<Entry> {
     merged.into_values().collect()
 }
 
-/// Each peer once, as it was seen last: pieces only become more. In the order in which they came, since those of our own
-/// subnet come first.
+/// Each peer once, in its latest state: the number of pieces only grows. The order is kept, since peers of
+/// our own subnet come first.
 fn merge_peers(peers: impl Iterator<Item = PeerInfo>) -> Vec<PeerInfo> {
     let mut merged: Vec<PeerInfo> = Vec::new();
     let mut places: BTreeMap<SocketAddr, usize> = BTreeMap::new();
@@ -305,7 +313,7 @@ fn merge_peers(peers: impl Iterator<Item = PeerInfo>) -> Vec<PeerInfo> {
     merged
 }
 
-/// The peer as one tracker's client knows it.
+/// The host of one tracker's client.
 struct Desk {
     tracker: usize,
     addr: String,
@@ -332,7 +340,7 @@ impl Host for Desk {
         }
     }
 
-    /// The host hears when the first comes and when the last goes.
+    /// The host is told when the first tracker is connected, and when the last one is lost.
     fn on_connection(&self, up: bool, why: &str) {
         let standing = if up { Standing::Up } else { Standing::Down(why.to_owned()) };
         let worth_telling = {

@@ -1,35 +1,37 @@
-//! Whom to connect to: the addresses a torrent's peers are said to be at, and when to try each again. Pure.
+//! The known addresses of a torrent's peers, and when to try each of them again. Pure.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// So many addresses are remembered for one torrent. Trackers give 50 to 200 at a time.
+/// Maximum number of addresses remembered for one torrent. A tracker returns 50 to 200 at a time.
 const MOST: usize = 1000;
-/// The wait after a first failure; it doubles with each further one.
+/// How long to wait after a useful connection has ended. The wait doubles with each failure in a row.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Maximum wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// An address that a tracker named is given up after so many failures, until it is named again.
+/// After this many failures an address from a tracker is given up, until a tracker returns it again.
 const MOST_FAILURES: u32 = 6;
 
+/// One address, and how the attempts to connect to it went.
 struct Address {
-    /// The user named it: never given up.
+    /// The user named it, so it is never given up.
     given: bool,
     busy: bool,
-    /// Never to be tried: remembered, so that it is not learnt anew.
+    /// Never to be tried. It stays in the table so that it is not learnt again.
     useless: bool,
     failures: u32,
     try_at: Instant,
 }
 
-/// Addresses of one torrent's peers.
+/// The known addresses of one torrent's peers.
 #[derive(Default)]
 pub struct Addresses {
     addresses: BTreeMap<SocketAddr, Address>,
 }
 
 impl Addresses {
-    /// Learns an address; `given` if the user named it.
+    /// Adds an address; `given` if the user named it.
     pub fn add(&mut self, addr: SocketAddr, given: bool, now: Instant) {
         if addr.port() == 0 || !may_be_somebody(addr.ip()) {
             return;
@@ -44,8 +46,9 @@ impl Addresses {
         self.addresses.entry(addr).or_insert(new).given |= given;
     }
 
-    /// Makes room for a new address: of those that failed and were named by no user, the one that failed most goes. So a
-    /// tracker that made up a thousand addresses keeps out those of the others for one attempt each.
+    /// Makes room for a new address: removes the address that failed most, among those that failed and
+    /// were not named by the user. So a tracker that invents a thousand addresses delays the others for
+    /// only one attempt each.
     fn drop_the_least(&mut self) {
         let failed = |a: &Address| !a.busy && !a.given && !a.useless && a.failures > 0;
         let least = self.addresses.iter().filter(|(_, a)| failed(a)).max_by_key(|(_, a)| a.failures);
@@ -54,8 +57,8 @@ impl Addresses {
         }
     }
 
-    /// An address to connect to now; it is busy until [`ended`](Self::ended). Only those the user named if
-    /// `only_given`.
+    /// An address to connect to now. It is busy until [`ended`](Self::ended). Only addresses that the user
+    /// named if `only_given`.
     pub fn next(&mut self, only_given: bool, now: Instant) -> Option<SocketAddr> {
         let due = |a: &Address| !a.busy && !a.useless && a.try_at <= now && (a.given || !only_given);
         let (addr, address) =
@@ -64,7 +67,7 @@ impl Addresses {
         Some(*addr)
     }
 
-    /// The connection to `addr` ended; `worked` if it was of use.
+    /// The connection to `addr` ended. `worked` if it was useful.
     pub fn ended(&mut self, addr: SocketAddr, worked: bool, now: Instant) {
         let Some(address) = self.addresses.get_mut(&addr) else { return };
         address.busy = false;
@@ -76,31 +79,32 @@ impl Addresses {
         }
     }
 
-    /// Never try this address again: it is ourselves, or banned.
+    /// Never tries this address again: it is our own, or banned.
     pub fn forget(&mut self, addr: SocketAddr) {
         if let Some(address) = self.addresses.get_mut(&addr) {
             address.useless = true;
         }
     }
 
-    /// How many addresses we are connected to or try.
+    /// Number of addresses that we are connected to or connecting to.
     pub fn busy(&self) -> usize {
         self.addresses.values().filter(|a| a.busy && !a.useless).count()
     }
 
-    /// How many addresses there are, connected to or not.
+    /// Number of addresses, connected or not.
     pub fn known(&self) -> usize {
         self.addresses.values().filter(|a| !a.useless).count()
     }
 
-    /// When the next address is due, if any is left.
+    /// When the next address may be tried, if there is one.
     pub fn due_at(&self, only_given: bool) -> Option<Instant> {
         let free = self.addresses.values().filter(|a| !a.busy && !a.useless && (a.given || !only_given));
         free.map(|a| a.try_at).min()
     }
 }
 
-/// Whether a peer may be at the address: not at one that stands for nobody or for many.
+/// Whether a peer can have this address: false for unspecified addresses and for those that stand
+/// for several hosts.
 fn may_be_somebody(ip: IpAddr) -> bool {
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     !ip.is_unspecified() && !ip.is_multicast() && !broadcast

@@ -1,12 +1,14 @@
-//! Announcing one torrent to the trackers that its metainfo names (BEP 3, 7, 12, 15, 23), on a thread of its own,
-//! `tracker-` and the beginning of the info-hash. It sleeps until the tracker's interval is over, or for mail.
+//! Announces one torrent to the trackers that its metainfo names (BEP 3, 7, 12, 15, 23), on a thread of its
+//! own with the name `tracker-` and the beginning of the info-hash. It sleeps until the tracker's interval is
+//! over, or until mail comes.
 //!
-//! Tiers are tried in order, the trackers of a tier in an order that chance decides once; the one that answers comes first
-//! in its tier from then on, and the rest is not asked (BEP 12). A hybrid torrent is announced by both of its hashes,
-//! since a tracker that does not know the torrent keeps two swarms. Whatever a tracker sends, it is
-//! bounded in size and time.
+//! Tiers are tried in order, and the trackers of a tier in an order that is shuffled once. A tracker that
+//! answers becomes the first in its tier, and the rest are not asked (BEP 12). A hybrid torrent is announced
+//! with both of its info-hashes, since a tracker that does not know that they belong together keeps two
+//! swarms. Every reply is bounded in size and time.
 //!
-//! There is no lock: mail goes in, callbacks come out.
+//! The thread takes no lock: mail goes in, callbacks come out. One lock guards the thread's handle until
+//! it is joined.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,61 +32,68 @@ use super::{http, udp};
 /// How long an announce may take in all.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long saying goodbye to all trackers may take.
+/// How long announcing `stopped` to all trackers may take in all.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Within what a tracker's interval is believed.
+/// Minimum and maximum interval that is accepted from a tracker.
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
 
-/// The shortest interval for peers that are wanted sooner, if the tracker names none.
+/// Minimum interval when more peers are wanted, if the tracker names none.
 const MIN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many peers to ask for.
+/// Number of peers to ask for.
 const WANT: usize = 50;
 
-/// So many of the peers in a reply are believed, any of them: one tracker that makes them up is not to fill the torrent's
-/// memory of addresses, which the others need as well.
+/// Maximum number of peers that are taken from a reply, at random. One tracker that invents peers must not
+/// fill the torrent's table of addresses, which other trackers need as well.
 const MOST_PEERS: usize = 4 * WANT;
 
-/// What a torrent has come to, in bytes.
+/// What a torrent has transferred and still lacks, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AnnounceProgress {
-    /// Sent to and received from other peers since the torrent was started.
+    /// Bytes sent to peers since the torrent was started.
     pub uploaded: u64,
+    /// Bytes received from peers since the torrent was started.
     pub downloaded: u64,
-    /// Still missing.
+    /// Bytes still missing.
     pub left: u64,
 }
 
-/// The torrent's swarm, as the announcer knows it. Called on the announcer's thread, on which nothing should block.
+/// The torrent's swarm, as the announcer sees it. It is called on the announcer's thread, and
+/// should not block.
 pub trait AnnounceHost: Send + Sync + 'static {
+    /// The byte counts for the next announce.
     fn progress(&self) -> AnnounceProgress;
 
-    /// Whether it has all that it wants, though not everything (BEP 21).
+    /// Whether we have all that we want, but not the whole torrent (BEP 21).
     fn is_partial_seed(&self) -> bool {
         false
     }
 
-    /// Peers that a tracker named, this peer itself perhaps among them.
+    /// Peers that a tracker returned; we may be among them.
     fn found(&self, peers: &[SocketAddr]);
 
-    /// A tracker answered, with its numbers of seeds and of others; or no tracker did, and why the last one did not.
+    /// A tracker answered, with its numbers of seeds and leechers; or none did, with the error of
+    /// the last one.
     fn announced(&self, _outcome: Result<(u32, u32), &str>) {}
 }
 
-/// What an announcer is started with.
+/// What an announcer needs to start.
 pub struct AnnounceConfig {
+    /// The torrent to announce.
     pub torrent: Arc<Torrent>,
+    /// Our peer id.
     pub peer_id: [u8; 20],
-    /// The TCP port on which the peer takes connections.
+    /// The TCP port on which we accept connections.
     pub port: u16,
+    /// Reports the progress and receives the peers.
     pub host: Arc<dyn AnnounceHost>,
 }
 
 /// Why to announce before the interval is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nudge {
-    /// The download is complete, or all that is wanted of it.
+    /// The download is complete, or all that is wanted is.
     Completed,
     /// More peers are wanted, as soon as the tracker allows.
     WantPeers,
@@ -102,13 +111,13 @@ impl Announcer {
     /// Starts announcing. `None` if the torrent names no HTTP or UDP tracker.
     ///
     /// # Errors
-    /// When the system has no room for another thread.
+    /// If the thread or its mailbox cannot be made.
     pub fn start(config: AnnounceConfig) -> io::Result<Option<Announcer>> {
         let tiers = tiers(config.torrent.trackers());
         if tiers.is_empty() {
             return Ok(None);
         }
-        let (mailbox, inbox) = mailbox(4)?; // there is nothing to say that two pieces of mail do not say
+        let (mailbox, inbox) = mailbox(4)?; // there are two kinds of mail, so a few places are enough
         let stopping = Arc::new(AtomicBool::new(false));
         let agent = http::agent(PATIENCE);
         let name = format!("tracker-{:.6}", config.torrent.key());
@@ -126,18 +135,18 @@ impl Announcer {
         Ok(Some(Announcer { mailbox, stopping, agent, thread: Mutex::new(Some(thread)) }))
     }
 
-    /// Has it announce before the interval is over.
+    /// Makes it announce before the interval is over.
     pub fn nudge(&self, why: Nudge) {
-        let _ = self.mailbox.post(why); // when it is full there is more to do than this already
+        let _ = self.mailbox.post(why); // if the mailbox is full, an announce is due anyway
     }
 
-    /// Interrupts what is going on, says goodbye to the trackers for a second at most, and ends the thread.
+    /// Interrupts an announce, announces `stopped` for at most one second, and ends the thread.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.mailbox.wake();
         self.agent.clone().shutdown();
         if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join(); // its panic has ended the process
+            let _ = thread.join(); // a panic of the thread has already ended the process
         }
     }
 }
@@ -151,9 +160,9 @@ impl Drop for Announcer {
 /// One tracker.
 struct Tracker {
     url: String,
-    /// It knows of us: `started` has arrived.
+    /// It has received `started`, so it counts us.
     started: bool,
-    /// It answered when it was last asked.
+    /// It answered the last announce.
     answers: bool,
 }
 
@@ -175,7 +184,7 @@ fn tiers(urls: &[Vec<String>]) -> Vec<Vec<Tracker>> {
     tiers.filter(|tier| !tier.is_empty()).collect()
 }
 
-/// The announcer's thread.
+/// What the announcer's thread works with.
 struct Worker {
     tiers: Vec<Vec<Tracker>>,
     agent: Agent,
@@ -183,7 +192,7 @@ struct Worker {
     inbox: Inbox<Nudge>,
     announce_key: String,
     backoff: Backoff,
-    /// `completed` is to be told.
+    /// Whether `completed` must still be announced.
     completed: bool,
     config: AnnounceConfig,
 }
@@ -214,7 +223,7 @@ impl Worker {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// When to announce again, and when at the earliest.
+    /// Passes a reply on. Returns when to announce again, and when at the earliest.
     fn on_reply(&mut self, reply: &AnnounceReply, now: Instant) -> (Instant, Instant) {
         self.backoff.succeeded();
         if let Some(warning) = &reply.warning {
@@ -230,12 +239,12 @@ impl Worker {
             peers.truncate(MOST_PEERS);
             self.config.host.found(&peers);
         }
-        // `completed` is still to be told if this was the first that the tracker heard of us.
+        // `completed` must still be announced if the tracker has only now received `started`.
         let next = if self.completed { now } else { now + interval };
         (next, now + min)
     }
 
-    /// Sleeps until `next`; whoever wants peers ends it, at `soonest`, and completion ends it at once.
+    /// Sleeps until `next`. If peers are wanted, it wakes at `soonest`; on completion, at once.
     fn sleep(&mut self, mut next: Instant, soonest: Instant) {
         loop {
             while let Some(nudge) = self.inbox.take() {
@@ -285,17 +294,19 @@ impl Worker {
         };
         let reply = self.announce(&self.agent, &tracker.url, event);
         tracker.answers = reply.is_ok();
-        tracker.started |= self.is_stopping(); // it may have arrived: better a goodbye too many
+        tracker.started |= self.is_stopping(); // `started` may have arrived: better one `stopped` too many
         if reply.is_ok() {
             tracker.started = true;
-            // One that has just heard that we started is told next that we completed, or it would not count us.
+            // A tracker that has just received `started` gets `completed` next; otherwise it would
+            // not count us.
             self.completed &= event == AnnounceEvent::Started;
         }
         reply
     }
 
-    /// Announces every hash of the torrent. It is enough if the tracker takes one; the replies become one. If it is to stop in
-    /// the middle that is an error: nobody knows then which of them arrived, and the goodbye says it again.
+    /// Announces every info-hash of the torrent. It is enough if the tracker accepts one; the replies are
+    /// merged. Being stopped in between is an error: it is unknown which announces arrived, so `stopped` is
+    /// announced for all.
     fn announce(&self, agent: &Agent, url: &str, event: AnnounceEvent) -> Result<AnnounceReply, String> {
         let (mut merged, mut why) = (None, "the announcer stops".to_owned());
         let was_stopping = self.is_stopping();
@@ -319,7 +330,7 @@ impl Worker {
         merged.ok_or(why)
     }
 
-    /// Asks in the tracker's own language. A goodbye by UDP is said once and has half of its time, as over HTTP.
+    /// Asks by UDP or HTTP. By UDP `stopped` is sent only once and may take half of its time, as over HTTP.
     fn ask(&self, agent: &Agent, url: &str, announce: &Announce) -> Result<AnnounceReply, String> {
         if !udp::is_udp(url) {
             return http::announce(agent, url, announce);
@@ -348,10 +359,11 @@ impl Worker {
         }
     }
 
-    /// Tells every tracker that knows of us that we go, as far as time allows: first those that answer, for one that has
-    /// died since may take all of it.
+    /// Announces `stopped` to every tracker that knows us, within the time limit. Those that answered last
+    /// time come first, since one that is down may take all of the time.
     ///
-    /// A download that stops once it is complete is complete and stops at the same moment: both are told.
+    /// A download that is stopped when it is complete completes and stops at the same moment, so
+    /// both are announced.
     fn say_goodbye(&mut self) {
         let until = Instant::now() + GOODBYE;
         while let Some(nudge) = self.inbox.take() {
@@ -368,7 +380,7 @@ impl Worker {
             if left.is_zero() {
                 return;
             }
-            // Half of it, since a hybrid is announced twice. The other agent was shut down.
+            // Half of the time, since a hybrid is announced twice. The other agent was shut down.
             let agent = http::agent(left / 2);
             if let Err(why) =
                 events.clone().try_for_each(|event| self.announce(&agent, &tracker.url, event).map(drop))
@@ -379,7 +391,7 @@ impl Worker {
     }
 }
 
-/// Both swarms of a hybrid torrent as one.
+/// Merges the replies for both swarms of a hybrid torrent.
 fn merge(mut first: AnnounceReply, second: AnnounceReply) -> AnnounceReply {
     for peer in second.peers {
         if !first.peers.iter().any(|known| known.address == peer.address) {

@@ -1,8 +1,9 @@
-//! Announcing to a UDP tracker (BEP 15; the path of its URL in the options of BEP 41). On the announcer's thread, with a
-//! socket for each announce: they are minutes apart, so a connection id would be too old for the next one anyway.
+//! Announces to a UDP tracker (BEP 15; the path of its URL as in BEP 41). Runs on the announcer's thread; no
+//! lock. Each announce opens a socket: announces are minutes apart, so a connection id would be too old for
+//! the next one anyway.
 //!
-//! A packet may be lost, so what is not answered is sent again, after twice as long each time. Every wait has an end,
-//! and looks now and then whether the announcer is to stop.
+//! A packet may be lost, so a request without an answer is sent again, each time after twice the wait. Every
+//! wait has an end, and regularly checks whether the announcer is to stop.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -16,30 +17,30 @@ use crate::threads;
 /// How long a connection id may be used (BEP 15).
 const ID_AGE: Duration = Duration::from_secs(60);
 
-/// How long finding the tracker's address may take: what `stop` cannot interrupt.
+/// How long resolving the tracker's name may take: `stop` cannot interrupt it.
 const RESOLVE: Duration = Duration::from_millis(1500);
 
-/// How often a wait looks whether the announcer is to stop.
+/// How often a wait checks whether the announcer is to stop.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// The longest packet that is read, in bytes: over a thousand peers.
+/// Maximum length of a packet that is read, in bytes: more than a thousand peers.
 const MAX_PACKET: usize = 8 << 10;
 
-/// The longest path and query that is sent, in bytes; with it an announce still fits into one packet.
+/// Maximum length of the path and query that are sent, in bytes, so that an announce fits into one packet.
 const MAX_PATH: usize = 1024;
 
 /// How long to wait for answers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// For the first one; then twice as long, and so on.
+    /// For the first answer; each further wait is twice as long.
     pub first: Duration,
-    /// For all of them.
+    /// For all waits together.
     pub all: Duration,
 }
 
 impl Patience {
-    /// BEP 15's 15 seconds, and 30 the second time. It would go on for an hour, but by then the torrent's next tracker
-    /// should have been asked.
+    /// 15 s as in BEP 15, and 30 s the second time. BEP 15 would go on for an hour, but then the torrent's
+    /// next tracker should have been asked long before.
     pub const USUAL: Patience = Patience { first: Duration::from_secs(15), all: Duration::from_secs(45) };
 }
 
@@ -48,10 +49,10 @@ pub(super) fn is_udp(url: &str) -> bool {
     url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("udp"))
 }
 
-/// Announces, and gives the tracker's answer.
+/// Announces, and returns the tracker's answer.
 ///
 /// # Errors
-/// Why there is none, in words.
+/// Why there is no answer, as a text for the user.
 pub(super) fn announce(
     url: &str,
     announce: &Announce,
@@ -90,14 +91,14 @@ pub(super) fn announce(
     Err(if is_stopping() { "the announcer stops" } else { "it does not answer" }.into())
 }
 
-/// `HOST:PORT`, and the path and query with the slash they begin with.
+/// `HOST:PORT`, and the path and query with their leading slash.
 fn host_and_path(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
 }
 
-/// Where the tracker is. The system's resolver takes as long as it likes and cannot be interrupted, so a name is left to
-/// a thread that is not waited for any longer than `patience`; it ends by itself.
+/// The addresses of the tracker. The system's resolver has no time limit and cannot be interrupted, so names
+/// are resolved on a thread of their own. After `patience` it is no longer waited for, and ends by itself.
 fn resolve(host: &str, patience: Duration) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
@@ -106,13 +107,13 @@ fn resolve(host: &str, patience: Duration) -> Result<Vec<SocketAddr>, String> {
     let name = host.to_owned();
     let look_up = move || {
         let found = name.to_socket_addrs().map(|found| found.collect::<Vec<_>>());
-        let _ = answer.send(found.map_err(|error| error.to_string())); // nobody waits any more
+        let _ = answer.send(found.map_err(|error| error.to_string())); // fails if the wait is over
     };
     threads::spawn("resolve", look_up).map_err(|error| error.to_string())?;
     answers.recv_timeout(patience).unwrap_or_else(|_| Err("finding its address took too long".into()))
 }
 
-/// A socket for the first of these addresses that can be reached from here at all.
+/// A socket to the first of these addresses that can be reached from here.
 fn open(addresses: &[SocketAddr]) -> Result<(UdpSocket, Family), String> {
     let mut why = "its name has no address".to_owned();
     for address in addresses {
@@ -120,7 +121,7 @@ fn open(addresses: &[SocketAddr]) -> Result<(UdpSocket, Family), String> {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        // Connected, so that only this address's packets come in.
+        // The socket is connected, so that only packets of this address come in.
         let opened = UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket));
         match opened {
             Ok(socket) => return Ok((socket, Family::of(address.ip()))),
@@ -130,7 +131,7 @@ fn open(addresses: &[SocketAddr]) -> Result<(UdpSocket, Family), String> {
     Err(why)
 }
 
-/// Questions to one tracker.
+/// The exchange of packets with one tracker.
 struct Exchange<'a> {
     socket: UdpSocket,
     family: Family,
@@ -138,7 +139,7 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Asks once, and waits for the answer until `deadline`; `None` if there is none.
+    /// Sends a request, and waits for the answer until `deadline`; `None` if there is none.
     fn ask(&self, request: Request, deadline: Instant) -> Result<Option<Reply>, String> {
         let transaction = fastrand::u32(..);
         let mut packet = Vec::new();
@@ -153,12 +154,12 @@ impl Exchange<'_> {
             let Some(len) = self.receive(&mut buffer, left.min(GLANCE))? else { continue };
             match buffer.get(..len).and_then(|packet| Reply::decode(packet, self.family)) {
                 Some((answered, reply)) if answered == transaction => return not_refused(reply).map(Some),
-                _ => {} // late, or a stranger's guess
+                _ => {} // a late answer, or a forged one
             }
         }
     }
 
-    /// The length of the next packet, if one comes in time.
+    /// The length of the next packet, if one arrives in time.
     fn receive(&self, buffer: &mut [u8], within: Duration) -> Result<Option<usize>, String> {
         let received: io::Result<usize> =
             self.socket.set_read_timeout(Some(within)).and_then(|()| self.socket.recv(buffer));
@@ -202,7 +203,8 @@ mod tests {
         }
     }
 
-    /// A tracker that answers each packet as `answer` says, until it has announced or refused; gives what it was asked.
+    /// A tracker that answers each packet as `answer` says, until it has announced or refused. Returns what
+    /// it was asked.
     fn tracker(
         mut answer: impl FnMut(Request) -> Option<Reply> + Send + 'static,
     ) -> (String, std::thread::JoinHandle<Vec<Vec<u8>>>) {
@@ -216,7 +218,7 @@ mod tests {
                 let (transaction, request) = Request::decode(&packet[..len]).unwrap();
                 asked.push(packet[..len].to_vec());
                 let Some(reply) = answer(request) else { continue };
-                // A stranger's guess comes before it, and something that is no packet at all.
+                // First it sends a forged answer, and something that is not a valid packet.
                 let (mut guess, mut answer) = (Vec::new(), Vec::new());
                 Reply::Refused("gotcha".into()).encode(transaction ^ 1, Family::V4, &mut guess);
                 reply.encode(transaction, Family::V4, &mut answer);

@@ -1,8 +1,8 @@
-//! Who sent a bad block. Pure.
+//! Finds out who sent a bad block. Pure.
 //!
-//! A piece that fails its hash and came from one peer is that peer's fault. Where several sent it, nobody can be
-//! accused yet: the digests of their blocks are kept, and once a good copy is here, whoever sent something
-//! else is found. The honest ones among them are not.
+//! A piece that fails its hash and came from one peer alone is that peer's fault. If several peers sent it,
+//! none can be accused yet: the digests of their blocks are kept. Once a good copy arrives, peers that sent
+//! something else are found, and the honest ones are not accused.
 
 use super::partial::Partial;
 use crate::hash::{Hash256, sha256};
@@ -11,12 +11,13 @@ use crate::torrent::{BLOCK_LEN, Piece};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// So many bad pieces wait for their good copy at most; beyond that the evidence is thrown away.
+/// Maximum number of bad pieces whose evidence is kept until a good copy arrives; evidence on
+/// more is dropped.
 const MOST_PIECES: usize = 64;
-/// So many bad copies are kept of one piece.
+/// Maximum number of bad copies kept of one piece.
 const MOST_COPIES: usize = 8;
 
-/// A block as its sender sent it.
+/// A block of a bad copy, and who sent it.
 struct Evidence {
     /// Index of the block in its piece.
     nth: usize,
@@ -24,14 +25,14 @@ struct Evidence {
     identity: Arc<PeerIdentity>,
 }
 
-/// The open cases of one torrent.
+/// The open cases of one torrent: pieces of which a bad copy came from several peers.
 #[derive(Default)]
 pub struct Blame {
     cases: HashMap<Piece, Vec<Vec<Evidence>>>,
 }
 
 impl Blame {
-    /// A complete piece failed its hash. Gives the culprit if that is clear at once.
+    /// A complete piece failed its hash. Returns the culprit if only one peer sent it.
     pub fn bad(&mut self, partial: &Partial) -> Option<Arc<PeerIdentity>> {
         if let [only] = partial.contributors() {
             return Some(Arc::clone(only));
@@ -55,12 +56,13 @@ impl Blame {
         None
     }
 
-    /// Whether a bad copy of the piece is on record.
+    /// Whether evidence on a bad copy of the piece is kept.
     pub fn has_case(&self, piece: Piece) -> bool {
         self.cases.contains_key(&piece)
     }
 
-    /// A good copy of the piece is here: gives everybody who once sent something else in it.
+    /// A good copy of the piece arrived. Returns every peer that sent something else in it before, and
+    /// closes the case.
     pub fn good(&mut self, piece: Piece, data: &[u8]) -> Vec<Arc<PeerIdentity>> {
         let Some(copies) = self.cases.remove(&piece) else { return Vec::new() };
         let truth: Vec<Hash256> = data.chunks(BLOCK_LEN as usize).map(sha256).collect();
@@ -82,7 +84,7 @@ mod tests {
 
     const LEN: u32 = 4 * BLOCK_LEN;
 
-    /// A copy of the one piece: each block from its sender, wrong if that is a liar.
+    /// A copy of the only piece. For each block: its sender, and whether the block is wrong.
     fn copy(senders: &[(u8, bool)]) -> Partial {
         let geometry = geometry(LEN as usize, LEN);
         let piece = geometry.piece(0).unwrap();

@@ -1,19 +1,20 @@
-//! Where blocks land that are on their way: memory of their pieces, which the socket is read into, so that they are not
-//! copied again. Pure.
+//! Scatter-read targets: the socket is read straight into the memory of the pieces in flight, so that blocks
+//! are not copied again. Pure.
 //!
-//! Most peers answer requests in the order in which they were made. So what the next bytes of the stream should be is known: the
-//! header of the first block asked for, the block, the header of the second, and so on. Only the headers tell whether they
-//! are, once they are here; until then the memory of a missing block may hold anything.
+//! Most peers answer requests in the order in which they were made. So the next bytes of the stream can be
+//! predicted: the header of the first block asked for, the block, the header of the second, and so on. Only
+//! the headers show, once they have arrived, whether the prediction was right. Until then the memory of a
+//! missing block may hold anything.
 
 use super::partial::Partial;
 use crate::protocol::wire::{BlockRequest, PIECE_HEADER_LEN, piece_header};
 use crate::torrent::{BLOCK_LEN, Block, Piece};
 use std::ops::Range;
 
-/// So many blocks at most: what a fast connection brings between two looks.
+/// Maximum number of blocks: what a fast connection brings between two reads.
 pub const MOST_LANDING: usize = 16;
 
-/// Neighbouring blocks of a piece, one asked for after the other.
+/// Neighbouring blocks of one piece, asked for one after the other.
 pub struct Run {
     piece: Piece,
     bytes: Range<u32>,
@@ -24,7 +25,7 @@ pub struct Landing<'a> {
     runs: Vec<(Run, &'a mut [u8])>,
 }
 
-/// The runs at the start of `blocks`, up to where a piece would come again.
+/// The runs that `blocks` begin with; a second run of the same piece ends them.
 pub fn runs(blocks: impl Iterator<Item = Block>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for block in blocks.take(MOST_LANDING) {
@@ -42,7 +43,7 @@ pub fn runs(blocks: impl Iterator<Item = Block>) -> Vec<Run> {
 }
 
 impl<'a> Landing<'a> {
-    /// The memory of `runs` in the partials that they are about.
+    /// Finds the memory of `runs` in the partials of their pieces.
     pub fn new(runs: Vec<Run>, partials: impl Iterator<Item = &'a mut Partial>) -> Self {
         let mut places: Vec<Option<&'a mut [u8]>> = runs.iter().map(|_| None).collect();
         for partial in partials {
@@ -54,7 +55,7 @@ impl<'a> Landing<'a> {
         Landing { runs: runs.collect() }
     }
 
-    /// The blocks in order: what their message starts with, and their memory.
+    /// The blocks in order: the header of the piece message (BEP 3) that announces each, and its memory.
     pub fn blocks(self) -> impl Iterator<Item = ([u8; PIECE_HEADER_LEN], &'a mut [u8])> {
         self.runs.into_iter().flat_map(|(Run { piece, bytes }, place)| {
             let begins = bytes.step_by(BLOCK_LEN as usize);

@@ -1,18 +1,19 @@
-//! The memory for pieces in flight: one budget for the whole process, reserved when a piece is picked and returned
-//! when its [`Buffer`] is dropped, wherever that happens. Runs on any thread; its lock is a leaf.
+//! The memory for pieces in flight: one budget for the whole process. Memory is reserved when a piece is
+//! picked, and returned when its [`Buffer`] is dropped. Any thread; its lock is a leaf.
 //!
-//! Invariant: `used` is the sum of the lengths of all buffers alive, and never above `limit` but for two pieces: the
-//! one that a budget grants when nothing is in flight at all, so that a huge piece is slow rather than impossible; and
-//! one *overdraft* at a time, for a torrent that has nothing in flight while others use all there is.
+//! Invariant: `used` is the sum of the lengths of all living buffers. It exceeds `limit` by two pieces at
+//! most: one that is granted when nothing at all is in flight, so that a huge piece is slow rather than
+//! impossible; and one *overdraft* at a time, for a torrent that has nothing in flight while others use
+//! the whole budget.
 //!
-//! A buffer takes its memory when the first block is put into it: by then it is known how long the piece really is.
-//! The last piece of a small file may be a thousandth of what was reserved.
+//! A buffer takes its memory when the first block is put into it. By then the real length of the piece is
+//! known: the last piece of a small file may be a thousandth of what was reserved.
 
 use parking_lot::Mutex;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// How much memory pieces in flight may take together.
+/// The limit on the memory of all pieces in flight together.
 pub struct Budget {
     limit: usize,
     state: Mutex<State>,
@@ -22,9 +23,11 @@ pub struct Budget {
 struct State {
     used: usize,
     overdrawn: bool,
-    /// Returned memory, kept warm: zeroing and faulting in a fresh buffer costs as much as hashing part of it.
+    /// Returned memory that is kept for reuse: zeroing and faulting in a fresh buffer costs as much as
+    /// hashing part of it.
     spare: Vec<Vec<u8>>,
-    /// Bytes in `spare`; together with `used` at most `limit` when something is put there.
+    /// Total length of `spare`, in bytes. When a buffer is added, `spared` and `used` together
+    /// stay within `limit`.
     spared: usize,
 }
 
@@ -34,7 +37,7 @@ impl Budget {
         Arc::new(Budget { limit, state: Mutex::default() })
     }
 
-    /// Memory for a piece of `len` bytes; `None` if the budget is spent.
+    /// Memory for a piece of `len` bytes; `None` if the budget is used up.
     pub fn reserve(self: &Arc<Self>, len: u32) -> Option<Buffer> {
         let len = len as usize;
         let mut state = self.state.lock();
@@ -45,7 +48,7 @@ impl Budget {
         Some(self.buffer(len, false))
     }
 
-    /// Memory beyond a spent budget, for one piece at a time; `None` while there is such a piece.
+    /// Memory beyond a budget that is used up, for one piece at a time; `None` while there is such a piece.
     pub fn overdraw(self: &Arc<Self>, len: u32) -> Option<Buffer> {
         let len = len as usize;
         let mut state = self.state.lock();
@@ -60,7 +63,7 @@ impl Budget {
         Buffer { bytes: Vec::new(), len, overdraft, budget: Arc::clone(self) }
     }
 
-    /// `len` bytes, their content arbitrary.
+    /// `len` bytes with arbitrary content.
     fn memory(&self, len: usize) -> Vec<u8> {
         let reused = {
             let mut state = self.state.lock();
@@ -68,22 +71,22 @@ impl Budget {
             state.spared -= reused.as_ref().map_or(0, Vec::len);
             reused
         };
-        // Pieces are mostly of one length. A longer buffer would be more memory than was reserved.
+        // Most pieces have the same length. A longer buffer would take more memory than was reserved.
         reused.filter(|bytes| bytes.len() == len).unwrap_or_else(|| vec![0; len])
     }
 
-    /// Bytes in use.
+    /// Number of bytes in use.
     pub fn used(&self) -> usize {
         self.state.lock().used
     }
 
-    /// Whether more than half is in use: time to let go of what is only kept in case.
+    /// Whether more than half of the budget is in use: time to drop what is only kept in case it is needed.
     pub fn is_half_spent(&self) -> bool {
         self.used() > self.limit / 2
     }
 }
 
-/// The memory of one piece in flight. Reads as empty until something is written.
+/// The memory of one piece in flight. It reads as empty until something is written.
 pub struct Buffer {
     /// Empty, or `len` bytes.
     bytes: Vec<u8>,
@@ -93,8 +96,8 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Cuts the buffer, into which nothing was written yet, to the `len` bytes of a shorter piece; the rest returns to
-    /// the budget at once.
+    /// Shortens a buffer that nothing was written to yet to `len` bytes, for a shorter piece. The rest
+    /// returns to the budget at once.
     pub fn shorten(&mut self, len: u32) {
         debug_assert!(self.bytes.is_empty());
         let less = self.len.saturating_sub(len as usize);
@@ -159,7 +162,7 @@ mod tests {
         assert!(budget.reserve(1).is_some());
     }
 
-    /// Pieces of a kilobyte each took, and kept, the 16 MiB that were reserved for them.
+    /// Bug: pieces of a kilobyte each took, and kept, the 16 MiB that were reserved for them.
     #[test]
     fn a_piece_that_ends_early_takes_no_more_memory_than_it_has_bytes() {
         let budget = Budget::new(64 << 20);
@@ -197,7 +200,7 @@ mod tests {
         assert_eq!(state.spared, state.spare.iter().map(Vec::len).sum::<usize>());
     }
 
-    /// A torrent with huge pieces waited as long as another had anything in flight.
+    /// Bug: a torrent with huge pieces had to wait as long as another torrent had anything in flight.
     #[test]
     fn one_piece_at_a_time_goes_beyond_a_spent_budget() {
         let budget = Budget::new(100);

@@ -1,7 +1,7 @@
-//! A piece on its way in: its memory, which blocks have come, and who sent each. Pure.
+//! A piece in flight: its memory, which blocks have arrived, and who sent each of them. Pure.
 //!
-//! A partial has exactly one owner at any time: a connection, a worker, or the swarm while nobody fetches it. It is
-//! moved, never shared, so a block lands in it without a lock.
+//! A partial has exactly one owner at any time: a connection, a worker, or the swarm while no connection
+//! fetches it. It is moved, never shared, so a block is put into it without a lock.
 
 use super::memory::Buffer;
 use crate::peer::identity::PeerIdentity;
@@ -17,12 +17,12 @@ pub struct Partial {
     senders: Vec<u16>,
     contributors: Vec<Arc<PeerIdentity>>,
     missing: u32,
-    /// Of a piece that came broken: how many gave it up since.
+    /// Only for a piece that arrived broken: the number of peers that gave it up since then.
     alone: Option<u16>,
 }
 
 impl Partial {
-    /// Nothing of `piece` yet. `data` has room for it.
+    /// A partial without any block of `piece`. `data` has room for the piece.
     pub fn new(piece: Piece, mut data: Buffer, geometry: &Geometry) -> Self {
         data.shorten(geometry.piece_len(piece));
         let blocks = geometry.block_count(piece);
@@ -30,25 +30,28 @@ impl Partial {
         Partial { piece, data, senders, contributors: Vec::new(), missing: blocks, alone: None }
     }
 
-    /// It came broken, so all of it is to come from one peer now. `tries` peers gave it up since.
+    /// The piece arrived broken, so from now on all of it must come from one peer. `tries` peers have given
+    /// it up since.
     pub fn alone(self, tries: u16) -> Self {
         Partial { alone: Some(tries), ..self }
     }
 
-    /// If all of it is to come from one peer: how many gave it up before this one.
+    /// If all of it must come from one peer: the number of peers that gave it up before this one.
     pub fn tries(&self) -> Option<u16> {
         self.alone
     }
 
+    /// The piece that it is a part of.
     pub fn piece(&self) -> Piece {
         self.piece
     }
 
-    /// The bytes of the piece; those of missing blocks are arbitrary.
+    /// The bytes of the piece. Those of missing blocks are arbitrary.
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
+    /// Whether all blocks have arrived.
     pub fn is_complete(&self) -> bool {
         self.missing == 0
     }
@@ -58,12 +61,12 @@ impl Partial {
         self.missing
     }
 
-    /// Whether that block is still to come.
+    /// Whether that block is still missing.
     pub fn lacks(&self, block: Block) -> bool {
         self.senders.get(nth(block)).is_some_and(|sender| *sender == 0)
     }
 
-    /// The blocks still to come, in order.
+    /// The missing blocks, in order.
     pub fn missing_blocks<'a>(
         &'a self,
         geometry: &'a Geometry,
@@ -72,7 +75,7 @@ impl Partial {
         missing.map(|(nth, _)| geometry.block(self.piece, nth as u32))
     }
 
-    /// Lays a block of this piece in its place. False if it was there already.
+    /// Copies a block of this piece to its place. False if the block was there already.
     pub fn put(&mut self, block: Block, data: &[u8], from: &Arc<PeerIdentity>) -> bool {
         debug_assert_eq!((block.piece(), block.len() as usize), (self.piece, data.len()));
         if !self.lacks(block) {
@@ -83,12 +86,12 @@ impl Partial {
         self.landed(block, from)
     }
 
-    /// Where these bytes of the piece belong. Only blocks that are missing may be written to.
+    /// The memory of these bytes of the piece. Only missing blocks may be written to.
     pub fn place(&mut self, bytes: Range<u32>) -> &mut [u8] {
         &mut self.data[bytes.start as usize..bytes.end as usize]
     }
 
-    /// A block of this piece lies in its place. False if it was there already.
+    /// Records that a block of this piece lies in its place. False if it was there already.
     pub fn landed(&mut self, block: Block, from: &Arc<PeerIdentity>) -> bool {
         if !self.lacks(block) {
             return false;
@@ -107,12 +110,12 @@ impl Partial {
         u16::try_from(at + 1).unwrap_or(u16::MAX)
     }
 
-    /// Everybody who sent a block of this piece.
+    /// Every peer that sent a block of this piece.
     pub fn contributors(&self) -> &[Arc<PeerIdentity>] {
         &self.contributors
     }
 
-    /// Each block that has come: its bytes and its sender.
+    /// Each block that has arrived: its bytes and its sender.
     pub fn blocks(&self) -> impl Iterator<Item = (&[u8], &Arc<PeerIdentity>)> {
         let chunks = self.data.chunks(BLOCK_LEN as usize);
         chunks.zip(&self.senders).filter_map(|(bytes, sender)| {

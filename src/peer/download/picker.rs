@@ -1,4 +1,5 @@
-//! Which piece to fetch next, and from whom. Pure; the swarm keeps it under its first lock, taken once a piece.
+//! Which piece to fetch next, and from whom. Pure; the swarm keeps it under its first lock, taken
+//! once a piece.
 //!
 //! Invariant: each piece is in exactly one state at any time.
 //!
@@ -11,12 +12,14 @@
 //!                                            Unwanted
 //! ```
 //!
-//! Pieces of which the user wants nothing are *unwanted* instead of missing, and nobody fetches them; what is on the disk of them is
-//! had like any other. The download is complete when nothing wanted is lacking.
+//! Pieces that hold nothing the user wants are *unwanted* instead of missing, and nobody fetches them. If
+//! they are on the disk they count as `Have`, like any other. The download is complete when no wanted
+//! piece is lacking.
 //!
-//! The order: what others left half done; then, for a download that is new, any piece, so that there is soon something
-//! to trade; then the rarest (`rarity`), ties at random; or simply the first, if the user wants to watch while it loads. Nothing is
-//! decided by the order of a hash table, so a seed replays a whole run.
+//! The order: first, pieces that other connections left unfinished. Then, in a new download, any piece, so
+//! that there is soon something to trade; after that the rarest (`rarity`), ties at random. Or simply the
+//! first piece, if the user wants to watch while it loads. Nothing depends on the order of a hash table, so a
+//! run can be replayed from its seed.
 
 mod piece_set;
 mod rarity;
@@ -34,8 +37,8 @@ use rarity::Rarity;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Until so many pieces are here, which is next is left to chance: a rare piece comes from few peers, and slowly, while
-/// somebody who has nothing to offer is served last.
+/// Number of pieces that are picked at random at the start of a download. A rare piece comes from few peers,
+/// and slowly, and a peer that has nothing to offer is served last.
 const RANDOM_FIRST: u32 = 4;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -49,21 +52,24 @@ enum State {
 
 /// What a connection should do next.
 pub enum Pick {
-    /// Fetch what is missing of this piece; it is in flight from now on.
+    /// Fetch what is missing of this piece. It is in flight from now on.
     Fetch(Partial),
-    /// Nothing is missing that the peer has, but this is in flight elsewhere: help its owner.
+    /// The peer has no missing piece, but this one, which is in flight over that connection: help its owner.
     Help(Piece, ConnId),
-    /// Nothing for this connection now. `interesting`: the peer has something that we want and lack.
-    Nothing { interesting: bool },
+    /// There is nothing to do for this connection now.
+    Nothing {
+        /// Whether the peer has something that we want and lack.
+        interesting: bool,
+    },
 }
 
-/// What becomes of a block that came after its connection had given up on it.
+/// What is done with a block that arrived after its connection had given up on it.
 pub enum Late {
-    /// The piece is in flight again, over this connection: it may have a use for it.
+    /// The piece is in flight again, over this connection, which may need the block.
     Of(ConnId),
-    /// It was the last block of the piece, which is being checked from now on.
+    /// It was the last block of the piece, which is in state `Checking` from now on.
     Complete(Partial),
-    /// It is kept for whoever fetches the piece next, or nobody needs it.
+    /// It is kept for the connection that fetches the piece next, or it is not needed.
     Done,
 }
 
@@ -72,26 +78,26 @@ pub struct Picker {
     geometry: Geometry,
     states: Vec<State>,
     have: Bitfield,
-    /// The pieces that the user wants.
+    /// Pieces that hold something the user wants.
     wanted: Bitfield,
-    /// Those of them that we do not have.
+    /// Those of the wanted pieces that we do not have.
     lacking: PieceSet,
-    /// Which pieces are missing, and how rare each is.
+    /// The missing pieces, and how rare each of them is.
     rarity: Rarity,
     /// Whether pieces are fetched from the first to the last.
     in_order: bool,
     peers: BTreeMap<ConnId, PieceSet>,
     in_flight: Vec<Piece>,
-    /// Missing pieces of which some blocks came before their connection ended.
+    /// Missing pieces of which some blocks arrived before their connection gave them up.
     leftovers: BTreeMap<Piece, Partial>,
-    /// Pieces that came broken: fetched from one peer alone until they are good, so that it is clear who lied. With
-    /// each, how many gave it up since.
+    /// Pieces that arrived broken. Each is fetched from one peer alone until it is good, so that it is clear
+    /// who lied. The number counts the peers that gave it up since.
     alone: BTreeMap<Piece, u16>,
     random: fastrand::Rng,
 }
 
 impl Picker {
-    /// All pieces missing but those in `have`. `seed` decides ties.
+    /// All pieces are missing except those in `have`. `seed` decides ties.
     pub fn new(geometry: Geometry, have: Bitfield, seed: u64) -> Self {
         let count = geometry.piece_count();
         let mut picker = Picker {
@@ -119,7 +125,7 @@ impl Picker {
         picker
     }
 
-    /// Nothing but these pieces is fetched. To be said at the start, before anything is in flight.
+    /// Only these pieces are fetched. Must be called at the start, before anything is in flight.
     pub fn want_only(&mut self, wanted: Bitfield) {
         debug_assert!(self.in_flight.is_empty() && self.checking_count() == 0);
         self.wanted = wanted;
@@ -134,19 +140,19 @@ impl Picker {
         }
     }
 
-    /// Pieces are fetched from the first to the last.
+    /// From now on pieces are fetched from the first to the last.
     pub fn in_order(&mut self) {
         self.in_order = true;
     }
 
-    // ---- peers and what they have ---------------------------------------------------------------------------
+    // ---- peers and what they have -------------------------------------------------------------------------
 
-    /// A connection began; it has nothing until it says so.
+    /// A connection began. It has no pieces until it says so.
     pub fn joined(&mut self, peer: ConnId) {
         self.peers.insert(peer, PieceSet::new(self.geometry.piece_count()));
     }
 
-    /// The peer told all that it has. True if there is something that we want and lack.
+    /// The peer sent all that it has. True if it has something that we want and lack.
     pub fn peer_has_pieces(&mut self, peer: ConnId, bits: Bitfield) -> bool {
         if !self.peers.contains_key(&peer) {
             return false;
@@ -164,7 +170,7 @@ impl Picker {
         let Some(its) = self.peers.get_mut(&peer) else { return false };
         if its.set(piece.index()) {
             if its.bits().is_full() {
-                // It turned into a seed: counted as one from now on, no longer piece by piece.
+                // It has become a seed: from now on it is counted as one, no longer piece by piece.
                 let others: Vec<Piece> = self.geometry.pieces().filter(|other| *other != piece).collect();
                 others.into_iter().for_each(|other| self.rarity.shift(other, -1));
             } else {
@@ -191,10 +197,10 @@ impl Picker {
         }
     }
 
-    // ---- picking --------------------------------------------------------------------------------------------
+    // ---- picking ------------------------------------------------------------------------------------------
 
-    /// The next piece for `peer`: what others left half done, then a new one, then help. `memory` is for the new piece;
-    /// without it none is begun.
+    /// The next piece for `peer`: one that another connection left unfinished, then a new one, then help.
+    /// `memory` is for a new piece; without it no new piece is begun.
     pub fn pick(&mut self, peer: ConnId, memory: Option<Buffer>) -> Pick {
         let Some(its) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
         let begun = self.leftovers.keys().copied().find(|piece| its.has(piece.index()));
@@ -215,7 +221,7 @@ impl Picker {
         self.pick_help(peer)
     }
 
-    /// The missing piece to begin next with `peer`.
+    /// The missing piece to begin next over `peer`.
     fn next_new(&mut self, peer: ConnId) -> Option<Piece> {
         let its = self.peers.get(&peer)?;
         let index = match self.in_order {
@@ -232,7 +238,7 @@ impl Picker {
         self.in_flight.push(piece);
     }
 
-    /// Some piece in flight elsewhere that `peer` has, the least helped so far.
+    /// A piece in flight elsewhere that `peer` has: the one that was helped least so far.
     fn pick_help(&mut self, peer: ConnId) -> Pick {
         let Some(its) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
         let helpable = self.in_flight.iter().filter_map(|piece| match self.states[at(*piece)] {
@@ -252,14 +258,15 @@ impl Picker {
         }
     }
 
-    /// Whether there is something among `bits` that we want and do not have.
+    /// Whether `bits` contain a piece that we want and do not have.
     pub fn lacks_any(&self, bits: &Bitfield) -> bool {
         self.lacking.overlaps(bits)
     }
 
-    // ---- what becomes of a piece ----------------------------------------------------------------------------
+    // ---- what becomes of a piece --------------------------------------------------------------------------
 
-    /// All blocks are in. False if `owner` no longer owns the piece: then it is somebody else's.
+    /// All blocks have arrived. False if `owner` no longer owns the piece: then it belongs to
+    /// another connection.
     pub fn checking(&mut self, piece: Piece, owner: ConnId) -> bool {
         if self.owner(piece) != Some(owner) {
             return false;
@@ -269,8 +276,8 @@ impl Picker {
         true
     }
 
-    /// A piece may be on the disk, unproven: to be checked before it is fetched. False if we have it, or it is on its
-    /// way already.
+    /// The piece may be on the disk, unverified: it must be checked before it is fetched. False if we have
+    /// it, or it is in flight or being checked already.
     pub fn mark_unverified(&mut self, piece: Piece) -> bool {
         match self.states[at(piece)] {
             State::Missing => {
@@ -284,7 +291,7 @@ impl Picker {
         true
     }
 
-    /// A piece that we have is doubted: it is to be checked before anybody gets it.
+    /// A piece that we have is doubted: it must be checked before any peer gets it.
     pub fn distrust(&mut self, piece: Piece) {
         if self.have.clear(piece.index()) {
             self.states[at(piece)] = State::Checking;
@@ -294,7 +301,7 @@ impl Picker {
         }
     }
 
-    /// The check found the piece good.
+    /// The check found that the piece is good.
     pub fn good(&mut self, piece: Piece) {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
         self.states[at(piece)] = State::Have;
@@ -303,19 +310,19 @@ impl Picker {
         self.alone.remove(&piece);
     }
 
-    /// All blocks of the piece came, and some were wrong.
+    /// All blocks of the piece arrived, and some were wrong.
     pub fn broken(&mut self, piece: Piece) {
         self.bad(piece);
         self.alone.entry(piece).or_insert(0);
     }
 
-    /// The check found the piece bad, or it could not be written.
+    /// The check found that the piece is bad, or it could not be written.
     pub fn bad(&mut self, piece: Piece) {
         debug_assert_eq!(self.states[at(piece)], State::Checking);
         self.absent(piece);
     }
 
-    /// `owner` will not finish the piece. What came of it is kept for the next.
+    /// `owner` will not finish the piece. The blocks that arrived are kept for the next owner.
     pub fn gave_back(&mut self, partial: Partial, owner: ConnId) {
         let piece = partial.piece();
         if self.owner(piece) == Some(owner) {
@@ -330,8 +337,9 @@ impl Picker {
         }
     }
 
-    /// A block came that its connection had given up on. `memory` is for its piece, if nothing else of it is here. Without
-    /// this a peer that needs longer for a block than anybody has patience would never get one to us.
+    /// A block arrived that its connection had given up on. `memory` is for its piece, if no other block
+    /// of it is here. Without this, a peer that needs longer for a block than the patience would never get
+    /// one to us.
     pub fn late(
         &mut self,
         block: Block,
@@ -359,7 +367,7 @@ impl Picker {
         }
     }
 
-    /// Drops what came of unfinished pieces, to free its memory. True if there was any.
+    /// Drops the blocks of unfinished pieces, to free their memory. True if there were any.
     pub fn drop_leftovers(&mut self) -> bool {
         let any = !self.leftovers.is_empty();
         self.leftovers.clear();
@@ -371,7 +379,7 @@ impl Picker {
         self.absent(piece);
     }
 
-    /// We do not have the piece, and nobody is at it.
+    /// We do not have the piece, and no connection fetches it.
     fn absent(&mut self, piece: Piece) {
         let wanted = self.wanted.has(piece.index());
         self.states[at(piece)] = if wanted { State::Missing } else { State::Unwanted };
@@ -393,19 +401,19 @@ impl Picker {
         }
     }
 
-    // ---- what others ask ------------------------------------------------------------------------------------
+    // ---- what others ask ----------------------------------------------------------------------------------
 
-    /// The pieces we have.
+    /// The pieces that we have.
     pub fn have(&self) -> &Bitfield {
         &self.have
     }
 
-    /// The pieces that the user wants.
+    /// The pieces that hold something the user wants.
     pub fn wanted(&self) -> &Bitfield {
         &self.wanted
     }
 
-    /// Whether we have all that is wanted.
+    /// Whether we have every wanted piece.
     pub fn is_complete(&self) -> bool {
         self.lacking.is_empty()
     }
@@ -420,12 +428,12 @@ impl Picker {
         self.in_flight.is_empty()
     }
 
-    /// The pieces in flight, and whose they are.
+    /// The pieces in flight, and the connection that owns each.
     pub fn in_flight(&self) -> impl Iterator<Item = (Piece, ConnId)> + '_ {
         self.in_flight.iter().filter_map(|piece| Some((*piece, self.owner(*piece)?)))
     }
 
-    /// How many pieces wait to be checked.
+    /// Number of pieces that are being checked.
     pub fn checking_count(&self) -> usize {
         self.states.iter().filter(|state| **state == State::Checking).count()
     }

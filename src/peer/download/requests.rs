@@ -1,12 +1,13 @@
-//! The incoming half of a session: the pieces we fetch from this peer and the blocks we asked it for. Pure.
+//! The download half of a session: the pieces that we fetch from this peer, and the blocks that we asked
+//! it for. Pure.
 //!
-//! Invariant: each block that is missing of a piece in `pieces` is in `to_ask` or in `asked`, and nowhere twice. A
-//! block in `abandoned` was asked for once and may still come, but nobody waits for it.
+//! Invariant: each missing block of a piece in `pieces` is in `to_ask` or in `asked`, and there only once. A
+//! block in `abandoned` was asked for once and may still arrive, but is not waited for.
 //!
-//! A peer that owes us blocks loses its pieces in one of three ways: it sends nothing for a *patience* (30 s) and is
-//! snubbed until it gives a sign; it *trickles* for four of them, or keeps a piece too long that nobody may help with, and rests
-//! for one, in which others take what it had; or it refuses. What an idle connection may take over is in
-//! [`lend`](Requests::lend).
+//! A peer that owes us blocks loses its pieces in three cases. It sends nothing for one *patience* (30 s):
+//! then it is snubbed until it sends something. It *trickles* for four patiences, or keeps a piece that
+//! nobody may help with for too long: then it rests for one patience, during which others take its pieces. Or
+//! it refuses requests. [`lend`](Requests::lend) says which blocks an idle connection may take over.
 
 mod snubbing;
 use super::landing::{self, Landing};
@@ -19,23 +20,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many requests a peer keeps that does not say: libtorrent and aria2 keep at least this many.
+/// Number of requests that a peer is assumed to keep if it does not say: libtorrent and aria2 keep at
+/// least this many.
 const DEFAULT_QUEUE: u32 = 250;
-/// Blocks that may still come after we gave up on them: as many as two full windows.
+/// Maximum number of abandoned blocks that are remembered because they may still arrive: two full windows.
 const MAX_ABANDONED: usize = 1024;
-/// A block that was asked for so short a time ago is on its way as far as anybody knows: asking another peer for it, too, would
-/// mostly bring it twice.
+/// A block that was asked for less than this ago is assumed to be on its way. If another peer were asked for
+/// it too, it would mostly come twice.
 const SOON: Duration = Duration::from_millis(500);
-/// So many refusals with no block between them, and we stop asking until the peer gives a sign.
+/// After this many refusals without a block in between we stop asking, until the peer sends something.
 const REFUSALS: u32 = 16;
 
-/// A peer's speed is judged over so many patiences: with the usual one, two minutes.
+/// Number of patiences over which a peer's speed is judged: two minutes with the usual patience.
 const TRIAL: u32 = 4;
-/// The trial of a piece that is to come from one peer alone doubles with each peer that gave it up, so that where all are slow
-/// the least slow one gets it; but no more often than this, to half a day.
+/// Maximum number of doublings of the trial of a piece that must come from one peer alone. The trial doubles
+/// with each peer that gave the piece up, so that the least slow peer gets it if all are slow. At most 8.5
+/// hours with the usual patience.
 const MOST_DOUBLINGS: u16 = 8;
 
-/// A piece that this connection owns.
+/// A piece that this connection owns, and since when.
 struct Held {
     partial: Partial,
     since: Instant,
@@ -46,24 +49,26 @@ impl Held {
         self.partial.piece()
     }
 
-    /// Until when it may be kept: without end if others can help with it, and what came of it is not lost.
+    /// How long it may be kept: no limit if other connections can help with it and take over
+    /// what has arrived.
     fn until(&self, patience: Duration) -> Option<Instant> {
         let doublings = self.partial.tries()?.min(MOST_DOUBLINGS);
         Some(self.since + patience * (TRIAL << doublings))
     }
 }
 
-/// A block to fetch; for another connection if `owner` is set.
+/// A block to fetch, for another connection if `owner` is set.
 #[derive(Copy, Clone)]
 struct BlockTask {
     block: Block,
     owner: Option<ConnId>,
 }
 
+/// A block that was asked for and has not arrived yet.
 struct Asked {
     task: BlockTask,
     at: Instant,
-    /// How many blocks had come by then.
+    /// The value of `Requests::came` at that time.
     came: u64,
 }
 
@@ -71,32 +76,33 @@ struct Asked {
 struct Abandoned {
     block: Block,
     asked_at: Instant,
-    /// Whether it may still be of use.
+    /// Whether another connection may still need it.
     of_use: bool,
 }
 
-/// Where the bytes of a block are that came.
+/// Where the bytes of an arrived block are.
 #[derive(Copy, Clone)]
 pub enum Came<'a> {
-    /// They wait to be copied.
+    /// They still must be copied to their place.
     Elsewhere(&'a [u8]),
-    /// They landed where they belong.
+    /// They lie in their place already.
     InPlace,
 }
 
-/// What the arrival of a block brought about.
+/// The consequences of a block's arrival.
 #[derive(Default)]
 pub struct Arrival {
-    /// It finished its piece.
+    /// The piece, if this block completed it.
     pub complete: Option<Partial>,
-    /// It was fetched for this connection.
+    /// The connection that the block was fetched for, if it was not for this one.
     pub owner: Option<ConnId>,
-    /// These connections were to fetch it too.
+    /// Connections that were asked to fetch the block too.
     pub helpers: Vec<ConnId>,
-    /// We had given up on it, and somebody else may fetch its piece by now.
+    /// We had given up on the block, and another connection may be fetching its piece now.
     pub late: bool,
 }
 
+/// The pieces and requests of one connection, as downloader.
 pub struct Requests {
     torrent: Arc<Torrent>,
     identity: Arc<PeerIdentity>,
@@ -107,22 +113,24 @@ pub struct Requests {
     pieces: Vec<Held>,
     to_ask: VecDeque<BlockTask>,
     asked: VecDeque<Asked>,
-    /// Blocks that came and were asked for.
+    /// Number of blocks that arrived and were asked for.
     came: u64,
-    /// Blocks of our pieces that others were asked to fetch; one block to several if time runs short.
+    /// Blocks of our pieces that other connections were asked to fetch; at most two connections a block.
     lent: Vec<(Block, ConnId)>,
-    /// Blocks that we were to fetch for others and will not.
+    /// Blocks that we were asked to fetch for other connections and will not fetch.
     unhelped: BTreeMap<ConnId, Vec<Block>>,
     abandoned: VecDeque<Abandoned>,
-    /// When the last block came, or the first was asked for after a pause.
+    /// When the last block arrived, or the first one after a pause was asked for.
     progress_at: Instant,
-    /// Since when its speed is on trial: it owed us blocks all the time; and how many had come before.
+    /// Start of the current trial of the peer's speed, during which it always owed us blocks, and `came`
+    /// at that time.
     trial: (Instant, u64),
-    /// Too slow just now: until then others have what it had.
+    /// Set while the peer is too slow: until then other connections take its pieces.
     resting_until: Option<Instant>,
 }
 
 impl Requests {
+    /// No pieces yet, and choked, as every connection begins (BEP 3).
     pub fn new(torrent: Arc<Torrent>, identity: Arc<PeerIdentity>, now: Instant) -> Self {
         Requests {
             torrent,
@@ -144,31 +152,35 @@ impl Requests {
         }
     }
 
+    /// Whether the peer chokes us.
     pub fn is_choked(&self) -> bool {
         self.choked
     }
 
+    /// The peer said how many requests it keeps (`reqq`, BEP 10).
     pub fn set_queue(&mut self, requests: u32) {
         self.window.set_limit(requests);
     }
 
+    /// Begins with a window of that many blocks, instead of the default.
     pub fn set_window(&mut self, blocks: u32) {
         self.window.start_with(blocks);
     }
 
+    /// The peer unchoked us.
     pub fn unchoked(&mut self, now: Instant) {
         self.choked = false;
         self.progress_at = now;
         self.encouraged();
     }
 
-    /// The peer gave a sign of life that makes it worth asking again.
+    /// The peer sent something useful, so it is worth asking again.
     pub fn encouraged(&mut self) {
         self.snubbed = false;
         self.refusals = 0;
     }
 
-    /// Everything in flight is void. Returns the pieces as far as they came.
+    /// The peer choked us: all open requests are void. Returns the pieces with the blocks that arrived.
     pub fn choked(&mut self) -> Vec<Partial> {
         self.choked = true;
         self.let_go()
@@ -186,7 +198,8 @@ impl Requests {
         std::mem::take(&mut self.pieces).into_iter().map(|held| held.partial).collect()
     }
 
-    /// Takes a piece on. Gives it back at once if the peer has choked, or has turned out too slow, in the meantime.
+    /// Takes over a piece. Returns it at once if the peer has choked us, or turned out too slow,
+    /// in the meantime.
     pub fn add(&mut self, partial: Partial, now: Instant) -> Option<Partial> {
         if !self.is_fit() {
             return Some(partial);
@@ -197,11 +210,12 @@ impl Requests {
         None
     }
 
-    /// Whether to ask this peer for anything at all.
+    /// Whether this peer may be asked for anything at all.
     fn is_fit(&self) -> bool {
         !self.choked && !self.snubbed && self.resting_until.is_none()
     }
 
+    /// Asks this peer for blocks on behalf of `owner`, another connection.
     pub fn help(&mut self, owner: ConnId, blocks: &[Block]) {
         let tasks = blocks.iter().map(|block| BlockTask { block: *block, owner: Some(owner) });
         if !self.is_fit() {
@@ -217,16 +231,17 @@ impl Requests {
         }
     }
 
-    /// The blocks that we were to fetch for others and will not, by owner.
+    /// Takes the blocks that we were asked to fetch for other connections and will not fetch, by owner.
     pub fn take_unhelped(&mut self) -> BTreeMap<ConnId, Vec<Block>> {
         std::mem::take(&mut self.unhelped)
     }
 
-    /// The blocks that are asked for and awaited.
+    /// The blocks that are asked for and have not arrived yet.
     pub fn asked(&self) -> impl ExactSizeIterator<Item = Block> + '_ {
         self.asked.iter().map(|asked| asked.task.block)
     }
 
+    /// Maximum number of blocks that may be asked for at a time.
     pub fn window(&self) -> u32 {
         self.window.blocks()
     }
@@ -245,13 +260,14 @@ impl Requests {
         Some(task.block)
     }
 
-    /// Whether less than half a window is asked for or waits to be.
+    /// Whether fewer blocks than half a window are asked for or in the queue.
     pub fn wants_work(&self) -> bool {
         let ahead = self.asked.len() + self.to_ask.len();
         self.is_fit() && ahead * 2 < self.window.blocks() as usize + 1
     }
 
-    /// Where the blocks will land that should come next: those asked for longest ago, up to the first that is not ours.
+    /// The scatter-read targets of the blocks that should come next: those asked for longest ago, up to the
+    /// first that is for another connection.
     pub fn landing(&mut self) -> Landing<'_> {
         let ours = self.asked.iter().map(|asked| asked.task).take_while(|task| task.owner.is_none());
         let runs = landing::runs(ours.map(|task| task.block));
@@ -259,13 +275,13 @@ impl Requests {
         Landing::new(runs, partials)
     }
 
-    /// The block asked for longest ago has landed in its place.
+    /// The block asked for longest ago was read into its place.
     pub fn landed(&mut self, now: Instant) -> Option<(Block, Arrival)> {
         let block = self.asked.front()?.task.block;
         Some((block, self.arrived(block, Came::InPlace, now)?))
     }
 
-    /// A block came. `None` if nobody ever asked for it.
+    /// A block arrived. `None` if it was never asked for.
     pub fn arrived(&mut self, block: Block, data: Came<'_>, now: Instant) -> Option<Arrival> {
         let Some(at) = self.asked.iter().position(|asked| asked.task.block == block) else {
             let late = self.take_abandoned(block)?;
@@ -300,7 +316,8 @@ impl Requests {
         complete.then(|| self.pieces.swap_remove(at).partial)
     }
 
-    /// The peer refused a block. Its piece goes back, since the peer may not have it at all.
+    /// The peer refused a block (BEP 6). Returns the pieces that go back: that of the block, which the peer
+    /// may not have at all, or all of them after too many refusals.
     pub fn rejected(&mut self, block: Block) -> Vec<Partial> {
         let Some(at) = self.asked.iter().position(|asked| asked.task.block == block) else {
             self.take_abandoned(block);
@@ -336,11 +353,12 @@ impl Requests {
         at.map(|at| self.pieces.swap_remove(at).partial).into_iter().collect()
     }
 
-    /// Half of what is still owed of `piece` and not lent yet, from its end: what would come last; but not what was asked for
-    /// a moment ago, which comes by itself if all is well. Once all is lent, the
-    /// same to one more, in case the first is slow, and no further: of many who fetch the same all but one do so in
-    /// vain. What we have not asked for ourselves yet moves to the end of our own queue, so that it is fetched here
-    /// only if help fails.
+    /// Blocks of `piece` for `helper` to fetch: half of those that are still missing and not lent yet, from
+    /// the end of the piece, since these would arrive last. Blocks that were asked for a moment ago are left
+    /// out: they should arrive by themselves. Once all are lent, half of those that are lent only once are
+    /// lent to a second helper, in case the first is slow, but never to a third: of several connections that
+    /// fetch the same block all but one do so in vain. What we have not asked for ourselves yet moves to the
+    /// end of our queue, so that we fetch it only if help fails.
     pub fn lend(&mut self, piece: Piece, helper: ConnId, now: Instant) -> Vec<Block> {
         let Some(held) = self.pieces.iter().find(|held| held.piece() == piece) else {
             return Vec::new();
@@ -375,7 +393,8 @@ impl Requests {
         self.lent.retain(|(block, to)| *to != helper || !blocks.contains(block));
     }
 
-    /// A helper brought a block: whether our own request for it is to be cancelled, and what else came of it.
+    /// A helper fetched a block. Returns whether our own request for it must be cancelled, and
+    /// the consequences.
     pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<PeerIdentity>) -> (bool, Arrival) {
         let helpers = self.no_longer_lent(block);
         let ours = |task: &BlockTask| task.block == block && task.owner.is_none();
@@ -389,7 +408,7 @@ impl Requests {
         (asked.is_some(), Arrival { complete, helpers, ..Arrival::default() })
     }
 
-    /// Drops a block that we fetch for somebody else: whether its request is to be cancelled.
+    /// Drops a block that we fetch for another connection. Returns whether its request must be cancelled.
     pub fn forget_help(&mut self, block: Block) -> bool {
         let theirs = |task: &BlockTask| task.block == block && task.owner.is_some();
         self.to_ask.retain(|task| !theirs(task));

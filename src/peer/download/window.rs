@@ -1,20 +1,23 @@
-//! How many blocks to have asked one peer for: measured bandwidth × delay (Little's law). Pure.
+//! How many blocks to ask one peer for at a time: measured bandwidth × delay (Little's law). Pure.
 //!
-//! Each block that comes measures the rate: so many blocks came from its asking to its coming, in so much time. The
-//! window that keeps the pipe full is that rate times the shortest delay seen, plus `QUEUE` so that the other side
-//! always has a request at hand. While the window is the bottleneck, the rate grows with it, so the goal stays ahead
-//! of it, and growing by one with each block doubles it in each round trip, as slow start does.
+//! Each block that arrives measures the rate: the number of blocks that arrived between its request and its
+//! arrival, divided by that time. The window that keeps the pipe full is this rate times the shortest delay
+//! seen, plus `QUEUE` so that the other side always has a request to work on. While the window is the
+//! bottleneck, the rate grows with it, so the goal stays ahead of it. Growing by one with each block doubles
+//! the window in each round trip, as slow start does.
 
 use std::time::Duration;
 
-/// How long a request should wait at the other side: enough to cover its scheduling, short enough that a piece is
-/// not stuck at a peer that slows down.
+/// How long a request should wait at the other side: long enough to cover its scheduling, short enough that a
+/// piece does not get stuck at a peer that becomes slow.
 const QUEUE: Duration = Duration::from_millis(400);
+/// Minimum window, in blocks.
 const LEAST: u32 = 1;
-/// Before anything is measured: 128 KiB, five seconds of a slow link. What a slow peer is asked for too much, fast ones
-/// have to race it for in the end; what a fast one is asked for too little, it makes up for in two round trips.
+/// The window before anything is measured: 128 KiB, five seconds of a slow link. If a slow peer is asked for
+/// too much, fast peers must fetch the same blocks again at the end. If a fast peer is asked for too little,
+/// it makes up for it in two round trips.
 const FIRST: u32 = 8;
-/// 8 MiB under way on one connection: what a 10 Gbit/s link needs at 6 ms.
+/// Maximum window, in blocks: 8 MiB on their way over one connection, what a 10 Gbit/s link needs at 6 ms.
 const MOST: u32 = 512;
 
 /// The request window of one connection, in blocks.
@@ -24,7 +27,7 @@ pub struct Window {
     limit: u32,
     first: u32,
     shortest: Duration,
-    /// How long a block takes of late; zero before the first.
+    /// Average time that a block takes, over the last few; zero before the first.
     usual: Duration,
 }
 
@@ -41,29 +44,30 @@ impl Window {
         }
     }
 
-    /// The other side said how many requests it keeps.
+    /// The peer said how many requests it keeps.
     pub fn set_limit(&mut self, queue: u32) {
         self.limit = queue.clamp(1, MOST);
         self.blocks = self.blocks.max(self.first).min(self.limit);
     }
 
-    /// Begins with so many blocks instead of `FIRST`.
+    /// Begins with that many blocks instead of `FIRST`.
     pub fn start_with(&mut self, blocks: u32) {
         self.first = blocks;
         self.blocks = blocks.clamp(1, self.limit);
     }
 
-    /// Blocks that may be under way.
+    /// Maximum number of blocks that may be asked for at a time.
     pub fn blocks(&self) -> u32 {
         self.blocks
     }
 
-    /// How long a block takes of late, from its asking to its coming; zero before the first.
+    /// Average time from request to arrival of a block, over the last few; zero before the first.
     pub fn usual(&self) -> Duration {
         self.usual
     }
 
-    /// A block came, so long after it was asked for; `meanwhile` blocks came in that time, this one included.
+    /// A block arrived `after` it was asked for. `meanwhile` is the number of blocks that arrived in that
+    /// time, including this one.
     pub fn arrived(&mut self, after: Duration, meanwhile: u64) {
         self.shortest = self.shortest.min(after);
         self.took(after);
@@ -76,12 +80,12 @@ impl Window {
         }
     }
 
-    /// A block took so long, in the window's time or later.
+    /// Records how long a block took, even one that was given up.
     pub fn took(&mut self, after: Duration) {
         self.usual = if self.usual.is_zero() { after } else { (self.usual * 3 + after) / 4 };
     }
 
-    /// The other side refused a request: it keeps fewer than we thought.
+    /// The peer refused a request: it keeps fewer than we thought.
     pub fn refused(&mut self) {
         self.blocks = (self.blocks / 2).max(LEAST.min(self.limit));
     }
@@ -91,7 +95,8 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// A link that carries `rate` blocks a second with `delay`, kept full for a minute.
+    /// The window for a link that carries `rate` blocks a second with `delay` (seconds), after a full
+    /// minute of use.
     fn settled(rate: f64, delay: f64) -> u32 {
         let mut window = Window::new(u32::MAX);
         let mut asked: std::collections::VecDeque<(f64, u64)> =
@@ -110,14 +115,14 @@ mod tests {
 
     #[test]
     fn it_settles_at_bandwidth_times_delay() {
-        // 100 blocks a second (1.6 MB/s), 100 ms: 10 blocks fill the pipe, some 40 more wait.
+        // 100 blocks a second (1.6 MB/s) at 100 ms: 10 blocks fill the pipe, and about 40 more wait.
         assert!((45..=55).contains(&settled(100.0, 0.1)), "{}", settled(100.0, 0.1));
         assert_eq!(settled(2.0, 0.1), 2, "one that comes and one that waits");
         assert_eq!(settled(100_000.0, 0.001), MOST);
     }
 
-    /// With 32 blocks, the first two of five sources were asked for all of a small file, and the other three only raced
-    /// them for it: `make uneven` took 12.0 s instead of 8.8 s.
+    /// Bug: with 32 blocks, the first two of five peers were asked for all of a small file, and the other
+    /// three only fetched the same blocks again: `make uneven` took 12.0 s instead of 8.8 s.
     #[test]
     fn nobody_is_asked_for_much_before_it_has_shown_what_it_can() {
         let slow_links_five_seconds = 5 * 26_000;

@@ -1,4 +1,5 @@
-//! The open files of a torrent: opened when they are needed, never through a link, and a few at a time.
+//! The open files of a torrent: opened when needed, never through a link, with a limit on how many are open.
+//! Any thread. `open` is a leaf lock, and no file is opened under it.
 
 use super::{Storage, StorageError, failed, is_link};
 use crate::disk::{self, above};
@@ -8,17 +9,19 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Open files kept at once, of one torrent: a folder may have more files than a process may have open.
+/// Maximum number of files of one torrent that are kept open. A folder may have more files than a
+/// process may open.
 pub(super) const OPEN_FILES: usize = 64;
 
-/// A file that is open: somebody else's, or ours.
+/// An open file: shared content, or a file of a download.
 pub(super) enum Opened {
     Shared(fs::File),
     Download(disk::File),
 }
 
 impl Storage {
-    /// Opens it for reading only what is there; a download that is being renamed has it under its new name.
+    /// Opens file `index` for reading, if it exists. A file that is renamed meanwhile is opened under
+    /// its new name.
     pub(super) fn file_to_read(&self, index: usize) -> Result<Arc<Opened>, StorageError> {
         let path = self.path(index);
         self.file(index, || match self.open_existing(index, &path) {
@@ -27,7 +30,7 @@ impl Storage {
         })
     }
 
-    /// Opens it for writing, and makes it if need be.
+    /// Opens file `index` for writing, and makes it if necessary.
     pub(super) fn file_to_write(&self, index: usize) -> Result<Arc<Opened>, StorageError> {
         if self.is_shared() {
             return Err(StorageError::Shared(self.path(index)));
@@ -67,7 +70,8 @@ impl Storage {
     }
 
     pub(super) fn open_or_create(&self, index: usize, path: &Path) -> Result<Opened, StorageError> {
-        let root = self.root(); // made at the start; if it is gone it is not to come back unnoticed
+        // It was made at the start, and must not be made again unnoticed if it was removed.
+        let root = self.root();
         let folders = self.places.read().folders_to(path);
         folders.iter().filter(|folder| **folder != root).try_for_each(|folder| self.make_folder(folder))?;
         match self.disk.open(path) {

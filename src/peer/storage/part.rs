@@ -1,4 +1,5 @@
-//! `NAME.part`: what it is called, and who may write to it. Any thread; the lock is the file system's, and nobody waits for it.
+//! `NAME.part`: its name, and the lock that keeps others from writing to it. Any thread; the lock is the file
+//! system's, and is never waited for.
 
 use super::{StorageError, failed};
 use crate::lock;
@@ -6,19 +7,20 @@ use crate::torrent::Torrent;
 use std::fs::{self, TryLockError};
 use std::path::Path;
 
-/// No file system that matters takes longer names, bytes.
+/// Maximum length of a file name, in bytes: no usual file system allows more.
 pub const LONGEST_NAME: usize = 255;
-/// The end of an unfinished download's name.
+/// The ending of an unfinished download's name.
 pub const PART: &str = ".part";
 
-/// `NAME.part`, locked while this lives, unless the file system knows no locks.
+/// `NAME.part`, locked while this value lives, unless the file system has no locks.
 pub struct Held {
     _lock: Option<fs::File>,
+    /// As it was when it was locked.
     pub meta: fs::Metadata,
 }
 
-/// What a download is called until it is complete. A name that leaves no room for the ending is shortened, and told from
-/// others that begin alike by its key.
+/// What a download is called until it is complete. A name that leaves no room for the ending is shortened;
+/// its key then distinguishes it from others with the same beginning.
 pub fn name_of(torrent: &Torrent) -> String {
     let name = torrent.name();
     if name.len() + PART.len() <= LONGEST_NAME {
@@ -30,7 +32,7 @@ pub fn name_of(torrent: &Torrent) -> String {
     format!("{}{ending}", &name[..end])
 }
 
-/// Locks `NAME.part`. Where the file system cannot, the user has to keep two programs apart.
+/// Locks `NAME.part`. If the file system has no locks, the user must keep two programs apart.
 pub fn hold(path: &Path) -> Result<Held, StorageError> {
     let lock = match lock::hold(path, || fs::File::open(path)) {
         Ok(lock) => Some(lock),

@@ -1,16 +1,20 @@
-//! Where each file of a torrent is: only names and renames, never a byte of content. Storage keeps it under one of its leaf locks.
+//! Where each file of a torrent is: paths and renames. Content is only read, to recognize a finished file.
+//! Any thread; no lock of its own, since the storage keeps it under one of its leaf locks.
 //!
-//! Invariant: a file is in one of three places, and what is there says which of them it is.
+//! Invariant: a file is in one of three places, and the disk shows which one it is.
 //!
 //! | place | path | what it is |
 //! |---|---|---|
 //! | settled | `NAME/x` | complete, and never written again |
 //! | wanted | `NAME.part/x` | being downloaded |
-//! | aside | `.NAME.part/x` | not wanted. It has holes: only what came with the pieces of its neighbours (in v1 a piece may hold bytes of several files), or of an earlier options |
+//! | aside | `.NAME.part/x` | not wanted, and has holes |
 //!
-//! So a options may change from one run to the next: files move between the second and the third place when a download starts, and to
-//! the first when all that is wanted is there. Whatever crash comes between, the next start finds each file where it
-//! is, and moves the rest.
+//! A file that is not wanted holds only what came with the pieces of its neighbours (in v1 a piece may hold
+//! bytes of several files), or what was downloaded when other files were wanted.
+//!
+//! So the selection may change from one run to the next. Files move between the second and the third place
+//! when a download starts, and to the first when all that is wanted is complete. After a crash in between,
+//! the next start finds each file where it is, and moves the rest.
 
 use super::resume::Stamp;
 use super::{StorageError, failed, is_link, part};
@@ -22,34 +26,38 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// One of the three places that a file can be in.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Place {
+    /// Complete, under its final name.
     Settled,
+    /// Wanted, and being downloaded.
     Wanted,
+    /// Not wanted.
     Aside,
 }
 
-/// The places of one torrent's files.
+/// The place of each file of one torrent.
 pub struct Places {
     /// The folder that holds `NAME`.
     dir: PathBuf,
     name: String,
-    /// What `NAME` is called while it is downloaded.
+    /// What `NAME` is called during the download.
     part: String,
-    /// Below `NAME`; a single file has no path of its own.
+    /// The path of each file below `NAME`; empty for a single file.
     paths: Vec<PathBuf>,
     places: Vec<Place>,
-    /// Settled files of a download as they were when that was known of them.
+    /// Settled files of a download, with size and time from when they were settled.
     stamps: BTreeMap<usize, Stamp>,
 }
 
 impl Places {
-    /// Every file is there already, under its name.
+    /// Every file exists already, under its final name.
     pub fn settled(torrent: &Torrent, dir: &Path) -> Self {
         Places::new(torrent, dir, |_| Place::Settled)
     }
 
-    /// The files of a download, of which these are wanted; nothing is looked at yet.
+    /// The files of a download, of which `files` are wanted. Nothing on the disk is looked at yet.
     pub fn wanted(torrent: &Torrent, dir: &Path, files: &Selection) -> Self {
         Places::new(torrent, dir, |index| if files.has(index) { Place::Wanted } else { Place::Aside })
     }
@@ -67,9 +75,9 @@ impl Places {
         }
     }
 
-    // ---- paths ----------------------------------------------------------------------------------------------
+    // ---- paths --------------------------------------------------------------------------------------------
 
-    /// What the files in that place hang under.
+    /// The path of the torrent's file or top folder in that place.
     pub fn base(&self, place: Place) -> PathBuf {
         self.dir.join(match place {
             Place::Settled => self.name.clone(),
@@ -78,16 +86,17 @@ impl Places {
         })
     }
 
-    /// What the torrent goes by now: `NAME.part` while something wanted is not settled.
+    /// The path of the torrent now: `NAME.part` while a wanted file is not settled.
     pub fn root(&self) -> PathBuf {
         self.base(if self.is_settled() { Place::Settled } else { Place::Wanted })
     }
 
-    /// Where file `index` is.
+    /// The path of file `index` now.
     pub fn path(&self, index: usize) -> PathBuf {
         self.path_in(self.of(index), index)
     }
 
+    /// The place of file `index`.
     pub fn of(&self, index: usize) -> Place {
         self.places.get(index).copied().unwrap_or(Place::Aside)
     }
@@ -97,7 +106,7 @@ impl Places {
         below.map_or_else(|| self.base(place), |path| self.base(place).join(path))
     }
 
-    /// The folders that lead to a file's `path`, outermost first; none to a torrent that is a single file.
+    /// The folders that lead to a file's `path`, outermost first; none for a torrent that is a single file.
     pub fn folders_to(&self, path: &Path) -> Vec<PathBuf> {
         let below = |place| {
             let base = self.base(place);
@@ -115,10 +124,11 @@ impl Places {
         folders
     }
 
-    // ---- what is where at the start -------------------------------------------------------------------------
+    // ---- what is where at the start -----------------------------------------------------------------------
 
-    /// Finds the files that are settled, and moves the others to where they belong by now. `known` are files as they were when
-    /// they were settled; one that is not among them, or has changed, has to be what the torrent says, or it is in the way.
+    /// Finds the files that are settled, and moves the others to where they belong now. `known` are files
+    /// with their stamps from when they were settled. A file that is not among them, or has changed, must
+    /// match the torrent; otherwise it is in the way.
     pub fn find(
         &mut self,
         disk: &Disk,
@@ -147,14 +157,15 @@ impl Places {
         Ok(())
     }
 
-    /// None of the torrent's files is under `complete`. If they were once, and only their folders are left, these may go;
-    /// anything else is somebody's that only has the same name.
+    /// None of the torrent's files is under `complete`. Empty folders that are left of them are removed.
+    /// Anything else there only has the same name, and is in the way.
     fn leave(&self, complete: PathBuf) -> Result<(), StorageError> {
         self.tidy(Place::Settled);
         let is_there = fs::symlink_metadata(&complete).is_ok();
         if is_there { Err(StorageError::InTheWay(complete)) } else { Ok(()) }
     }
 
+    /// Marks file `index` as settled if it lies under `NAME` and is as it should be.
     fn find_settled(
         &mut self,
         torrent: &Torrent,
@@ -177,12 +188,12 @@ impl Places {
         Ok(())
     }
 
-    /// Whether the file is what the torrent says: reads it.
+    /// Reads the file and checks whether it matches the torrent.
     fn is_good(&self, torrent: &Torrent, index: usize, len: u64) -> bool {
         let geometry = torrent.geometry();
         let pieces: Vec<Piece> =
             geometry.pieces_of(index).filter_map(|index| geometry.piece(index)).collect();
-        // A piece may lie partly in the next file, which is looked at later: where it is now is found by looking.
+        // A piece may end in the next file, whose place is not known yet: it is looked for.
         let path_of = |file: usize| {
             let places = [Place::Settled, Place::Wanted, Place::Aside];
             let found = places.into_iter().map(|place| self.path_in(place, file)).find(|path| path.is_file());
@@ -192,7 +203,7 @@ impl Places {
         fits && check_pieces(torrent, &path_of, &pieces, all_cores(), &|_| ()).count() == pieces.len() as u32
     }
 
-    /// Has the file where it belongs, if it is still in `old`.
+    /// Moves the file to where it belongs, if it is still in `old`.
     fn fetch_from(&self, disk: &Disk, old: Place, index: usize) -> Result<(), StorageError> {
         let (from, to) = (self.path_in(old, index), self.path(index));
         let is_there = fs::symlink_metadata(&from).is_ok_and(|meta| meta.is_file());
@@ -204,7 +215,7 @@ impl Places {
         rename(disk, &from, &to)
     }
 
-    // ---- folders --------------------------------------------------------------------------------------------
+    // ---- folders ------------------------------------------------------------------------------------------
 
     /// Makes the folders that lead to `path`, none of them through a link.
     fn make_folders(&self, disk: &Disk, path: &Path) -> Result<(), StorageError> {
@@ -217,7 +228,7 @@ impl Places {
         Ok(())
     }
 
-    /// Takes away the folders of a place that are empty.
+    /// Removes the empty folders of a place.
     fn tidy(&self, place: Place) {
         let base = self.base(place);
         if !base.is_dir() || is_link(&base) {
@@ -226,15 +237,15 @@ impl Places {
         let files = 0..self.paths.len();
         let folders: BTreeSet<PathBuf> =
             files.flat_map(|index| self.folders_to(&self.path_in(place, index))).collect();
-        // What is inside a folder comes after it in this order.
+        // In this order a folder comes before what is inside it, so the reverse removes from the inside out.
         for folder in folders.iter().rev().filter(|folder| !is_link(folder)) {
-            let _ = fs::remove_dir(folder); // one that is not empty stays
+            let _ = fs::remove_dir(folder); // a folder that is not empty stays
         }
     }
 
-    // ---- the end --------------------------------------------------------------------------------------------
+    // ---- the end ------------------------------------------------------------------------------------------
 
-    /// Whether every wanted file has its name.
+    /// Whether every wanted file has its final name.
     pub fn is_settled(&self) -> bool {
         !self.places.contains(&Place::Wanted)
     }
@@ -244,8 +255,8 @@ impl Places {
         (0..self.places.len()).filter(|index| self.of(*index) == Place::Wanted).collect()
     }
 
-    /// Gives the wanted files their names: all at once, unless some of the torrent's have theirs already. Returns what has to be
-    /// synced for it: paths whose folder has changed.
+    /// Gives the wanted files their final names: with one rename, unless some files of the torrent have
+    /// theirs already. Returns the paths whose folder has changed and must be synced.
     pub fn settle(&mut self, disk: &Disk) -> Result<Vec<PathBuf>, StorageError> {
         let (part, complete) = (self.base(Place::Wanted), self.base(Place::Settled));
         let mut changed = Vec::new();
@@ -269,6 +280,7 @@ impl Places {
         Ok(changed)
     }
 
+    /// Marks the file as settled, and records its size and time.
     fn settled_now(&mut self, index: usize) {
         self.places[index] = Place::Settled;
         if let Ok(stamp) = Stamp::of(&self.path(index)) {
@@ -276,17 +288,18 @@ impl Places {
         }
     }
 
-    /// The settled files as they were then, while others are not.
+    /// The settled files with their stamps; empty once every file of the torrent is settled.
     pub fn stamps(&self) -> BTreeMap<usize, Stamp> {
         if self.is_all_settled() { BTreeMap::new() } else { self.stamps.clone() }
     }
 
+    /// Whether every file of the torrent has its final name.
     pub fn is_all_settled(&self) -> bool {
         self.places.iter().all(|place| *place == Place::Settled)
     }
 }
 
-/// Renames, but never over something that is there.
+/// Renames, but never over something that exists.
 fn rename(disk: &Disk, from: &Path, to: &Path) -> Result<(), StorageError> {
     disk.rename_to_free(from, to).map_err(|why| match why.kind() {
         io::ErrorKind::AlreadyExists => StorageError::InTheWay(to.to_owned()),

@@ -1,5 +1,5 @@
-//! What an earlier run knew of a torrent: its resume state, read once, when the torrent is added. Runs on the thread that
-//! adds; no lock.
+//! What an earlier run knew of a torrent: its resume state, read once, when the torrent is added. Runs on the
+//! thread that adds the torrent; no lock.
 
 use super::Storage;
 use super::resume::{Resume, ResumeFile, Stamp};
@@ -8,42 +8,44 @@ use crate::torrent::{Piece, Torrent};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What an earlier run saved of a torrent, and where the next save goes.
+/// What an earlier run saved of a torrent, and the file for the next save.
 pub struct Recovery {
     file: Option<ResumeFile>,
     resume: Option<Resume>,
 }
 
-/// What of a torrent's pieces is known when it is added.
+/// What is known of a torrent's pieces when it is added.
 pub struct Recovered {
-    /// Pieces that are on the disk for sure.
+    /// Pieces that are on the disk for certain.
     pub durable: Bitfield,
-    /// Pieces that may be on the disk: they are looked for. Ascending, and none of them durable.
+    /// Pieces that may be on the disk, and are to be checked. In ascending order; none of them is durable.
     pub unverified: Vec<Piece>,
-    /// What the disk did, if that stopped an earlier run: it may show more than it keeps, so that what is found is written anew.
+    /// The disk error that stopped an earlier run, if one did. Such a disk may show more than it keeps, so
+    /// what is found is written again.
     pub trouble: Option<String>,
-    /// Where the resume state is saved; without it nothing survives the process.
+    /// The file for the resume state; without it nothing survives the process.
     pub file: Option<ResumeFile>,
 }
 
 impl Recovery {
-    /// Reads what was saved last in `file`. Nothing is known without a file, or if it is not there or broken.
+    /// Reads the last saved state from `file`. Nothing is known without a file, or if it is
+    /// missing or broken.
     pub fn load(file: Option<ResumeFile>) -> Self {
         let resume = file.as_ref().and_then(ResumeFile::load);
         Recovery { file, resume }
     }
 
-    /// The folder that holds the torrent's files, if a run knew it.
+    /// The folder that holds the torrent's files, if an earlier run saved it.
     pub fn dir(&self) -> Option<&Path> {
         self.resume.as_ref().map(|resume| resume.dir.as_path())
     }
 
-    /// Whether the user had paused it.
+    /// Whether the user had paused the torrent.
     pub fn is_paused(&self) -> bool {
         self.resume.as_ref().is_some_and(|resume| resume.paused)
     }
 
-    /// The files in `dir` that had their names, by index, as they were then.
+    /// The files in `dir` that had their final names, by index, with size and time from then.
     pub fn settled(&self, dir: &Path) -> BTreeMap<usize, Stamp> {
         let resume = self.resume.as_ref().filter(|resume| resume.dir == dir);
         let settled = |resume: &Resume| {
@@ -58,8 +60,8 @@ impl Recovery {
         resume.map_or_else(BTreeMap::new, settled)
     }
 
-    /// What is known of the content in `storage`: durable is what was so when it was saved, as far as the files are still what
-    /// they were.
+    /// Compares the saved state with the files in `storage`. What was durable is still durable if the
+    /// files are unchanged.
     pub fn judge(self, storage: &Storage) -> Recovered {
         let torrent = storage.torrent();
         let pieces = torrent.geometry().piece_count();
@@ -77,15 +79,15 @@ impl Recovery {
         }
     }
 
-    /// What is known where all of the content was verified a moment ago.
+    /// The state of a torrent whose whole content was verified a moment ago.
     pub fn complete(self, torrent: &Torrent) -> Recovered {
         let durable = Bitfield::full(torrent.geometry().piece_count());
         Recovered { durable, unverified: Vec::new(), trouble: None, file: self.file }
     }
 }
 
-/// Whether the files are as the resume state knew them. Those of an unfinished download change all the time, but what is
-/// durable of them was on the disk before.
+/// Whether the files are as the resume state describes them. The files of an unfinished download change all
+/// the time, but what is durable in them stays.
 fn is_unchanged(resume: &Resume, torrent: &Torrent, storage: &Storage) -> bool {
     if resume.files.is_empty() {
         return !storage.is_shared();

@@ -1,9 +1,10 @@
-//! What survives a crash: for each torrent, which pieces are durable, beside the `.torrent` itself.
+//! What survives a crash: which pieces of each torrent are durable, in a file beside the kept `.torrent`. Any
+//! thread; no lock.
 //!
-//! A piece is called durable only when its data has been synced: the caller takes the set of pieces, syncs the data, and only
-//! then saves the set ([`ResumeFile::save`] is atomic and durable itself). After an unclean stop only what is not
-//! durable is hashed again. A complete torrent is remembered with the size and time of each file, so that
-//! a file changed meanwhile is noticed.
+//! A piece is called durable only after its data has been synced: the caller takes the set of pieces, syncs
+//! the data, and only then saves the set ([`ResumeFile::save`] is atomic and durable itself). After an
+//! unclean stop only pieces that are not durable are hashed again. For a complete torrent the size and time
+//! of each file are recorded, so that a file that changed in between is noticed.
 
 use crate::atomic;
 use crate::bitfield::Bitfield;
@@ -16,34 +17,36 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// The file that keeps one torrent's state.
+/// The file that holds the resume state of one torrent.
 pub struct ResumeFile {
     path: PathBuf,
     disk: Disk,
 }
 
-/// What one torrent's state says.
+/// The resume state of one torrent.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Resume {
     /// The folder that holds `NAME` or `NAME.part`.
     pub dir: PathBuf,
     pieces: String,
     n_parts: u32,
-    /// Of a complete torrent: each file as it was when we last looked.
+    /// For a complete torrent: each file as it was when we last looked.
     #[serde(default)]
     pub files: Vec<Stamp>,
-    /// Of one that is complete in part, since only some files were wanted: those that have their names, by index, as they were then.
+    /// For a torrent of which only some files were wanted: the files that have their final names, by index,
+    /// with size and time from then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settled: BTreeMap<usize, Stamp>,
-    /// The user stopped it: it stays so.
+    /// Whether the user paused the torrent: it stays paused after a restart.
     #[serde(default)]
     pub paused: bool,
-    /// The disk stopped it, for this reason: the next start tries again, and believes nothing that was not durable.
+    /// Why the disk stopped the torrent, if it did. The next start tries again, and trusts
+    /// only durable pieces.
     #[serde(default)]
     pub trouble: Option<String>,
 }
 
-/// By what a changed file is noticed.
+/// Size and time of a file, to notice that it changed.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Stamp {
     /// Bytes.
@@ -58,7 +61,7 @@ impl Stamp {
         Stamp::of_metadata(&fs::metadata(path)?)
     }
 
-    /// The stamp of a file that is open or was looked at.
+    /// The stamp of a file whose metadata was read already.
     pub fn of_metadata(meta: &fs::Metadata) -> io::Result<Self> {
         let modified = meta.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         Ok(Stamp { size: meta.len(), modified })
@@ -66,6 +69,7 @@ impl Stamp {
 }
 
 impl Resume {
+    /// A state with these durable pieces, of a torrent in `dir`.
     pub fn new(dir: &Path, pieces: &Bitfield, files: Vec<Stamp>, paused: bool) -> Self {
         Resume {
             dir: dir.to_owned(),
@@ -78,7 +82,7 @@ impl Resume {
         }
     }
 
-    /// The same, of a torrent that the disk stopped.
+    /// The same state, with the reason why the disk stopped the torrent.
     pub fn troubled(self, why: Option<String>) -> Self {
         Resume { trouble: why, ..self }
     }
@@ -91,12 +95,12 @@ impl Resume {
 }
 
 impl ResumeFile {
-    /// The state of the torrent `key`, under the folder `state`.
+    /// The state file of the torrent `key`, under the state folder `state`.
     pub fn new(state: &Path, key: &str) -> Self {
         ResumeFile::on(Disk::default(), state, key)
     }
 
-    /// The same on a disk that somebody may look at.
+    /// The same, on a disk that a test may observe.
     pub fn on(disk: Disk, state: &Path, key: &str) -> Self {
         ResumeFile { path: state.join("resume").join(format!("{key}.json")), disk }
     }
@@ -109,15 +113,15 @@ impl ResumeFile {
             .ok()
     }
 
-    /// Replaces what was saved, atomically and durably.
+    /// Replaces the saved state, atomically and durably.
     pub fn save(&self, resume: &Resume) -> io::Result<()> {
         self.disk.make_folders(above(&self.path))?;
         atomic::write_on(&self.disk, &self.path, &serde_json::to_vec(resume)?)
     }
 
-    /// Forgets the torrent.
+    /// Removes the state file.
     pub fn remove(&self) {
-        let _ = self.disk.remove(&self.path); // not there is as good
+        let _ = self.disk.remove(&self.path); // it may not exist
     }
 }
 

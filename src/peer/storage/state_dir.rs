@@ -1,7 +1,9 @@
-//! The state folder: what a peer keeps of itself from one start to the next. One process at a time uses it.
+//! The state folder: what the engine keeps from one start to the next. Any thread; only one process at a time
+//! uses the folder, by a lock on the file `lock`.
 //!
-//! `lock`, `peer_id`, `ledger.json`, `bans.json` ([`bans`](crate::peer::bans)), `published.json` ([`library`](crate::peer::app::library)),
-//! `offered.json`, `torrents/KEY.torrent`, and `resume/KEY.json` ([`resume`](super::resume)).
+//! It holds `lock`, `peer_id`, `ledger.json`, `bans.json` ([`bans`](crate::peer::bans)),
+//! `published.json` ([`library`](crate::peer::app::library)), `offered.json`, `torrents/KEY.torrent`,
+//! and `resume/KEY.json` ([`resume`](super::resume)).
 
 use super::resume::ResumeFile;
 use crate::atomic;
@@ -15,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// What may be in the folder and is ours, beside what belongs to a torrent.
+/// Our files in the folder, apart from `lock` and those that belong to one torrent.
 const FILES: [&str; 5] = ["peer_id", "ledger.json", "published.json", "offered.json", "bans.json"];
 const TORRENTS: &str = "torrents";
 const LOCK: &str = "lock";
@@ -23,9 +25,19 @@ const LOCK: &str = "lock";
 /// Why a state folder cannot be used.
 #[derive(Debug, Error)]
 pub enum StateError {
+    /// The operating system reported an error.
     #[error("cannot use the state folder {}: {why}", path.display())]
-    Io { path: PathBuf, why: io::Error },
-    #[error("the state folder {} is in use by another peer: give this one its own with --state", .0.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        why: io::Error,
+    },
+    /// Another process holds the lock of the folder.
+    #[error(
+        "the state folder {} is in use by another peer: give this one its own with --state",
+        .0.display()
+    )]
     InUse(PathBuf),
 }
 
@@ -37,12 +49,12 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes the folder if need be, and locks it.
+    /// Makes the folder if necessary, and locks it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         StateDir::open_on(Disk::default(), path)
     }
 
-    /// The same on a disk that somebody may look at.
+    /// The same, on a disk that a test may observe.
     pub fn open_on(disk: Disk, path: &Path) -> Result<Self, StateError> {
         let lock_path = path.join(LOCK);
         let open = || {
@@ -58,26 +70,26 @@ impl StateDir {
         Ok(StateDir { path: path.to_owned(), disk, _lock: lock })
     }
 
-    /// Where the state is kept.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the state is kept on.
+    /// The disk that the folder is on.
     pub fn disk(&self) -> &Disk {
         &self.disk
     }
 
-    /// Replaces one of the files, whole or not at all.
+    /// Replaces one of the files atomically.
     pub fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         atomic::write_on(&self.disk, path, bytes)
     }
 
-    /// Takes away the state of torrents that nobody needs any more, and what was kept beside it. What is not ours stays, and so
-    /// does a folder that has something in it.
+    /// Removes the state of torrents that are no longer needed, and the whole folder if no other torrent is
+    /// left. Files that are not ours stay, and so does a folder that has something in it.
     pub fn discard(&self, keys: &[String]) {
         let remove = |path: PathBuf| {
-            let _ = self.disk.remove(&path); // not there is as good
+            let _ = self.disk.remove(&path); // it may not exist
         };
         let resume = self.path.join("resume");
         for key in keys {
@@ -86,20 +98,21 @@ impl StateDir {
             remove(self.metainfo(key));
         }
         if fs::read_dir(&resume).is_ok_and(|mut entries| entries.next().is_some()) {
-            return; // other torrents: they need the rest, too
+            return; // other torrents still need the rest
         }
         for name in FILES {
             remove(self.path.join(name));
             remove(self.path.join(format!("{name}.tmp")));
         }
-        // While the lock is held and its file there, nobody else begins; whoever opened it by now sees that it is gone.
+        // As long as the lock is held and its file exists, no other process starts. One that opened the file
+        // before it is removed notices that it is gone.
         let _ = fs::remove_dir(resume);
         let _ = fs::remove_dir(self.path.join(TORRENTS));
         remove(self.path.join(LOCK));
-        let _ = fs::remove_dir(&self.path); // not empty: not ours alone
+        let _ = fs::remove_dir(&self.path); // fails if files of others are in it
     }
 
-    /// The peer's name in all swarms, kept so that others' ledgers know it again.
+    /// Our peer id in all swarms, kept so that the ledgers of other peers recognize us.
     pub fn peer_id(&self) -> Result<PeerId, StateError> {
         let path = self.path.join("peer_id");
         match fs::read(&path).ok().and_then(|bytes| <[u8; 20]>::try_from(bytes).ok()).map(PeerId) {
@@ -113,24 +126,27 @@ impl StateDir {
         }
     }
 
+    /// The path of the ledger.
     pub fn ledger(&self) -> PathBuf {
         self.path.join("ledger.json")
     }
 
+    /// The path of the bans.
     pub fn bans(&self) -> PathBuf {
         Self::bans_under(&self.path)
     }
 
-    /// Where the bans of the peer with this state folder stand; to be read by anybody.
+    /// The path of the bans under a state folder. Any process may read that file.
     pub fn bans_under(path: &Path) -> PathBuf {
         path.join("bans.json")
     }
 
+    /// The path of the list of what the upload folder has published.
     pub fn published(&self) -> PathBuf {
         self.path.join("published.json")
     }
 
-    /// What earlier runs offered to everybody; nothing if the file is not there or broken.
+    /// The torrents that earlier runs offered to everybody; empty if the file is missing or broken.
     pub fn offered(&self) -> BTreeSet<InfoHash> {
         let keys = fs::read(self.path.join("offered.json")).ok();
         let keys =
@@ -138,7 +154,7 @@ impl StateDir {
         keys.iter().filter_map(|key| key.parse().ok()).collect()
     }
 
-    /// Keeps what is offered to everybody for the next run.
+    /// Saves which torrents are offered to everybody, for the next run.
     pub fn keep_offered(&self, offered: &BTreeSet<InfoHash>) -> Result<(), StateError> {
         let path = self.path.join("offered.json");
         let keys: Vec<String> = offered.iter().map(InfoHash::to_string).collect();
@@ -146,11 +162,12 @@ impl StateDir {
         json.and_then(|json| self.replace(&path, &json)).map_err(|why| StateError::Io { path, why })
     }
 
+    /// The resume state of the torrent `key`.
     pub fn resume(&self, key: &str) -> ResumeFile {
         ResumeFile::on(self.disk.clone(), &self.path, key)
     }
 
-    /// Keeps a torrent's metainfo, so that it can be shared or gone on with after a restart.
+    /// Keeps a torrent's metainfo, so that it can be shared or continued after a restart.
     pub fn keep(&self, torrent: &Torrent) -> Result<(), StateError> {
         let path = self.metainfo(&torrent.key());
         if path.exists() {
@@ -159,20 +176,21 @@ impl StateDir {
         self.replace(&path, torrent.bytes()).map_err(|why| StateError::Io { path, why })
     }
 
-    /// A torrent that was kept; `None` if it was not, or is broken.
+    /// The torrent that was kept under `key`; `None` if there is none, or it is broken.
     pub fn kept(&self, key: &str) -> Option<Torrent> {
         Torrent::read(&self.metainfo(key)).ok()
     }
 
+    /// Removes a torrent's metainfo.
     pub fn forget(&self, key: &str) {
-        let _ = self.disk.remove(&self.metainfo(key)); // not there is as good
+        let _ = self.disk.remove(&self.metainfo(key)); // it may not exist
     }
 
     fn metainfo(&self, key: &str) -> PathBuf {
         self.path.join(TORRENTS).join(format!("{key}.torrent"))
     }
 
-    /// The keys of all torrents with a resume state.
+    /// The keys of all torrents that have a resume state.
     pub fn resumable(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path.join("resume")).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,4 +1,4 @@
-//! Storage: links, names in the way, and files that change underneath.
+//! Tests of the storage: links, occupied names, and files that change during use.
 
 use super::opening::OPEN_FILES;
 use super::part::{LONGEST_NAME, PART};
@@ -13,15 +13,15 @@ use tempfile::TempDir;
 const PIECE_LEN: usize = 1 << 14;
 
 impl Storage {
-    /// A download of every file into `dir/NAME.part`, begun before or not. Fails if `dir/NAME` exists and is something else,
-    /// or somebody else is at it.
+    /// A download of every file into `dir/NAME.part`, new or continued. Fails if `dir/NAME` exists and is
+    /// something else, or if another download uses it.
     fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
         let all = Selection::all(&torrent);
         Storage::download_files(Disk::default(), torrent, dir, &all, &BTreeMap::new())
     }
 }
 
-/// Content somewhere, and a folder to download to.
+/// Content in one folder, and another folder to download to.
 struct Stage {
     from: TempDir,
     to: TempDir,
@@ -29,7 +29,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// A folder `top` with these files of so many bytes.
+    /// A folder `top` with these files, with their lengths in bytes.
     fn folder(files: &[(&str, usize)]) -> Self {
         let from = tempfile::tempdir().unwrap();
         for (name, len) in files {
@@ -141,7 +141,7 @@ fn what_is_in_the_way_stays_at_the_start_and_at_the_end() {
     assert_eq!(fs::metadata(&place).unwrap().len(), 20_000);
 }
 
-/// What lay in a longer `.part` was left behind the end of the finished file.
+/// Bug: the end of a `.part` that was too long stayed behind the end of the finished file.
 #[test]
 fn a_part_that_is_too_long_is_cut() {
     let stage = Stage::file(20_000);
@@ -152,7 +152,7 @@ fn a_part_that_is_too_long_is_cut() {
     assert!(fs::read(stage.to.path().join("top")).unwrap() == crate::testing::content(20_000));
 }
 
-/// A read that came while the download got its name made a new, empty `.part`, or failed.
+/// Bug: a read during the renaming of the download made a new, empty `.part`, or failed.
 #[test]
 fn a_read_finds_the_files_whatever_they_are_called_now() {
     let stage = Stage::folder(&[("a", 20_000), ("b", 20_000)]);
@@ -163,7 +163,7 @@ fn a_read_finds_the_files_whatever_they_are_called_now() {
         scope.spawn(|| {
             let mut data = vec![0; PIECE_LEN];
             for _ in 0..500 {
-                storage.open.write().clear(); // as if so many others had been open since
+                storage.open.write().clear(); // stands for that many other files opened since
                 storage.read(stage.piece(0), 0, &mut data).unwrap();
             }
             while !finished.load(std::sync::atomic::Ordering::Acquire) {
@@ -196,7 +196,7 @@ fn reading_makes_nothing_and_says_what_is_missing() {
     assert!(!cut.to_string().contains('\n'));
 }
 
-/// The durable-for pieces of a `.part` that had been deleted were believed to be there.
+/// Bug: the durable pieces of a `.part` that had been deleted were believed to exist.
 #[test]
 fn only_what_the_files_are_long_enough_for_is_durable() {
     let stage = Stage::folder(&[("a", PIECE_LEN + 100), ("b", 3 * PIECE_LEN)]);
@@ -256,7 +256,7 @@ fn folders_that_cannot_be_used_are_named_at_the_start() {
     assert!(stage.download().err().unwrap().to_string().starts_with("cannot open "));
 }
 
-/// It was served as it had become, and everybody who got it banned the innocent seed.
+/// Bug: the changed content was served, and everybody who got it banned the innocent seed.
 #[test]
 fn shared_content_that_was_changed_is_not_served() {
     let stage = Stage::file(PIECE_LEN);
@@ -266,12 +266,13 @@ fn shared_content_that_was_changed_is_not_served() {
     storage.read(piece, 0, &mut data).unwrap();
     let file = OpenOptions::new().write(true).open(stage.from.path().join("top")).unwrap();
     file.write_all_at(b"changed", 0).unwrap();
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap(); // a clock tick later, without waiting for it
+    // A later clock tick, without waiting for it
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     assert!(matches!(storage.read(piece, 0, &mut data), Err(StorageError::Changed(_))));
 }
 
-/// Two processes that downloaded different torrents of one name wrote into one file. (The lock is the open file's, so
-/// that two in one process stand for two processes.)
+/// Bug: two processes that downloaded different torrents of one name wrote into one file. The lock belongs to
+/// the open file, so two storages in one process stand for two processes.
 #[test]
 fn a_second_download_to_the_same_place_is_refused_while_the_first_lives() {
     for stage in [Stage::file(20_000), Stage::folder(&[("a", 20_000)])] {
@@ -288,7 +289,7 @@ fn a_second_download_to_the_same_place_is_refused_while_the_first_lives() {
     }
 }
 
-/// `NAME.part` did not fit, and nothing with so long a name could be downloaded.
+/// Bug: with a name so long that `NAME.part` did not fit, nothing could be downloaded.
 #[test]
 fn a_name_that_leaves_no_room_for_the_ending_is_shortened_meanwhile() {
     let name = "\u{e9}".repeat(127) + "x"; // 255 bytes, and a character must not be cut in two
@@ -310,7 +311,8 @@ fn a_name_that_leaves_no_room_for_the_ending_is_shortened_meanwhile() {
     assert_eq!(names(to.path()), [name]);
 }
 
-/// What came after that was written to a file without a name, or to a new one with a hole where the rest had been.
+/// Bug: what came later was written to a file without a name, or to a new one with a hole in place
+/// of the rest.
 #[test]
 fn a_part_that_was_removed_or_replaced_is_noticed() {
     for remove in [true, false] {
@@ -338,7 +340,7 @@ fn a_part_that_was_removed_or_replaced_is_noticed() {
     let file = stage.to.path().join("top.part/a");
     fs::remove_file(&file).unwrap();
     assert!(matches!(storage.check_lengths(), Err(StorageError::Vanished(path)) if path == file));
-    storage.open.write().clear(); // as if so many others had been open since
+    storage.open.write().clear(); // stands for that many other files opened since
     let again = storage.write(stage.piece(0), &stage.data(stage.piece(0)));
     assert!(
         matches!(again, Err(StorageError::Vanished(path)) if path == file),
@@ -348,7 +350,7 @@ fn a_part_that_was_removed_or_replaced_is_noticed() {
     assert!(matches!(storage.sync(), Err(StorageError::Vanished(_))));
 }
 
-/// Vouching for what it had become, at the stop, made the next start believe it.
+/// Bug: at the stop the changed file was recorded as durable, and the next start believed it.
 #[test]
 fn a_download_is_known_as_it_was_when_it_was_complete() {
     let stage = Stage::file(PIECE_LEN);
@@ -359,13 +361,15 @@ fn a_download_is_known_as_it_was_when_it_was_complete() {
     let stamps = storage.stamps();
     let file = OpenOptions::new().write(true).open(stage.to.path().join("top")).unwrap();
     file.write_all_at(b"changed", 0).unwrap();
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap(); // a clock tick later, without waiting for it
+    // A later clock tick, without waiting for it
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(storage.stamps(), stamps);
     let mut data = vec![0; PIECE_LEN];
     assert!(matches!(storage.read(stage.piece(0), 0, &mut data), Err(StorageError::Changed(_))));
 }
 
-/// The next piece made it long again, with a hole where others had been; they were taken for durable, and the end had holes.
+/// Bug: the next piece made the file long again, with a hole in place of other pieces. They were taken for
+/// durable, and the finished file had holes.
 #[test]
 fn a_part_that_was_cut_is_noticed_before_it_grows_again() {
     let stage = Stage::file(3 * PIECE_LEN);

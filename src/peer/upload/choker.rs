@@ -1,43 +1,52 @@
-//! Who is served: how the upload slots are given and taken. Pure: time and randomness are parameters.
+//! Which peers are served: how the upload slots are given and taken. Pure: time and randomness
+//! are parameters.
 //!
-//! All slots but one go in the order of [`order`](super::order). The last is optimistic: every 30 s it
-//! passes to anyone who waits, newcomers three times as likely, since nobody can send us anything before
-//! somebody has given him a first piece. With one slot in all, it is that one which rotates.
+//! All slots but one are given in the order of [`order`](super::order). The last slot is optimistic:
+//! every 30 s it passes to any peer that waits. Newcomers are three times as likely to get it, since a
+//! peer cannot send us anything before it has been given a first piece. If there is only one slot, it is
+//! the optimistic one.
 //!
-//! A peer that wants nothing at the moment is *idle*. It keeps its slot until somebody else has a use for it: one that
-//! has caught up with us wants each piece as it comes, and would otherwise lose its slot and get it back for every one.
-//! So is one that says it wants something and asks for nothing ([`waiting`](super::interested) finds out).
+//! A peer that has a slot and wants nothing at the moment is *idle*. It keeps the slot until another peer
+//! needs it: a peer that has caught up with us wants each piece as it comes, and would otherwise lose its
+//! slot and get it back for every piece. A peer that says it is interested but asks for nothing is idle too
+//! ([`interested`](super::interested) finds out).
 //!
-//! Invariant: never more admitted than there are slots, idle ones among them.
+//! Invariant: there are never more admitted peers than slots, idle ones included.
 
 use super::order::{Candidate, Reason, UnchokeOrder};
 use crate::peer::identity::ConnId;
 use std::time::{Duration, Instant};
 
-/// How often everybody's place is weighed anew.
+/// How often all peers are weighed again.
 pub const ROUND: Duration = Duration::from_secs(10);
-/// How long somebody keeps the optimistic slot.
+/// How long a peer keeps the optimistic slot.
 const OPTIMISTIC: Duration = Duration::from_secs(30);
-/// For so long a peer counts as a newcomer.
+/// How long a peer counts as a newcomer.
 const NEWCOMER: Duration = Duration::from_secs(60);
+/// How many times as likely a newcomer gets the optimistic slot.
 const NEWCOMER_WEIGHT: usize = 3;
 
 /// A peer that wants to be served.
 #[derive(Copy, Clone, Debug)]
 pub struct Waiting {
+    /// What decides its place in the order.
     pub candidate: Candidate,
+    /// When its connection began.
     pub since: Instant,
+    /// Whether it has a slot.
     pub admitted: bool,
 }
 
-/// What is to change.
+/// What the choker wants changed.
 #[derive(Default, Debug)]
 pub struct Decision {
+    /// Peers that get a slot, and why.
     pub admit: Vec<(ConnId, Reason)>,
+    /// Peers that lose their slot.
     pub evict: Vec<ConnId>,
 }
 
-/// Gives the upload slots.
+/// Gives and takes the upload slots.
 pub struct Choker {
     slots: usize,
     optimistic: Option<(ConnId, Instant)>,
@@ -45,13 +54,13 @@ pub struct Choker {
 }
 
 impl Choker {
-    /// `slots` peers at most are served at once.
+    /// At most `slots` peers are served at a time. `seed` decides who gets the optimistic slot.
     pub fn new(slots: usize, seed: u64) -> Self {
         Choker { slots: slots.max(1), optimistic: None, random: fastrand::Rng::with_seed(seed) }
     }
 
-    /// Every [`ROUND`]: weighs all anew and takes slots from those who are no longer preferred. `idle` are those who
-    /// have a slot and want nothing.
+    /// Every [`ROUND`]: weighs all peers again and takes slots from those that are no longer preferred.
+    /// `idle` are the peers that have a slot and want nothing.
     pub fn round(&mut self, waiting: &[Waiting], idle: &[ConnId], now: Instant) -> Decision {
         let optimistic = self.optimistic(waiting, now);
         let regular = self.slots - usize::from(optimistic.is_some());
@@ -70,7 +79,7 @@ impl Choker {
         Decision { admit: chosen.into_iter().filter(|(id, _)| !served(*id)).collect(), evict }
     }
 
-    /// Between rounds: fills slots that became free, and takes none from anybody who uses it.
+    /// Between rounds: gives out free slots, and takes none from a peer that uses it.
     pub fn fill(&mut self, waiting: &[Waiting], idle: &[ConnId]) -> Decision {
         let admitted = waiting.iter().filter(|peer| peer.admitted).count();
         let outside = waiting.iter().filter(|peer| !peer.admitted).map(|peer| peer.candidate);
@@ -82,12 +91,12 @@ impl Choker {
         Decision { admit, evict }
     }
 
-    /// Those of the idle for whom there is no slot beside `busy` others.
+    /// The idle peers for which there is no slot beside `busy` others.
     fn without_room(&self, idle: &[ConnId], busy: usize) -> impl Iterator<Item = ConnId> {
         idle.iter().copied().skip(self.slots.saturating_sub(busy))
     }
 
-    /// Who has the optimistic slot now; nobody while there is room for all.
+    /// The peer that has the optimistic slot now; none while there is a slot for each.
     fn optimistic(&mut self, waiting: &[Waiting], now: Instant) -> Option<ConnId> {
         if waiting.len() <= self.slots {
             self.optimistic = None;
@@ -120,7 +129,7 @@ mod tests {
         Waiting { candidate, since, admitted }
     }
 
-    /// Plays a decision out on those who wait.
+    /// Applies a decision to the waiting peers.
     fn apply(waiting: &mut [Waiting], decision: &Decision) {
         for peer in waiting {
             let id = peer.candidate.id;
@@ -169,7 +178,8 @@ mod tests {
         assert!(wins[1] > wins[0] * 2 && wins[1] < wins[0] * 4, "{wins:?}");
     }
 
-    /// A leecher that had caught up with another lost its slot and got it back for every single piece.
+    /// Bug: a leecher that had caught up with another one lost its slot and got it back for
+    /// every single piece.
     #[test]
     fn an_idle_peer_keeps_its_slot_until_somebody_has_a_use_for_it() {
         let now = Instant::now();
@@ -199,15 +209,18 @@ mod tests {
             let mut idle: Vec<ConnId> = Vec::new();
             for (step, (id, rate, leave, round)) in steps.into_iter().enumerate() {
                 let now = start + Duration::from_secs(step as u64 * 4);
-                // Whoever leaves goes on wanting nothing, if he has a slot.
+                // A peer that leaves counts as idle from then on, if it has a slot.
                 let gone = |peer: &Waiting| leave && peer.candidate.id == ConnId(id);
-                idle.extend(peers.iter().filter(|peer| gone(peer) && peer.admitted).map(|peer| peer.candidate.id));
+                idle.extend(
+                    peers.iter().filter(|peer| gone(peer) && peer.admitted).map(|peer| peer.candidate.id),
+                );
                 peers.retain(|peer| !gone(peer));
                 if !leave && !peers.iter().any(|peer| peer.candidate.id == ConnId(id)) {
                     let back = idle.iter().position(|other| *other == ConnId(id));
                     peers.push(waiting(id, rate, back.map(|at| idle.remove(at)).is_some(), now));
                 }
-                let decision = if round { choker.round(&peers, &idle, now) } else { choker.fill(&peers, &idle) };
+                let decision =
+                    if round { choker.round(&peers, &idle, now) } else { choker.fill(&peers, &idle) };
                 apply(&mut peers, &decision);
                 idle.retain(|id| !decision.evict.contains(id));
                 let admitted = peers.iter().filter(|peer| peer.admitted).count();

@@ -1,13 +1,14 @@
-//! Who waits to be served, since when, and what passed between us and each: all that the [`choker`](super::choker)
-//! decides by. Pure: time, byte counts and the ledger's credit are parameters.
+//! Which peers wait to be served, since when, and how many bytes each connection has carried: everything that
+//! the [`choker`](super::choker) decides by. Pure: time, byte counts and the ledger's credit are parameters.
 //!
-//! Whoever owns the table has the byte counts brought up to date with [`count`](InterestedPeers::count), samples them once a
-//! round, and carries out in it what the choker decided. `Uploads` does so on the `choke` thread.
+//! The owner of the table updates the byte counts with [`count`](InterestedPeers::count), samples them once a
+//! round, and records what the choker decided. `Uploads` does so on the `choke` thread.
 //!
-//! Nobody starves. A peer that sends us nothing holds a regular slot for a *turn*, and then waits until all others who
-//! send nothing, and whom the ledger prefers no more, have had as many. A seed's slots go round that way; for a leecher they decide what tit for tat does
-//! not. One that comes late, or back, counts as having had as many turns as those who have had fewest: it neither
-//! waits for what happened before nor makes up for it. And a peer that holds a slot and asks for nothing counts as idle.
+//! No peer starves. A peer that sends us nothing holds a regular slot for a *turn*. Then it waits until all
+//! other peers that send nothing, and have no more credit in the ledger, have had as many turns. So a seed's
+//! slots go round; for a leecher the turns decide what tit for tat leaves open. A peer that comes late, or
+//! comes back, starts with the fewest turns that any peer has had: it neither waits for what happened before
+//! nor makes up for it. A peer that holds a slot and asks for nothing counts as idle.
 
 use super::choker::{Decision, Waiting};
 use super::order::Candidate;
@@ -15,44 +16,50 @@ use crate::peer::identity::ConnId;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// The span over which a peer's rate counts (tit for tat).
+/// The time over which a peer's rate is measured (tit for tat).
 const SPAN: Duration = Duration::from_secs(20);
 
-/// How many rounds a turn lasts: 30 s, like the optimistic slot, so that a slot changes hands twice a minute at most.
+/// Number of rounds in a turn: 30 s, like the optimistic slot, so that a slot changes hands at most
+/// twice a minute.
 const TURN: u32 = 3;
-/// Whoever asks for nothing for so many rounds is idle.
+/// Number of rounds without a request after which a peer counts as idle.
 const QUIET: u32 = 2;
 
-/// Content that passed over a connection since it began, or since it was last booked: bytes.
+/// Bytes of content that a connection has carried since it began, or since they were last booked.
 #[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
 pub struct ContentBytes {
+    /// Bytes from the peer.
     pub received: u64,
+    /// Bytes to the peer.
     pub sent: u64,
 }
 
-/// All connected peers, and who of them is served.
+/// All connected peers, and which of them are served.
 #[derive(Default)]
 pub struct InterestedPeers {
     /// Bounded by the number of connections.
     peers: BTreeMap<ConnId, Peer>,
+    /// Counts the times that a peer began or stopped waiting.
     arrivals: u64,
 }
 
 struct Peer {
     since: Instant,
-    /// The order in which it came to wait; `None` while it does not want anything.
+    /// The order in which it began to wait; `None` while it wants nothing.
     waits: Option<u64>,
     admitted: bool,
     traffic: ContentBytes,
-    /// When, and how much it had sent us by then. At most one a round of [`SPAN`], so three or four.
+    /// Times, and the number of bytes that it had sent us by then. At most one for each round of [`SPAN`], so
+    /// three or four.
     samples: VecDeque<(Instant, u64)>,
-    /// How much of its traffic the ledger knows.
+    /// What of its traffic is in the ledger.
     booked: ContentBytes,
-    /// Rounds that it was served while it sent us nothing.
+    /// Number of rounds in which it was served and sent us nothing.
     served: u32,
-    /// Whether it asks for blocks now.
+    /// Whether it has requests for blocks open now.
     asks: bool,
-    /// For how many rounds it has held a slot, wanted to, and got nothing because it asked for nothing.
+    /// Number of rounds in a row in which it held a slot, was interested, and got nothing because it
+    /// asked for nothing.
     quiet: u32,
 }
 
@@ -73,8 +80,8 @@ impl InterestedPeers {
         self.peers.insert(id, peer);
     }
 
-    /// The peer wants to be served, or no longer does, which makes its slot one that others may have. True if the choker
-    /// should look at once; false if the peer has what it wants, or nothing to give back.
+    /// The peer wants to be served, or no longer does; then others may have its slot. True if the choker
+    /// should look at once; false if the peer has what it wants, or has no slot to give back.
     pub fn set_waiting(&mut self, id: ConnId, waits: bool) -> bool {
         self.arrivals += 1;
         let fewest = self.fewest_turns();
@@ -85,21 +92,21 @@ impl InterestedPeers {
         waits != peer.admitted
     }
 
-    /// The connection ended, after so much traffic: what of it the ledger does not know, and whether a slot is free
-    /// now. `None` if it never began.
+    /// The connection ended, after that many bytes. Returns the bytes that are not in the ledger yet, and
+    /// whether a slot is free now. `None` if the connection is not known.
     pub fn left(&mut self, id: ConnId, traffic: ContentBytes) -> Option<(ContentBytes, bool)> {
         let mut peer = self.peers.remove(&id)?;
         peer.traffic = traffic;
         Some((peer.book(), peer.admitted))
     }
 
-    /// Brings up to date what passed, and who asks for something now.
+    /// Updates the byte counts, and which peers ask for something now.
     pub fn count(&mut self, counts: impl Fn(ConnId) -> (ContentBytes, bool)) {
         self.peers.iter_mut().for_each(|(id, peer)| (peer.traffic, peer.asks) = counts(*id));
     }
 
-    /// Once a round, after [`count`](Self::count): remembers how things stand, for the rates to come. Gives the
-    /// traffic that the ledger does not know yet.
+    /// Once a round, after [`count`](Self::count): takes samples for the rates. Returns the bytes that are
+    /// not in the ledger yet.
     pub fn sample(&mut self, now: Instant) -> Vec<(ConnId, ContentBytes)> {
         self.peers.values_mut().for_each(|peer| peer.count_round(now));
         let fewest = self.fewest_turns();
@@ -116,8 +123,8 @@ impl InterestedPeers {
         sampled.collect()
     }
 
-    /// Those who want to be served, and those who have a slot and do not. `credit` is what the ledger says a peer ever
-    /// sent us, bytes.
+    /// The peers that want to be served, and the idle ones that have a slot. `credit` gives the bytes that a
+    /// peer ever sent us, according to the ledger.
     pub fn look(&self, now: Instant, credit: impl Fn(ConnId) -> u64) -> (Vec<Waiting>, Vec<ConnId>) {
         let idle = self.peers.iter().filter(|(_, peer)| peer.is_idle());
         let idle = idle.map(|(id, _)| *id).collect();
@@ -129,8 +136,8 @@ impl InterestedPeers {
         (waiting.collect(), idle)
     }
 
-    /// Carries out what the choker decided. True if it should look again: somebody who lost the slot because he wanted
-    /// nothing does by now.
+    /// Records what the choker decided. True if it should look again, because a peer that lost its slot while
+    /// it wanted nothing has become interested in the meantime.
     pub fn carry_out(&mut self, decision: &Decision) -> bool {
         let mut waits_again = false;
         for id in &decision.evict {
@@ -138,7 +145,7 @@ impl InterestedPeers {
                 waits_again |= peer.waits.is_some() && peer.quiet < QUIET;
                 peer.admitted = false;
                 if std::mem::take(&mut peer.quiet) >= QUIET {
-                    peer.end_turn(); // it had its chance
+                    peer.end_turn(); // its turn is over
                 }
             }
         }
@@ -150,20 +157,20 @@ impl InterestedPeers {
         waits_again
     }
 
-    /// The fewest turns that anybody has had of those who wait and send nothing.
+    /// The fewest turns that any peer has had that waits and sends nothing.
     fn fewest_turns(&self) -> u32 {
         let unpaid = self.peers.values().filter(|peer| peer.waits.is_some() && !peer.has_sent());
         unpaid.map(Peer::turns).min().unwrap_or(0)
     }
 
-    /// How many have a slot.
+    /// Number of peers that have a slot.
     pub fn admitted(&self) -> usize {
         self.peers.values().filter(|peer| peer.admitted).count()
     }
 }
 
 impl Peer {
-    /// Has a slot and no use for it.
+    /// Whether it has a slot and does not use it.
     fn is_idle(&self) -> bool {
         self.admitted && (self.waits.is_none() || self.quiet >= QUIET)
     }
@@ -180,12 +187,12 @@ impl Peer {
         self.served = self.served.max(turns.saturating_mul(TURN));
     }
 
-    /// Whether it sent us something in the time over which rates count.
+    /// Whether it sent us something in the time over which rates are measured.
     fn has_sent(&self) -> bool {
         self.samples.front().is_some_and(|(_, then)| self.traffic.received > *then)
     }
 
-    /// A round is over.
+    /// Counts a round that is over.
     fn count_round(&mut self, now: Instant) {
         if !self.admitted || self.waits.is_none() {
             return;
@@ -219,14 +226,14 @@ mod tests {
     use crate::peer::upload::choker::{Choker, ROUND};
     use proptest::prelude::*;
 
-    /// So many peers that want something from us, and a choker with so many slots.
+    /// A number of interested peers, and a choker.
     struct Seed {
         interested: InterestedPeers,
         choker: Choker,
         start: Instant,
         rounds: u32,
         traffic: BTreeMap<ConnId, ContentBytes>,
-        /// Who holds a slot and asks for nothing.
+        /// Peers that ask for nothing when they hold a slot.
         quiet: Vec<ConnId>,
         served: BTreeMap<ConnId, u32>,
         changes: usize,
@@ -262,7 +269,8 @@ mod tests {
             self.interested.peers[&id].admitted
         }
 
-        /// A round, and what passes until the next: whoever has a slot is served, unless it asks for nothing.
+        /// A round, and what happens until the next one: every peer that has a slot is served, unless it
+        /// asks for nothing.
         fn round(&mut self, credit: impl Fn(ConnId) -> u64) {
             self.rounds += 1;
             for (id, served) in &mut self.served {
@@ -281,7 +289,7 @@ mod tests {
         }
     }
 
-    /// A seed served whoever came first for ever; the rest had the optimistic slot.
+    /// Bug: a seed always served the peers that had come first; the others only had the optimistic slot.
     #[test]
     fn the_slots_of_a_seed_go_round() {
         let mut seed = Seed::new(30, 4);
@@ -323,7 +331,7 @@ mod tests {
         }
     }
 
-    /// Peers that said they wanted something and asked for nothing held all slots.
+    /// Bug: peers that said they were interested and asked for nothing held all slots.
     #[test]
     fn whoever_asks_for_nothing_gives_way() {
         let mut seed = Seed::new(4, 4);
@@ -337,15 +345,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_starves(peers in 2u64..40, slots in 1usize..9, quiet in prop::collection::vec(1u64..40, 0..10)) {
+        fn nobody_starves(
+            peers in 2u64..40,
+            slots in 1usize..9,
+            quiet in prop::collection::vec(1u64..40, 0..10),
+        ) {
             let mut seed = Seed::new(peers, slots);
             seed.quiet = quiet.into_iter().map(ConnId).collect();
-            // Twice as long as it takes until all have had a turn. A single slot is the optimistic one: by chance.
+            // Twice the time until all have had a turn. A single slot is the optimistic one, which
+            // goes by chance.
             let rounds = 2 * TURN as usize * (peers as usize).div_ceil(slots.max(2) - 1) + 10;
             (0..rounds).for_each(|_| seed.round(|_| 0));
             prop_assert!(seed.interested.admitted() <= slots);
             if slots > 1 {
-                let starved = seed.served.iter().find(|(id, served)| **served == 0 && !seed.quiet.contains(id));
+                let starved =
+                    seed.served.iter().find(|(id, served)| **served == 0 && !seed.quiet.contains(id));
                 prop_assert!(starved.is_none(), "{:?} in {rounds} rounds", starved);
             }
         }

@@ -1,8 +1,8 @@
-//! Who gave us how much, kept across restarts: the second word in who is served first. Any thread; one leaf lock,
-//! taken at the end of a connection and once a round, never per block.
+//! How much each peer has sent us, kept across restarts: the second criterion for who is served first. Any
+//! thread; one leaf lock, taken at the end of a connection and once a round, never per block.
 //!
-//! A shoal peer is known by its id, which it keeps; any other by its address, since other clients take a new id for
-//! every run or even every connection.
+//! A shoal peer is recognized by its peer id, which it keeps. Any other peer is recognized by its address,
+//! since other clients take a new peer id for every run or even every connection.
 
 use crate::atomic;
 use crate::disk::Disk;
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// So many peers are remembered; those not seen for longest are forgotten first.
+/// Maximum number of peers that are remembered; those seen longest ago are forgotten first.
 const MOST: usize = 10_000;
 
-/// What passed between us and one peer.
+/// The bytes exchanged with one peer.
 #[derive(Copy, Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Account {
     /// Bytes of content it sent us.
@@ -29,17 +29,18 @@ pub struct Account {
     pub seen: u64,
 }
 
-/// All accounts.
+/// The accounts of all peers.
 pub struct Ledger {
     path: Option<PathBuf>,
     disk: Disk,
     accounts: Mutex<BTreeMap<String, Account>>,
-    /// Whether something changed since it was saved.
+    /// Whether something changed since the last save.
     changed: AtomicBool,
 }
 
 impl Ledger {
-    /// Reads the ledger at `path`; an empty one if there is none or it is broken. Without a path nothing is kept.
+    /// Reads the ledger at `path`; it is empty if there is no file or it is broken. Without a path
+    /// nothing is saved.
     pub fn open(path: Option<&Path>) -> Self {
         let accounts = path.and_then(|path| match std::fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
@@ -55,12 +56,12 @@ impl Ledger {
         }
     }
 
-    /// Has it written to a disk that somebody may look at.
+    /// Writes to this disk from now on, which a test may observe.
     pub fn on(self, disk: Disk) -> Self {
         Ledger { disk, ..self }
     }
 
-    /// Adds what passed since the last call.
+    /// Adds the bytes exchanged since the last call.
     pub fn add(&self, identity: &PeerIdentity, received: u64, sent: u64) {
         if received == 0 && sent == 0 {
             return;
@@ -78,12 +79,12 @@ impl Ledger {
         }
     }
 
-    /// Bytes of content that the peer ever sent us.
+    /// Bytes of content that the peer has ever sent us.
     pub fn credit(&self, identity: &PeerIdentity) -> u64 {
         self.accounts.lock().get(&name(identity)).map_or(0, |account| account.received)
     }
 
-    /// All accounts, the most generous first.
+    /// All accounts, those that sent us most first.
     pub fn accounts(&self) -> Vec<(String, Account)> {
         let mut all: Vec<_> =
             self.accounts.lock().iter().map(|(name, account)| (name.clone(), *account)).collect();
@@ -91,8 +92,8 @@ impl Ledger {
         all
     }
 
-    /// Writes the ledger to its file, atomically, if it changed. One thread at a time: `choke` while the peer runs, and
-    /// whoever stops it after that.
+    /// Writes the ledger to its file, atomically, if it changed. Only one thread at a time may call this:
+    /// `choke` while the engine runs, and after that the thread that stops the engine.
     pub fn save(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         if !self.changed.swap(false, Ordering::AcqRel) {

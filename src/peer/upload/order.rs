@@ -1,39 +1,51 @@
-//! Who comes next when an upload slot is free: the priority queue of those who wait. Pure.
+//! Which peer comes next when an upload slot is free: the priority queue of the peers that wait. Pure.
 //!
-//! The order is the point of the whole system: who sends to us now is served first, the fastest before the rest
-//! (tit for tat); then who sent us most in the past; then who came first. Of those who never sent anything, whoever has had a
-//! turn waits until the others have had theirs, so that a seed, to whom nobody sends, serves all of them.
+//! The order is the point of the whole system. Peers that send to us now come first, the fastest before the
+//! others (tit for tat); then those that sent us most in the past; then those that came first. Among peers
+//! that never sent anything, one that has had a turn waits until the others have had theirs, so that a seed,
+//! which nobody sends to, serves all of them.
 
 use crate::peer::identity::ConnId;
 use crate::torrent::units::thousands;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-/// Somebody who wants to be served.
+/// A peer that wants to be served.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Candidate {
+    /// Its connection.
     pub id: ConnId,
-    /// Bytes per second that it sent us over the last 20 s.
+    /// Rate at which it sent to us over the last 20 s, bytes per second.
     pub rate: u64,
-    /// How many turns it has had while it sent us nothing.
+    /// Number of turns that it has had while it sent us nothing.
     pub turns: u32,
-    /// Bytes that it ever sent us, by the ledger.
+    /// Bytes that it has ever sent us, according to the ledger.
     pub credit: u64,
-    /// The order in which it came to wait.
+    /// The order in which it began to wait.
     pub arrival: u64,
 }
 
-/// Why somebody is preferred to the rest, in words.
+/// Why a peer is preferred to the others.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Reason {
-    SendsToUs { rate: u64 },
-    SentUsBefore { credit: u64 },
+    /// It sends to us now.
+    SendsToUs {
+        /// Bytes per second.
+        rate: u64,
+    },
+    /// It sent to us in the past.
+    SentUsBefore {
+        /// Bytes.
+        credit: u64,
+    },
+    /// It has waited longest.
     CameFirst,
+    /// It gets the optimistic slot.
     Optimistic,
 }
 
 impl Candidate {
-    /// What decided this candidate's place.
+    /// What decided this candidate's place in the order.
     pub fn reason(&self) -> Reason {
         match (self.rate, self.credit) {
             (0, 0) => Reason::CameFirst,
@@ -43,7 +55,7 @@ impl Candidate {
     }
 
     fn rank(&self) -> (u64, u64, Reverse<u32>, Reverse<u64>, Reverse<ConnId>) {
-        // Whoever sends to us has its place by that alone.
+        // The place of a peer that sends to us depends on its rate alone.
         let turns = if self.rate > 0 { 0 } else { self.turns };
         (self.rate, self.credit, Reverse(turns), Reverse(self.arrival), Reverse(self.id))
     }
@@ -72,19 +84,19 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// Everybody who wants to be served, the most preferred first.
+/// All peers that want to be served, the most preferred first.
 #[derive(Default)]
 pub struct UnchokeOrder {
     heap: BinaryHeap<Candidate>,
 }
 
 impl UnchokeOrder {
-    /// Takes in everybody who waits.
+    /// Takes all peers that wait.
     pub fn new(candidates: impl IntoIterator<Item = Candidate>) -> Self {
         UnchokeOrder { heap: candidates.into_iter().collect() }
     }
 
-    /// The most preferred of those who wait.
+    /// Removes and returns the most preferred peer.
     pub fn admit(&mut self) -> Option<Candidate> {
         self.heap.pop()
     }

@@ -1,8 +1,10 @@
-//! Who is served, over all torrents: the upload slots of the process. The `choke` thread runs [`Uploads::run`]; any
-//! thread may call the rest. The lock is never held over a mailbox; under it only the ledger's, a leaf, is taken.
+//! Which peers are served, over all torrents: the upload slots of the process. The `choke` thread runs
+//! [`Uploads::run`]; any thread may call the rest. The lock is not held while mail is posted. Only the
+//! ledger's lock, a leaf, is taken under it.
 //!
-//! The thread sleeps until a round is due or somebody nudges it because a slot became free or a peer came to wait. A
-//! nudge carries nothing, so a channel with room for one is enough: what it is about stands in the state.
+//! The thread sleeps until a round is due, or until another thread wakes it because a slot became free or a
+//! peer began to wait. The wake carries no information, so a channel with room for one is enough: everything
+//! is in the state.
 
 use super::choker::{Choker, Decision, ROUND, Waiting};
 use super::interested::{ContentBytes, InterestedPeers};
@@ -17,22 +19,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// All connected peers, and who of them is served.
+/// All connected peers, and which of them are served.
 pub struct Uploads {
     state: Mutex<State>,
     nudge: Sender<()>,
 }
 
-/// The interested peers, and how to write to them.
+/// The interested peers, and the handles for their mail.
 #[derive(Default)]
 struct State {
     interested: InterestedPeers,
-    /// The same connections as among the interested.
+    /// The handles of the same connections as in `interested`.
     handles: BTreeMap<ConnId, Arc<Handle>>,
 }
 
 impl Uploads {
-    /// Nobody yet. Whoever gets the receiver runs [`run`](Self::run) with it.
+    /// Without peers. The thread that gets the receiver runs [`run`](Self::run) with it.
     pub fn new() -> (Self, Receiver<()>) {
         let (nudge, nudges) = crossbeam_channel::bounded(1);
         (Uploads { state: Mutex::default(), nudge }, nudges)
@@ -45,7 +47,7 @@ impl Uploads {
         state.handles.insert(handle.id, handle);
     }
 
-    /// The peer wants to be served, or no longer does, which makes its slot one that others may have.
+    /// The peer wants to be served, or no longer does; then others may have its slot.
     pub fn set_waiting(&self, id: ConnId, waits: bool) {
         let look = self.state.lock().interested.set_waiting(id, waits);
         if look {
@@ -68,14 +70,14 @@ impl Uploads {
         }
     }
 
-    /// Has the choke thread look at once.
+    /// Wakes the choke thread.
     pub fn nudge(&self) {
         match self.nudge.try_send(()) {
             Ok(()) | Err(TrySendError::Full(())) | Err(TrySendError::Disconnected(())) => {}
         }
     }
 
-    /// The work of the `choke` thread, until `stopped` and nudged.
+    /// The work of the `choke` thread, until it is woken and `stopped` is true.
     pub fn run(
         &self,
         nudges: &Receiver<()>,
@@ -106,7 +108,7 @@ impl Uploads {
             {
                 log::warn!("cannot save the ledger: {why}");
             }
-            // Whoever bans somebody nudges: a ban should outlive a crash.
+            // A thread that bans a peer wakes this one: a ban should survive a crash.
             if let Err(why) = bans.save() {
                 log::warn!("cannot save the bans: {why}");
             }
@@ -123,7 +125,7 @@ impl Uploads {
         }
     }
 
-    /// Those who want to be served, and those who have a slot and do not.
+    /// The peers that want to be served, and the idle ones that have a slot.
     fn look(&self, now: Instant, ledger: &Ledger) -> (Vec<Waiting>, Vec<ConnId>) {
         let State { interested, handles } = &mut *self.state.lock();
         interested.count(|id| handles.get(&id).map(|handle| counts(handle)).unwrap_or_default());
@@ -147,7 +149,7 @@ impl Uploads {
         };
         for (handle, mail) in mailbox {
             handle.numbers.admitted.store(matches!(mail, Mail::Admit), Ordering::Relaxed);
-            let _ = handle.mailbox.post(mail); // it ended: `left` follows
+            let _ = handle.mailbox.post(mail); // fails if the connection has ended: `left` follows
         }
         if look_again {
             self.nudge();
@@ -180,7 +182,7 @@ mod tests {
         handle
     }
 
-    /// Eight peers that asked for nothing held all slots but one for good, because they had come first.
+    /// Bug: eight peers that asked for nothing held all slots but one for good, because they had come first.
     #[test]
     fn who_takes_nothing_with_its_slot_gives_it_to_the_next() {
         let (uploads, _nudges) = Uploads::new();

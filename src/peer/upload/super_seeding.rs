@@ -1,17 +1,18 @@
-//! The first copy of a torrent, given out piece by piece (BEP 16). Pure; the swarm keeps it under a lock of its own.
+//! Super-seeding (BEP 16): the first copy of a torrent is given out piece by piece. Pure; the swarm keeps it
+//! under a lock of its own.
 //!
-//! A lone seed that faces many empty peers is the one uplink that everybody waits for: a piece that it sends twice
-//! before it has sent every piece once delays them all. Left to themselves peers do ask it for the same pieces, since
-//! none knows what the others are asking for at that moment. So the seed tells each of them of other pieces: it appears
-//! to have nothing, and *shows* one piece after the other. Once every piece is held by somebody else it shows
-//! everything to everybody, and is a seed like any other.
+//! A lone seed with many empty peers is the one uplink that all of them wait for. A piece that it sends twice
+//! before it has sent every piece once delays them all. Peers left to themselves do ask it for the same
+//! pieces, since none knows what the others are asking for at that moment. So the seed appears to have
+//! nothing, and *shows* each peer other pieces, one after the other. Once every piece is held by some peer it
+//! shows everything to all of them, and is a seed like any other.
 //!
-//! Invariant: `to_give` holds just the pieces that no peer has, in the order in which they are shown: first those
-//! that the fewest are looking at.
+//! Invariant: `to_give` holds exactly the pieces that no peer has, in the order in which they are shown:
+//! first those that the fewest peers are looking at.
 //!
-//! Where this differs from BEP 16: a peer is always shown *something* that it lacks, whether or not it passed on what it
-//! got. To withhold it would leave an uplink idle that may have nobody better to serve. What passing on earns is
-//! the right to be shown more at a time.
+//! Difference from BEP 16: a peer is always shown *something* that it lacks, whether or not it passed on what
+//! it got. Otherwise the uplink could be idle, perhaps with no better peer to serve. A peer that passes
+//! pieces on is shown more of them at a time.
 
 use crate::bitfield::Bitfield;
 use crate::peer::identity::ConnId;
@@ -21,50 +22,52 @@ use std::collections::{BTreeMap, BTreeSet};
 #[cfg(test)]
 mod tests;
 
-/// So many peers, connected or known of, are worth it. With fewer there is little to send twice.
+/// Minimum number of peers, connected or known, for super-seeding. With fewer there is little to send twice.
 pub const ENOUGH_PEERS: usize = 4;
-/// What a peer is shown at a time at first, pieces: the one that comes, and one behind it.
+/// Number of pieces that a peer is shown at a time at first: the one that it is getting, and the next.
 const FIRST: usize = 2;
-/// The most that a peer is shown at a time, bytes: two of the largest request windows.
+/// Maximum that a peer is shown at a time, in bytes: two of the largest request windows.
 const MOST: u32 = 16 << 20;
 
-/// What to tell a peer of.
+/// What to tell a peer that we have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Show {
     /// These pieces, for now.
     Pieces(Vec<Piece>),
-    /// Everything: the first copy is out.
+    /// Everything: the first copy is complete.
     All,
 }
 
+/// A connected peer.
 struct Peer {
-    /// What we told it of.
+    /// The pieces that we told it of.
     shown: Bitfield,
+    /// The pieces that it has.
     has: Bitfield,
-    /// How many pieces it was shown and does not have yet.
+    /// Number of pieces that it was shown and does not have yet.
     open: usize,
-    /// How many it is shown at a time.
+    /// Maximum number of pieces that it is shown at a time.
     allowance: usize,
-    /// Whether somebody got a piece from it: one that only this peer had been shown.
+    /// Whether another peer got a piece from it that only this peer had been shown.
     passed_on: bool,
 }
 
-/// Which pieces are out, and who was shown what.
+/// Which pieces other peers have, and which peer was shown what.
 pub struct SuperSeeding {
     geometry: Geometry,
-    /// Pieces without a holder, by how many look at them, then at random.
+    /// Pieces that no peer has, by the number of peers looking at them, then at random.
     to_give: BTreeSet<(u16, u32, Piece)>,
-    /// A random place for each piece.
+    /// A random rank for each piece.
     order: Vec<u32>,
-    /// How many peers are looking at each piece: shown it, without having it.
+    /// Number of peers looking at each piece: they were shown it and do not have it.
     looking: Vec<u16>,
-    /// How many peers have it.
+    /// Number of peers that have each piece.
     holders: Vec<u16>,
     peers: BTreeMap<ConnId, Peer>,
 }
 
 impl SuperSeeding {
-    /// Nobody has anything yet. `seed` decides the order.
+    /// No peer has anything yet. `seed` decides the order.
     pub fn new(geometry: &Geometry, seed: u64) -> Self {
         let count = geometry.piece_count();
         let mut order: Vec<u32> = (0..count).collect();
@@ -79,14 +82,14 @@ impl SuperSeeding {
         }
     }
 
-    /// A connection begins to somebody who is shown nothing yet.
+    /// A connection began. The peer was shown nothing yet.
     pub fn joined(&mut self, id: ConnId) {
         let nothing = Bitfield::new(self.geometry.piece_count());
         let peer = Peer { shown: nothing.clone(), has: nothing, open: 0, allowance: FIRST, passed_on: false };
         self.peers.entry(id).or_insert(peer);
     }
 
-    /// A connection ended: what only that peer had is to be given out again.
+    /// A connection ended. Pieces that only this peer had are to be given out again.
     pub fn left(&mut self, id: ConnId) {
         let Some(peer) = self.peers.remove(&id) else { return };
         for piece in self.geometry.clone().pieces() {
@@ -114,13 +117,15 @@ impl SuperSeeding {
         }
     }
 
-    /// Somebody has a piece that we did not show: whoever we did show it to, and has it, passed it on.
+    /// A peer has a piece that we did not show it. Peers that were shown the piece and have it count as
+    /// having passed it on.
     fn credit(&mut self, piece: Piece) {
         let gave = |peer: &&mut Peer| peer.shown.has(piece.index()) && peer.has.has(piece.index());
         self.peers.values_mut().filter(gave).for_each(|peer| peer.passed_on = true);
     }
 
-    /// What to tell the peer of now. `idle` if it asks us for nothing: then it could do with more at a time.
+    /// What to tell the peer that we have now. `idle` if it asks us for nothing: then it may be shown more
+    /// at a time.
     pub fn show(&mut self, id: ConnId, idle: bool) -> Show {
         if self.to_give.is_empty() {
             return Show::All;
@@ -143,7 +148,7 @@ impl SuperSeeding {
         Show::Pieces(pieces)
     }
 
-    /// Whether somebody else has each piece.
+    /// Whether each piece is held by some other peer.
     pub fn is_over(&self) -> bool {
         self.to_give.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What all who have to do with the room share: the peer, where downloads go, what is offered. The trackers' threads
+//! What all threads of the room share: the engine, where downloads go, what is offered. The trackers' threads
 //! call it as their host, the workers as the torrents' observer. Its locks are leaves.
 
 use super::{Rates, RoomError};
@@ -15,12 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What the thread is asked to do.
+/// What the room's thread is asked to do.
 pub(super) enum Task {
-    /// See how the torrents stand, before the second is over.
+    /// Look at the torrents now, not only when the second is over.
     Look,
-    /// Fetch what was offered.
+    /// Fetch a torrent that was offered.
     Fetch(Entry),
+    /// End.
     Stop,
 }
 
@@ -31,7 +32,7 @@ pub(super) struct RoomHost {
     mirror: bool,
     pub reporter: Reporter,
     pub to_thread: Sender<Task>,
-    /// What we offered to everybody, in this run or an earlier one.
+    /// The torrents that we offered to everybody, in this run or an earlier one.
     pub offered: Mutex<BTreeSet<InfoHash>>,
     pub rates: Mutex<BTreeMap<InfoHash, Rates>>,
 }
@@ -49,7 +50,7 @@ impl RoomHost {
         RoomHost { peer, downloads, mirror, reporter, to_thread, offered, rates }
     }
 
-    /// Begins to download what goes by this name or key, or gives what is here already.
+    /// Begins to download the torrent with this name or key; returns it if it is here already.
     pub fn download(
         self: &Arc<Self>,
         trackers: &Trackers,
@@ -80,7 +81,7 @@ impl RoomHost {
         Ok(swarm)
     }
 
-    /// Adds a torrent of which this room hears.
+    /// Adds a torrent, with this room as its observer.
     pub fn add(self: &Arc<Self>, add: AddTorrent) -> Result<Arc<Swarm>, StartError> {
         self.peer.add(add.observed_by(self.observer()))
     }
@@ -92,7 +93,7 @@ impl RoomHost {
         }
     }
 
-    /// Asks the trackers who else has this torrent, and tries them.
+    /// Asks the trackers for the peers of this torrent, and connects to them.
     pub fn find_peers(&self, trackers: &Trackers, swarm: &Swarm) -> Result<(), RoomError> {
         let peers = trackers.peers(Some(swarm.torrent.key()))?;
         swarm.add_addresses(peers.into_iter().map(|peer| peer.address), false);
@@ -100,7 +101,7 @@ impl RoomHost {
         Ok(())
     }
 
-    /// Changes what we offer; if that makes a difference, the next run knows it too.
+    /// Changes what we offer, and saves it for the next run if it has changed.
     pub fn change_offers(&self, change: impl FnOnce(&mut BTreeSet<InfoHash>) -> bool) {
         let changed = {
             let mut offered = self.offered.lock();
@@ -124,7 +125,7 @@ impl RoomHost {
     }
 }
 
-/// Of several torrents of one name, the one that can be had, if there is but one such.
+/// The torrent that can be downloaded, if it is the only such among several of one name.
 fn only_available(choices: &[Entry]) -> Option<&Entry> {
     let mut available = choices.iter().filter(|entry| entry.available);
     available.next().filter(|_| available.next().is_none())
@@ -133,7 +134,7 @@ fn only_available(choices: &[Entry]) -> Option<&Entry> {
 impl Observer for RoomHost {
     fn completed(&self, swarm: &Swarm) {
         self.reporter.completed(swarm);
-        let _ = self.to_thread.try_send(Task::Look); // full: it looks soon anyway
+        let _ = self.to_thread.try_send(Task::Look); // if the channel is full, the thread looks soon anyway
     }
 
     fn paused(&self, swarm: &Swarm, why: &str) {
@@ -174,7 +175,7 @@ impl Host for RoomHost {
             && self.mirror
             && *by != self.peer.shared.peer_id
         {
-            let _ = self.to_thread.try_send(Task::Fetch(entry.clone())); // full: see ROOM
+            let _ = self.to_thread.try_send(Task::Fetch(entry.clone())); // for a full channel see `ROOM`
         }
         match &event {
             Event::Added { entry } => log::debug!("added: {}", entry.name),

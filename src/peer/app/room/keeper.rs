@@ -1,6 +1,7 @@
-//! The `room` thread: keeps the trackers and the torrents together. Each second it tells which pieces came, asks for peers
-//! where a download could use some, and, as a mirror, fetches what was offered. It waits for the trackers' answers, which
-//! nobody else should have to. It takes the picker's and the addresses' locks of a torrent, one at a time, for a look.
+//! The `room` thread keeps the trackers and the torrents together. Each second it reports the pieces that
+//! were finished, asks for peers for downloads that need some, and, as a mirror, fetches what was offered. It
+//! waits for the trackers' answers, so that no other thread has to. It takes a torrent's picker lock and
+//! addresses lock, one at a time, for one look-up.
 
 use super::Rates;
 use super::host::{RoomHost, Task};
@@ -15,11 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often it looks.
+/// How often each torrent is looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// How often a download asks for peers.
+/// How often peers are asked for, for a download.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
-/// The rates shown are over so many seconds.
+/// Number of seconds over which the rates shown are measured.
 const SPAN: usize = 5;
 
 /// The thread's own state.
@@ -31,9 +32,9 @@ pub(super) struct Keeper {
 
 /// What the thread remembers of one torrent.
 struct Note {
-    /// How many of its finished pieces the tracker knows.
+    /// Number of finished pieces that were reported to the tracker.
     told: usize,
-    /// When we last asked for its peers.
+    /// When the tracker was last asked for peers.
     asked_at: Option<Instant>,
     down: Meter,
     up: Meter,

@@ -1,36 +1,42 @@
-//! A set of pieces that finds what it has in common with another without a look at every word of either. Pure.
+//! A set of pieces that finds what it has in common with another set without looking at every word
+//! of either. Pure.
 //!
-//! Over the bits lies a summary: one bit for each word of 64 pieces, set while that word has any. Two sets are compared summary
-//! by summary, 4096 pieces at a time, and word by word only where both have something. So sets that are sparse, or that lie
-//! apart, cost next to nothing together; and the levels of rarity are sparse, since they share the missing pieces among them.
+//! Above the bits there is a summary: one bit for each word of 64 pieces, set if that word is not zero. Two
+//! sets are compared summary by summary, 4096 pieces at a time, and word by word only where both have
+//! something. So sets that are sparse, or have little in common, are compared at almost no cost; and the
+//! levels of rarity are sparse, since they share the missing pieces among them.
 //!
 //! Invariant: a bit of the summary is set exactly if its word of the bits is not zero.
 
 use crate::bitfield::Bitfield;
 
-/// Pieces in a word, and words under one word of the summary.
+/// Number of pieces in a word of the bits, and of words under one word of the summary.
 const WORD: u32 = 64;
 
+/// A set of the pieces of one torrent.
 pub struct PieceSet {
     bits: Bitfield,
-    /// The first word of the bits has the lowest bit of the first word here.
+    /// The lowest bit of the first word here stands for the first word of the bits.
     summary: Vec<u64>,
 }
 
 impl PieceSet {
-    /// None of `len` pieces.
+    /// An empty set of a torrent with `len` pieces.
     pub fn new(len: u32) -> Self {
         PieceSet { bits: Bitfield::new(len), summary: vec![0; len.div_ceil(WORD * WORD) as usize] }
     }
 
+    /// The set as a bit field.
     pub fn bits(&self) -> &Bitfield {
         &self.bits
     }
 
+    /// Whether piece `index` is in the set.
     pub fn has(&self, index: u32) -> bool {
         self.bits.has(index)
     }
 
+    /// Whether no piece is in the set.
     pub fn is_empty(&self) -> bool {
         self.bits.count() == 0
     }
@@ -45,7 +51,7 @@ impl PieceSet {
         new
     }
 
-    /// Takes a piece out of the set. True if it was there.
+    /// Removes a piece from the set. True if it was there.
     pub fn clear(&mut self, index: u32) -> bool {
         let old = self.bits.clear(index);
         let word = index / WORD;
@@ -60,7 +66,7 @@ impl PieceSet {
         self.common_words(other, 0).next().is_some()
     }
 
-    /// The same, where there is no summary of the other.
+    /// The same for a set without a summary.
     pub fn overlaps(&self, other: &Bitfield) -> bool {
         let mut words =
             (0..).zip(&self.summary).flat_map(|(at, words)| ones(*words).map(move |nth| at * WORD + nth));
@@ -73,8 +79,9 @@ impl PieceSet {
         Some(at * WORD + word.leading_zeros())
     }
 
-    /// Some piece that is in both sets, left to chance: first a word in which both have something, then, from there on, any of those
-    /// in the first word in which they have the same. To count them all and take the nth would be a look at every word.
+    /// A random piece that is in both sets. Chooses a word of the summary bits in which both have something,
+    /// and then any piece in the first word from there on with a piece in common. Counting all common pieces
+    /// would mean to look at every word.
     pub fn any_common(&self, other: &PieceSet, random: &mut fastrand::Rng) -> Option<u32> {
         let start = self.any_shared_word(other, random)?;
         let (at, word) = self.common_words(other, start).chain(self.common_words(other, 0)).next()?;
@@ -82,7 +89,7 @@ impl PieceSet {
         Some(at * WORD + ones(word.reverse_bits()).nth(nth as usize)?)
     }
 
-    /// A word in which both have something, though it may not be the same; each with the same chance.
+    /// The index of a random word in which both sets have something, though perhaps not the same pieces.
     fn any_shared_word(&self, other: &PieceSet, random: &mut fastrand::Rng) -> Option<u32> {
         let count: u32 = self.shared(other).map(u64::count_ones).sum();
         let mut nth = (count > 0).then(|| random.u32(..count))?;
@@ -96,13 +103,13 @@ impl PieceSet {
         None
     }
 
-    /// In which words both have something, 64 words at a time.
+    /// The words in which both sets have something, as bits, for 64 words at a time.
     fn shared<'a>(&'a self, other: &'a PieceSet) -> impl Iterator<Item = u64> + 'a {
         debug_assert_eq!(self.bits.len(), other.bits.len(), "two sets of one torrent's pieces");
         self.summary.iter().zip(&other.summary).map(|(ours, theirs)| ours & theirs)
     }
 
-    /// The pieces in both sets, 64 at a time, from word `start` on; the words without any are left out.
+    /// The pieces in both sets, 64 at a time, from word `start` on. Words without any are left out.
     fn common_words<'a>(&'a self, other: &'a PieceSet, start: u32) -> impl Iterator<Item = (u32, u64)> + 'a {
         let first = start / WORD;
         let shared = (first..).zip(self.shared(other).skip(first as usize));
@@ -133,7 +140,7 @@ fn summary_of(bits: &Bitfield) -> Vec<u64> {
     summary
 }
 
-/// Which bits are set, from the lowest on.
+/// The indices of the bits that are set, from the lowest on.
 fn ones(mut word: u64) -> impl Iterator<Item = u32> {
     std::iter::from_fn(move || {
         let lowest = (word != 0).then(|| word.trailing_zeros())?;
@@ -149,7 +156,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    /// Large enough for a summary of several words, and full of gaps or hardly so.
+    /// Large enough for a summary of several words, and either sparse or with up to 2000 pieces.
     fn pieces() -> impl Strategy<Value = (u32, BTreeSet<u32>, BTreeSet<u32>)> {
         (1u32..20_000).prop_flat_map(|len| {
             let some =
@@ -193,7 +200,7 @@ mod tests {
         }
     }
 
-    /// Peers that all begin with the same piece of a gap's end would have nothing to trade.
+    /// Otherwise peers that all begin with the piece that follows a gap would have nothing to trade.
     #[test]
     fn chance_does_not_prefer_what_follows_a_gap() {
         let (ours, theirs) = (PieceSet::from(Bitfield::full(64_000)), (32_000..64_000).collect());

@@ -1,41 +1,45 @@
-//! How rare each piece is, and which of those to be fetched is the rarest that a peer has. Pure.
+//! How rare each piece is, and which missing piece is the rarest that a peer has. Pure.
 //!
-//! Invariant: a piece that is to be fetched is in `missing`, and in the level of its availability, and in no other.
+//! Invariant: a missing piece is in `missing` and in the level of its availability, and in no other level.
+//! Any other piece is in none of them.
 //!
-//! Each level is a set of bits with a summary over it ([`PieceSet`]), and a peer's own set is laid over them, the rarest first. A list
-//! would be walked piece by piece for a peer that has nothing in it, and the rarest pieces are just those that most peers
-//! do not have. Bits alone would cost, with 100,000 pieces, 1,563 words a level, and there may be as many levels as peers.
+//! Each level is a bit set with a summary ([`PieceSet`]), and is compared with the peer's own set, the rarest
+//! level first. A list would be walked piece by piece for a peer that has none of them, and the rarest pieces
+//! are just those that most peers do not have. Bits without a summary would cost 1,563 words a level for
+//! 100,000 pieces, and there may be as many levels as peers.
 
 use super::piece_set::PieceSet;
 use crate::torrent::Piece;
 
+/// The availability of all pieces, and the missing pieces ordered by it.
 pub struct Rarity {
-    /// By how many peers that are no seeds each piece is held. A seed that comes or goes changes nothing.
+    /// Number of connected peers, seeds left out, that have each piece. A seed that comes or
+    /// goes changes nothing.
     availability: Vec<u16>,
-    /// Pieces to be fetched, by availability. As many as the most frequent piece has holders, so no more than connections.
+    /// Missing pieces by availability. The length is bounded by the number of connections.
     levels: Vec<PieceSet>,
     missing: PieceSet,
 }
 
 impl Rarity {
-    /// Nobody has any of `pieces` pieces, and none is to be fetched.
+    /// No peer has any of `pieces` pieces, and none of them is missing yet.
     pub fn new(pieces: u32) -> Self {
         Rarity { availability: vec![0; pieces as usize], levels: Vec::new(), missing: PieceSet::new(pieces) }
     }
 
-    /// The piece is to be fetched from now on.
+    /// The piece is missing: it is to be fetched from now on.
     pub fn insert(&mut self, piece: Piece) {
         self.level(self.of(piece)).set(piece.index());
         self.missing.set(piece.index());
     }
 
-    /// Nobody is to fetch the piece any more.
+    /// The piece is no longer to be fetched.
     pub fn remove(&mut self, piece: Piece) {
         self.level(self.of(piece)).clear(piece.index());
         self.missing.clear(piece.index());
     }
 
-    /// One holder more, or one less.
+    /// One more peer has the piece, or one less: `by` is 1 or -1.
     pub fn shift(&mut self, piece: Piece, by: i8) {
         let availability = &mut self.availability[piece.index() as usize];
         let before = *availability;
@@ -55,31 +59,32 @@ impl Rarity {
         &mut self.levels[at]
     }
 
-    /// How many peers that are no seeds hold the piece.
+    /// Number of peers, seeds left out, that have the piece.
     pub fn of(&self, piece: Piece) -> u16 {
         self.availability[piece.index() as usize]
     }
 
-    /// The pieces that are to be fetched.
+    /// The missing pieces.
     pub fn missing(&self) -> &PieceSet {
         &self.missing
     }
 
-    /// The rarest of those in `has`; which of several is left to chance.
+    /// The rarest missing piece that is also in `has`; ties at random.
     pub fn rarest(&self, has: &PieceSet, random: &mut fastrand::Rng) -> Option<u32> {
         if !self.missing.meets(has) {
-            return None; // as a rule, for a connection that looks again and again: then one look is enough
+            // The usual case for a connection that asks again and again: one comparison is enough
+            return None;
         }
         let levels = self.levels.iter().filter(|level| !level.is_empty());
         levels.into_iter().find_map(|level| level.any_common(has, random))
     }
 
-    /// Some one of those in `has`.
+    /// A random missing piece that is also in `has`.
     pub fn any(&self, has: &PieceSet, random: &mut fastrand::Rng) -> Option<u32> {
         self.missing.any_common(has, random)
     }
 
-    /// The first of those in `has`.
+    /// The first missing piece that is also in `has`.
     pub fn first(&self, has: &PieceSet) -> Option<u32> {
         self.missing.first_common(has)
     }

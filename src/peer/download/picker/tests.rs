@@ -1,4 +1,4 @@
-//! The picker by example, and its invariant after every step of random runs.
+//! Tests of the picker: by example, and the invariant after every step of random runs.
 
 use super::*;
 use crate::testing::{empty, geometry, identity};
@@ -6,13 +6,13 @@ use proptest::prelude::*;
 
 const BLOCK: u32 = 16 * 1024;
 
-/// `pieces` pieces of two blocks each, none of them here.
+/// A picker with `pieces` pieces of two blocks each, all of them missing.
 fn picker(pieces: u32, seed: u64) -> Picker {
     let geometry = geometry((pieces * BLOCK * 2) as usize, BLOCK * 2);
     Picker::new(geometry, Bitfield::new(pieces), seed)
 }
 
-/// `pieces` pieces to fetch, and behind them as many that are here already as make a download no longer new.
+/// `pieces` missing pieces, followed by as many pieces that we have as make the download no longer new.
 fn settled_in(pieces: u32, seed: u64) -> Picker {
     let all = pieces + RANDOM_FIRST;
     let geometry = geometry((all * BLOCK * 2) as usize, BLOCK * 2);
@@ -59,7 +59,8 @@ fn the_rarest_come_first_and_ties_differ_by_seed() {
             join(&mut picker, 2, bits(34, 10..30));
             join(&mut picker, 3, bits(34, 20..30));
             let order = order(&mut picker, 1, 30);
-            let rarity = |piece: &u32| piece / 10; // 0 to 9 only the seed has, 10 to 19 one other, 20 to 29 two
+            // The seed alone has 0 to 9, one other peer 10 to 19, two others 20 to 29
+            let rarity = |piece: &u32| piece / 10;
             assert!(order.is_sorted_by_key(rarity), "{order:?}");
             order
         })
@@ -153,7 +154,7 @@ fn the_least_helped_is_helped_next_and_nobody_helps_himself() {
     assert!(matches!(picker.pick(ConnId(1), memory()), Pick::Help(piece, ConnId(2)) if piece == second));
 }
 
-/// With help from a liar each copy came broken, and it was never clear who had lied.
+/// Bug: with help from a liar every copy arrived broken, and it was never clear who had lied.
 #[test]
 fn a_piece_that_came_broken_is_fetched_from_one_peer_alone() {
     let mut picker = picker(1, 1);
@@ -174,7 +175,7 @@ fn a_piece_that_came_broken_is_fetched_from_one_peer_alone() {
     assert!(picker.alone.is_empty() && picker.is_complete());
 }
 
-/// A piece that a connection had begun was checked on the disk as well, and was then in two states.
+/// Bug: a piece that a connection had begun was checked on the disk as well, and so was in two states.
 #[test]
 fn a_piece_under_way_is_not_doubted() {
     let mut picker = picker(2, 1);
@@ -204,7 +205,7 @@ fn only_the_owner_finishes_or_gives_back() {
     picker.assert_invariant();
 }
 
-/// A rare piece comes from few peers, and slowly; until then there is nothing to trade.
+/// A rare piece comes from few peers, and slowly; until it is complete there is nothing to trade.
 #[test]
 fn the_first_pieces_are_left_to_chance() {
     let firsts: Vec<u32> = (0..40)
@@ -281,7 +282,7 @@ fn what_is_not_wanted_is_not_fetched_but_kept_if_it_is_there() {
     assert!(!picker.lacks_any(&Bitfield::full(10)));
 }
 
-/// Each that gives up a piece that is to come from one peer alone has the next one try for longer.
+/// After each peer that gives up a piece which must come from one peer alone, the next one gets more time.
 #[test]
 fn whoever_gives_up_a_lone_piece_is_counted() {
     let mut picker = picker(1, 1);
@@ -301,7 +302,7 @@ fn whoever_gives_up_a_lone_piece_is_counted() {
     picker.assert_invariant();
 }
 
-/// The same seed and the same events give the same pieces: the simulator depends on it.
+/// The same seed and the same events give the same pieces. The simulator depends on it.
 #[test]
 fn a_seed_replays_every_choice() {
     let run = || {
@@ -354,10 +355,10 @@ enum Step {
     Has(u64, u32),
     Leave(u64),
     Pick(u64, bool),
-    /// The first, or so, of the pieces in flight: some blocks come, then it is given back.
+    /// One of the pieces in flight, chosen by index, is given back; before that some of its blocks arrive.
     GiveBack(usize, bool),
     Complete(usize),
-    /// What becomes of the first, or so, of those being checked: good, bad or broken.
+    /// One of the pieces being checked, chosen by index, turns out good, bad or broken.
     Checked(usize, u8),
     MarkUnverified(u32),
     DropLeftovers,
@@ -378,7 +379,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A picker and what the rest of the peer would hold.
+/// A picker, and what the rest of the engine would hold.
 struct World {
     picker: Picker,
     here: Vec<u64>,
@@ -404,7 +405,7 @@ impl World {
             }
             Step::Leave(peer) => {
                 self.here.retain(|other| *other != peer);
-                self.picker.left(ConnId(peer)); // what it still holds comes too late
+                self.picker.left(ConnId(peer)); // pieces that it still holds are given back too late
             }
             Step::Pick(peer, memory) => self.pick(ConnId(peer), memory),
             Step::GiveBack(nth, some) => self.give_back(nth, some),
@@ -489,7 +490,7 @@ proptest! {
             world.take(step);
             world.picker.assert_invariant();
         }
-        // And from wherever that led, one seed brings the download to its end.
+        // From any state that this leads to, one seed completes the download.
         for peer in 0..PEERS {
             world.picker.left(ConnId(peer));
         }
@@ -505,7 +506,8 @@ proptest! {
     }
 }
 
-/// A peer that needed longer for a block than we had patience was asked for it again and again, and never brought one.
+/// Bug: a peer that needed longer for a block than the patience was asked for it again and again, and never
+/// got one to us.
 #[test]
 fn a_block_that_comes_late_is_not_lost() {
     let mut picker = picker(1, 1);
@@ -517,7 +519,7 @@ fn a_block_that_comes_late_is_not_lost() {
     join(&mut picker, 2, Bitfield::full(1));
 
     let partial = fetch(&mut picker, 1);
-    picker.gave_back(partial, ConnId(1)); // nothing had come, and nothing is kept
+    picker.gave_back(partial, ConnId(1)); // no block had arrived, so nothing is kept
     assert!(
         matches!(picker.late(blocks[0], &data, &identity(1), None), Late::Done),
         "there is no memory for it"

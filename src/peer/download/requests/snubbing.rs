@@ -5,18 +5,19 @@ use crate::peer::download::partial::Partial;
 use crate::torrent::{Block, Piece};
 use std::time::{Duration, Instant};
 
-/// A peer that brings fewer blocks than this in a patience, all through a trial, keeps pieces from others for nothing: with
-/// the usual patience it is slower than 3 kB/s, while it owes us blocks all the time.
+/// A peer trickles if it sends fewer blocks than this in each patience of a trial: less than about 3
+/// kB/s with the usual patience, although it owes us blocks all the time. It keeps its pieces from
+/// others for nothing.
 const FEW: u32 = 6;
 
 impl Requests {
-    /// A peer whose blocks always take long is given longer than `patience`, within bounds: with a slow line of ours it
-    /// is not the peer's fault.
+    /// A peer whose blocks always take long is given more time than `patience`, within bounds: it is not the
+    /// peer's fault if our own line is slow.
     fn patience(&self, patience: Duration) -> Duration {
         (self.window.usual() * 2).min(patience * TRIAL).max(patience)
     }
 
-    /// When there is something to judge, if nothing happens before.
+    /// When a timer ends next, if nothing happens before.
     pub fn due_at(&self, patience: Duration) -> Option<Instant> {
         let owes = !self.asked.is_empty();
         let timers = [
@@ -27,8 +28,8 @@ impl Requests {
         timers.into_iter().flatten().chain(self.pieces.iter().filter_map(|held| held.until(patience))).min()
     }
 
-    /// Snubs a peer that owes us blocks and has sent none for `patience`, or much longer than its blocks usually take: its
-    /// pieces go elsewhere.
+    /// Snubs a peer that owes us blocks and has sent none for `patience`, or for much longer than its blocks
+    /// usually take. Returns its pieces, for other connections.
     pub fn snub_if_late(&mut self, patience: Duration, now: Instant) -> Vec<Partial> {
         if self.asked.is_empty() || now < self.progress_at + self.patience(patience) {
             return Vec::new();
@@ -38,8 +39,9 @@ impl Requests {
         self.let_go()
     }
 
-    /// Takes its pieces from a peer that trickles, and the piece from one that keeps too long what nobody may help with. It
-    /// rests then. Gives those pieces, and the blocks that it need not send any more.
+    /// Takes all pieces from a peer that trickles, or only a piece that it keeps for too long and nobody
+    /// may help with. The peer then rests. Returns these pieces, and the blocks that the peer need not
+    /// send any more.
     pub fn relieve_if_slow(&mut self, patience: Duration, now: Instant) -> (Vec<Partial>, Vec<Block>) {
         self.resting_until.take_if(|until| *until <= now);
         let trickles = self.trickles(patience, now);
@@ -58,7 +60,7 @@ impl Requests {
         (given_back, before.into_iter().filter(|block| !still_asked(block)).collect())
     }
 
-    /// Whether too little came in the trial that ends now; the next one begins.
+    /// Whether too few blocks arrived in the trial, if it ends now. Then the next one begins.
     fn trickles(&mut self, patience: Duration, now: Instant) -> bool {
         let (since, came_before) = self.trial;
         if self.asked.is_empty() || now < since + patience * TRIAL {

@@ -1,4 +1,4 @@
-//! What each peer is shown, and that every piece without a holder is to be given.
+//! Tests of super-seeding: what each peer is shown, and the invariant of `to_give`.
 
 use super::*;
 use crate::testing::geometry;
