@@ -14,6 +14,7 @@ mod change_log;
 mod coverage;
 mod crowd;
 mod draw;
+mod listing;
 mod member;
 mod names;
 mod swarm;
@@ -27,9 +28,9 @@ use crate::torrent::{InfoHash, Torrent};
 
 use change_log::ChangeLog;
 pub use change_log::Cursor;
+pub use listing::Facts;
 use member::{Caller, Contact, Have, Member, Peer, Tick, Who};
 use names::Names;
-pub use swarm::Facts;
 use swarm::{Sums, Swarm};
 
 use super::address::Place;
