@@ -1,11 +1,11 @@
 //! The registry: members, availability, addresses and what is told of them.
 
-use std::time::Instant;
+use std::net::IpAddr;
 
 use super::*;
 use crate::bencode;
 use crate::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
-use crate::protocol::catalogue::{Entry, Found};
+use crate::protocol::catalogue::{DEFAULT_WANT, Entry, Found, Held, Hello, PeerId};
 
 const NEAR: &str = "192.168.1.10";
 const FAR: &str = "203.0.113.9";
