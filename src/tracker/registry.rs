@@ -29,7 +29,7 @@ use change_log::ChangeLog;
 pub use listing::Facts;
 use member::Tick;
 use names::Names;
-use sessions::Session;
+use sessions::SessionRecord;
 pub use sessions::{Read, SessionId};
 use swarm::{Sums, Swarm};
 
@@ -124,7 +124,7 @@ pub struct Registry {
     aliases: HashMap<InfoHash, InfoHash>,
     /// The catalogue.
     names: Names,
-    sessions: HashMap<SessionId, Session>,
+    sessions: HashMap<SessionId, SessionRecord>,
     next_session: SessionId,
     changes: ChangeLog,
     offers: ChangeLog,

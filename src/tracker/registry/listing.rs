@@ -101,8 +101,8 @@ impl Listing {
 
     /// Notes a session that became a member.
     pub fn enter(&mut self, id: SessionId, contact: &Contact, have: &Have) {
-        self.sessions.insert((contact.peer_id, contact.place.observed()), id);
-        if contact.place.has_told() {
+        self.sessions.insert((contact.peer_id, contact.addresses.observed()), id);
+        if contact.addresses.has_told() {
             self.local.insert(id);
         }
         if let Have::Some(bits) = have {
@@ -114,7 +114,7 @@ impl Listing {
 
     /// Forgets one that is no member any more.
     pub fn exit(&mut self, id: SessionId, contact: &Contact, have: &Have) {
-        let left = self.sessions.remove(&(contact.peer_id, contact.place.observed()));
+        let left = self.sessions.remove(&(contact.peer_id, contact.addresses.observed()));
         debug_assert_eq!(left, Some(id), "a peer has one session in a swarm");
         self.local.remove(&id);
         if let Have::Some(bits) = have {

@@ -8,10 +8,10 @@ use crate::protocol::catalogue::{
     DEFAULT_WANT, Held, Hello, Holder, MAX_LISTED, PeerId, PeerInfo, Pieces, Refusal,
 };
 use crate::torrent::InfoHash;
-use crate::tracker::address::Place;
+use crate::tracker::address::PeerAddresses;
 
 use super::change_log::Cursor;
-use super::member::{Caller, Contact, Have, Member, Peer, Who};
+use super::member::{Caller, Contact, Have, Member, MemberRef, Who};
 use super::{Departure, Registry, unknown};
 
 /// A session's number, never used twice.
@@ -24,7 +24,7 @@ pub struct Read {
     pub offers: Cursor,
 }
 
-pub struct Session {
+pub struct SessionRecord {
     pub contact: Arc<Contact>,
     pub torrents: HashSet<InfoHash>,
 }
@@ -36,11 +36,11 @@ impl Registry {
         self.next_session += 1;
         let contact = Arc::new(Contact {
             peer_id: hello.peer_id,
-            place: Place::new(observed, &hello.addresses),
+            addresses: PeerAddresses::new(observed, &hello.addresses),
             port: hello.port,
             client: hello.client.chars().filter(|c| !c.is_control()).take(64).collect(),
         });
-        self.sessions.insert(id, Session { contact, torrents: HashSet::new() });
+        self.sessions.insert(id, SessionRecord { contact, torrents: HashSet::new() });
         let offers = if hello.mirror { Cursor::default() } else { self.offers.end() };
         (id, Read { changes: self.changes.end(), offers })
     }
@@ -73,7 +73,7 @@ impl Registry {
         }
         let contact = session.contact.clone();
         // The same peer from before it lost its connection, or as an announcer, would count twice.
-        let (peer_id, ip) = (contact.peer_id, contact.place.observed());
+        let (peer_id, ip) = (contact.peer_id, contact.addresses.observed());
         let former = swarm.session_of(peer_id, ip).filter(|former| *former != id);
         let announcer = Who::Announcer(ip, contact.port);
         self.change(hash, Departure::Lost, |swarm| {
@@ -166,7 +166,7 @@ impl Registry {
         };
         let want = want.unwrap_or(DEFAULT_WANT).min(MAX_LISTED);
         let me = &asker.contact;
-        let picked = swarm.pick(&me.place, want, &mut self.rng, false, |peer, _| !is_peer(peer, me));
+        let picked = swarm.pick(&me.addresses, want, &mut self.rng, false, |peer, _| !is_peer(peer, me));
         Ok(picked
             .into_iter()
             .map(|(peer, address)| peer.info(address, swarm.progress(peer.member)))
@@ -179,7 +179,7 @@ impl Registry {
         let others = self.sessions.values().filter(|other| !is_same_peer(&other.contact, &asker.contact));
         others
             .filter_map(|other| {
-                let address = other.contact.address_for(&asker.contact.place)?;
+                let address = other.contact.address_for(&asker.contact.addresses)?;
                 Some(other.contact.info(address, 0, 0))
             })
             .take(want.unwrap_or(MAX_LISTED).min(MAX_LISTED))
@@ -200,7 +200,7 @@ impl Registry {
         };
         let me = &asker.contact;
         let picked =
-            swarm.holders(&me.place, DEFAULT_WANT, &mut self.rng, pieces, |peer, _| !is_peer(peer, me));
+            swarm.holders(&me.addresses, DEFAULT_WANT, &mut self.rng, pieces, |peer, _| !is_peer(peer, me));
         Ok(picked
             .into_iter()
             .map(|(peer, address)| Holder {
@@ -214,12 +214,12 @@ impl Registry {
 /// Whether two contacts are one peer: it calls itself the same and calls from the same address. The address keeps a
 /// stranger from taking somebody's place.
 fn is_same_peer(a: &Contact, b: &Contact) -> bool {
-    a.peer_id == b.peer_id && a.place.observed() == b.place.observed()
+    a.peer_id == b.peer_id && a.addresses.observed() == b.addresses.observed()
 }
 
 /// Whether a member is that peer, in the same sense.
-fn is_peer(member: Peer, contact: &Contact) -> bool {
-    member.peer_id() == contact.peer_id && member.observed() == contact.place.observed()
+fn is_peer(member: MemberRef, contact: &Contact) -> bool {
+    member.peer_id() == contact.peer_id && member.observed() == contact.addresses.observed()
 }
 
 fn bad_ranges(n_parts: u32) -> Refusal {

@@ -14,13 +14,13 @@ use std::ops::{AddAssign, SubAssign};
 
 use crate::protocol::announce::Key;
 use crate::protocol::catalogue::{Entry, PeerId, Pieces};
-use crate::tracker::address::Place;
+use crate::tracker::address::PeerAddresses;
 
 use super::SessionId;
 use super::crowd::Crowd;
 use super::draw::Draw;
 use super::listing::{Facts, Listing};
-use super::member::{Caller, Have, Member, Peer, Who};
+use super::member::{Caller, Have, Member, MemberRef, Who};
 
 /// Numbers of one swarm, and their sums over all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Swarm {
         self.leeches.get(who).or_else(|| self.seeds.get(who))
     }
 
-    pub fn find(&self, who: &Who) -> Option<Peer<'_>> {
+    pub fn find(&self, who: &Who) -> Option<MemberRef<'_>> {
         self.leeches.find(who).or_else(|| self.seeds.find(who))
     }
 
@@ -114,7 +114,7 @@ impl Swarm {
     }
 
     /// The member that stands at `place` of the row of all of them: seeds first, then leechers.
-    pub fn nth(&self, place: usize) -> Option<Peer<'_>> {
+    pub fn nth(&self, place: usize) -> Option<MemberRef<'_>> {
         match place.checked_sub(self.seeds.len()) {
             None => self.seeds.nth(place),
             Some(place) => self.leeches.nth(place),
@@ -281,12 +281,12 @@ impl Swarm {
     /// use to a seed, so `leeches_only` leaves seeds out.
     pub fn pick<'a>(
         &'a self,
-        asker: &'a Place,
+        asker: &'a PeerAddresses,
         want: usize,
         rng: &mut fastrand::Rng,
         leeches_only: bool,
-        wanted: impl Fn(Peer, SocketAddr) -> bool,
-    ) -> Vec<(Peer<'a>, SocketAddr)> {
+        wanted: impl Fn(MemberRef, SocketAddr) -> bool,
+    ) -> Vec<(MemberRef<'a>, SocketAddr)> {
         let (seeds, leeches) = ((!leeches_only).then_some(&self.seeds), Some(&self.leeches));
         let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
         if seeds.map_or(0, Crowd::len) + self.leeches.len() <= want {
@@ -302,22 +302,22 @@ impl Swarm {
     /// The same of those that are known to hold some of the pieces `first..end`.
     pub fn holders<'a>(
         &'a self,
-        asker: &'a Place,
+        asker: &'a PeerAddresses,
         want: usize,
         rng: &mut fastrand::Rng,
         (first, end): Pieces,
-        wanted: impl Fn(Peer, SocketAddr) -> bool,
-    ) -> Vec<(Peer<'a>, SocketAddr)> {
-        let holds = |peer: &Peer| match &peer.member.have {
+        wanted: impl Fn(MemberRef, SocketAddr) -> bool,
+    ) -> Vec<(MemberRef<'a>, SocketAddr)> {
+        let holds = |peer: &MemberRef| match &peer.member.have {
             Have::All => true,
             Have::Left(_) => false,
             Have::Some(bits) => (first..end).any(|piece| bits.has(piece)),
         };
         let partial = self.listing.iter().flat_map(|listing| &listing.partial);
-        let mut partial: Vec<Peer> = partial.filter_map(|id| self.session(*id)).filter(holds).collect();
+        let mut partial: Vec<MemberRef> = partial.filter_map(|id| self.session(*id)).filter(holds).collect();
         rng.shuffle(&mut partial);
         let is_near =
-            |peer: &&Peer| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip()));
+            |peer: &&MemberRef| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip()));
         let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
         draw.take(partial.iter().filter(is_near).copied());
         draw.near(Some(&self.seeds), None, rng);
@@ -328,13 +328,13 @@ impl Swarm {
     }
 
     /// Sessions on the tracker's own machine whose other addresses are near to an asker from elsewhere.
-    fn neighbours<'a>(&'a self, asker: &'a Place) -> impl Iterator<Item = Peer<'a>> {
+    fn neighbours<'a>(&'a self, asker: &'a PeerAddresses) -> impl Iterator<Item = MemberRef<'a>> {
         let local = self.listing.iter().filter(|_| !asker.observed().is_loopback());
         let local = local.flat_map(|listing| &listing.local).filter_map(|id| self.session(*id));
         local.filter(|peer| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip())))
     }
 
-    fn session(&self, id: SessionId) -> Option<Peer<'_>> {
+    fn session(&self, id: SessionId) -> Option<MemberRef<'_>> {
         self.find(&Who::Session(id))
     }
 
