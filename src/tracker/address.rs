@@ -13,22 +13,22 @@ const MAX_TOLD: usize = 16;
 
 /// Where a peer is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct PeerAddresses {
     /// The address that it calls from.
     observed: IpAddr,
     /// Further addresses of the tracker's own machine; of other peers none.
     told: Vec<IpAddr>,
 }
 
-impl Place {
+impl PeerAddresses {
     /// A peer that calls from `observed` and says that it is reached at `told`, too.
-    pub fn new(observed: IpAddr, told: &[IpAddr]) -> Place {
+    pub fn new(observed: IpAddr, told: &[IpAddr]) -> PeerAddresses {
         let observed = observed.to_canonical();
         let told = match observed.is_loopback() {
             true => told.iter().map(IpAddr::to_canonical).filter(usable_elsewhere).take(MAX_TOLD).collect(),
             false => Vec::new(),
         };
-        Place { observed, told }
+        PeerAddresses { observed, told }
     }
 
     /// The address that it calls from.
@@ -37,7 +37,7 @@ impl Place {
     }
 
     /// Where `asker` reaches a peer that is here; `None` if it cannot.
-    pub fn seen_from(&self, asker: &Place) -> Option<IpAddr> {
+    pub fn seen_from(&self, asker: &PeerAddresses) -> Option<IpAddr> {
         if is_within_reach(self.observed, asker) {
             return Some(self.observed);
         }
@@ -65,7 +65,7 @@ impl Place {
 }
 
 /// Whether `asker` reaches a peer that has told no address but calls from `ip`.
-pub fn is_within_reach(ip: IpAddr, asker: &Place) -> bool {
+pub fn is_within_reach(ip: IpAddr, asker: &PeerAddresses) -> bool {
     !ip.is_loopback() || asker.observed.is_loopback()
 }
 
@@ -134,43 +134,44 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn place(observed: &str, told: &[&str]) -> Place {
-        Place::new(ip(observed), &told.iter().map(|t| ip(t)).collect::<Vec<_>>())
+    fn addresses(observed: &str, told: &[&str]) -> PeerAddresses {
+        PeerAddresses::new(ip(observed), &told.iter().map(|t| ip(t)).collect::<Vec<_>>())
     }
 
     #[test]
     fn loopback_is_for_loopback_only() {
-        let local = place("127.0.0.1", &[]);
-        assert_eq!(local.seen_from(&place("127.0.0.1", &[])), Some(ip("127.0.0.1")));
-        assert_eq!(local.seen_from(&place("::1", &[])), Some(ip("127.0.0.1")));
-        assert_eq!(local.seen_from(&place("192.168.1.7", &[])), None);
+        let local = addresses("127.0.0.1", &[]);
+        assert_eq!(local.seen_from(&addresses("127.0.0.1", &[])), Some(ip("127.0.0.1")));
+        assert_eq!(local.seen_from(&addresses("::1", &[])), Some(ip("127.0.0.1")));
+        assert_eq!(local.seen_from(&addresses("192.168.1.7", &[])), None);
     }
 
     #[test]
     fn a_local_peer_is_handed_out_at_the_asker_s_subnet_first() {
-        let local = place("127.0.0.1", &["10.0.0.5", "192.168.1.5", "2001:db8::5", "127.0.0.1", "fe80::1"]);
-        assert_eq!(local.seen_from(&place("192.168.1.7", &[])), Some(ip("192.168.1.5")));
-        assert_eq!(local.seen_from(&place("203.0.113.9", &[])), Some(ip("10.0.0.5")));
-        assert_eq!(local.seen_from(&place("2001:db8:1::9", &[])), Some(ip("2001:db8::5")));
-        let only_v4 = place("127.0.0.1", &["10.0.0.5"]);
-        assert_eq!(only_v4.seen_from(&place("2001:db8:1::9", &[])), Some(ip("10.0.0.5")));
+        let local =
+            addresses("127.0.0.1", &["10.0.0.5", "192.168.1.5", "2001:db8::5", "127.0.0.1", "fe80::1"]);
+        assert_eq!(local.seen_from(&addresses("192.168.1.7", &[])), Some(ip("192.168.1.5")));
+        assert_eq!(local.seen_from(&addresses("203.0.113.9", &[])), Some(ip("10.0.0.5")));
+        assert_eq!(local.seen_from(&addresses("2001:db8:1::9", &[])), Some(ip("2001:db8::5")));
+        let only_v4 = addresses("127.0.0.1", &["10.0.0.5"]);
+        assert_eq!(only_v4.seen_from(&addresses("2001:db8:1::9", &[])), Some(ip("10.0.0.5")));
     }
 
     #[test]
     fn a_remote_peer_cannot_claim_another_address() {
-        let remote = place("192.168.1.7", &["203.0.113.1", "127.0.0.1"]);
-        assert_eq!(remote.seen_from(&place("127.0.0.1", &[])), Some(ip("192.168.1.7")));
-        assert_eq!(remote.seen_from(&place("203.0.113.9", &[])), Some(ip("192.168.1.7")));
+        let remote = addresses("192.168.1.7", &["203.0.113.1", "127.0.0.1"]);
+        assert_eq!(remote.seen_from(&addresses("127.0.0.1", &[])), Some(ip("192.168.1.7")));
+        assert_eq!(remote.seen_from(&addresses("203.0.113.9", &[])), Some(ip("192.168.1.7")));
     }
 
     #[test]
     fn subnets() {
-        let asker = place("192.168.1.7", &[]);
+        let asker = addresses("192.168.1.7", &[]);
         assert!(asker.is_near(ip("192.168.1.200")) && !asker.is_near(ip("192.168.2.7")));
-        let asker = place("::ffff:192.168.1.7", &[]);
+        let asker = addresses("::ffff:192.168.1.7", &[]);
         assert!(asker.is_near(ip("192.168.1.200")));
-        let asker = place("2001:db8:0:1::7", &[]);
+        let asker = addresses("2001:db8:0:1::7", &[]);
         assert!(asker.is_near(ip("2001:db8:0:1:ffff::")) && !asker.is_near(ip("2001:db8:0:2::7")));
-        assert!(place("127.0.0.1", &["10.0.0.5"]).is_near(ip("10.0.0.77")));
+        assert!(addresses("127.0.0.1", &["10.0.0.5"]).is_near(ip("10.0.0.77")));
     }
 }

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crate::mailbox::{Inbox, mailbox};
 use crate::threads;
 
-use super::connection::Connection;
+use super::connection::ClientConnection;
 use super::shared::{ConnectionId, TrackerShared, Waker};
 use super::{http, session};
 
@@ -25,7 +25,7 @@ use super::{http, session};
 const IDLE: Duration = Duration::from_secs(5);
 
 /// Somebody who has just connected.
-struct Guest {
+struct NewConnection {
     socket: TcpStream,
     remote: SocketAddr,
     id: ConnectionId,
@@ -36,8 +36,8 @@ pub struct Clients {
     shared: Arc<TrackerShared>,
     threads: Vec<JoinHandle<()>>,
     next: ConnectionId,
-    to_idle: Sender<Guest>,
-    idle: Receiver<Guest>,
+    to_idle: Sender<NewConnection>,
+    idle: Receiver<NewConnection>,
 }
 
 impl Clients {
@@ -56,25 +56,25 @@ impl Clients {
         if !self.shared.enter(id, remote.ip().to_canonical()) {
             return Err(io::Error::other("there are as many connections as the limits allow"));
         }
-        let guest = match self.to_idle.try_send(Guest { socket, remote, id }) {
+        let new = match self.to_idle.try_send(NewConnection { socket, remote, id }) {
             Ok(()) => return Ok(()),
-            Err(TrySendError::Full(guest) | TrySendError::Disconnected(guest)) => guest,
+            Err(TrySendError::Full(new) | TrySendError::Disconnected(new)) => new,
         };
-        let started = self.start(guest);
+        let started = self.start(new);
         if started.is_err() {
             self.shared.exit(id);
         }
         started
     }
 
-    fn start(&mut self, guest: Guest) -> io::Result<()> {
+    fn start(&mut self, new: NewConnection) -> io::Result<()> {
         self.join_finished();
         let (waker, mut inbox) = mailbox(1)?;
         let (shared, idle) = (self.shared.clone(), self.idle.clone());
-        let thread = threads::spawn(format!("client-{}", guest.id), move || {
-            let mut next = Some(guest);
-            while let Some(guest) = next {
-                serve(&shared, guest, &waker, &mut inbox);
+        let thread = threads::spawn(format!("client-{}", new.id), move || {
+            let mut next = Some(new);
+            while let Some(new) = next {
+                serve(&shared, new, &waker, &mut inbox);
                 next = idle.recv_timeout(IDLE).ok();
             }
         })?;
@@ -99,10 +99,10 @@ impl Clients {
 }
 
 /// Serves one connection on the thread `client-N`.
-fn serve(shared: &Arc<TrackerShared>, guest: Guest, waker: &Waker, inbox: &mut Inbox<()>) {
-    let Guest { socket, remote, id } = guest;
+fn serve(shared: &Arc<TrackerShared>, new: NewConnection, waker: &Waker, inbox: &mut Inbox<()>) {
+    let NewConnection { socket, remote, id } = new;
     shared.open(id, waker.clone());
-    match Connection::new(socket, remote, inbox, shared) {
+    match ClientConnection::new(socket, remote, inbox, shared) {
         Ok(mut connection) => greet(shared, &mut connection, id),
         Err(error) => log::debug!("{remote} cannot be served: {error}"),
     }
@@ -110,7 +110,7 @@ fn serve(shared: &Arc<TrackerShared>, guest: Guest, waker: &Waker, inbox: &mut I
 }
 
 /// Waits for the first bytes, which tell the language.
-fn greet(shared: &TrackerShared, connection: &mut Connection, id: ConnectionId) {
+fn greet(shared: &TrackerShared, connection: &mut ClientConnection, id: ConnectionId) {
     let mut begun = Vec::new();
     match connection.fill(&mut begun, Instant::now() + shared.limits.greeting) {
         Ok(()) if begun.starts_with(b"{") => session::serve(shared, connection, id, &begun),

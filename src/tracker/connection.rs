@@ -1,5 +1,5 @@
 //! A client's socket, owned by its thread `client-N`. It is non-blocking, and its thread sleeps in one place,
-//! [`Connection::wait`], so that the tracker can wake it: for news, or to stop. Sessions and HTTP both stand on this.
+//! [`ClientConnection::wait`], so that the tracker can wake it: for news, or to stop. Sessions and HTTP both stand on this.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ const FAREWELL_BYTES: usize = 64 << 20;
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub enum End {
+pub enum ClientEnd {
     #[error("the other side closed the connection")]
     Closed,
     #[error("the other side took too long")]
@@ -30,14 +30,14 @@ pub enum End {
 }
 
 /// A socket, and what its thread can be woken by. Mail is never sent: what there is to know is state.
-pub struct Connection<'a> {
+pub struct ClientConnection<'a> {
     socket: TcpStream,
     inbox: &'a mut Inbox<()>,
     remote: SocketAddr,
     shared: &'a TrackerShared,
 }
 
-impl<'a> Connection<'a> {
+impl<'a> ClientConnection<'a> {
     pub fn new(
         socket: TcpStream,
         remote: SocketAddr,
@@ -46,7 +46,7 @@ impl<'a> Connection<'a> {
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
-        Ok(Connection { socket, inbox, remote: canonical(remote), shared })
+        Ok(ClientConnection { socket, inbox, remote: canonical(remote), shared })
     }
 
     pub fn remote(&self) -> IpAddr {
@@ -54,16 +54,16 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads what is there, up to the size of `buffer`. 0: nothing is there now. Never waits.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, End> {
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ClientEnd> {
         match self.socket.read(buffer) {
-            Ok(0) => Err(End::Closed),
+            Ok(0) => Err(ClientEnd::Closed),
             Ok(n) => Ok(n),
             Err(error) => not_now(error),
         }
     }
 
     /// Writes as much as the socket takes. 0: nothing now. Never waits.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, End> {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, ClientEnd> {
         match self.socket.write(bytes) {
             Ok(n) => Ok(n),
             Err(error) => not_now(error),
@@ -71,17 +71,17 @@ impl<'a> Connection<'a> {
     }
 
     /// Sleeps until the socket is ready for something of `interest`, somebody wakes this thread, or `until`.
-    pub fn wait(&mut self, interest: Interest, until: Instant) -> Result<Ready, End> {
+    pub fn wait(&mut self, interest: Interest, until: Instant) -> Result<Ready, ClientEnd> {
         if self.shared.is_stopping() {
-            return Err(End::Stopping);
+            return Err(ClientEnd::Stopping);
         }
         let timeout = until.saturating_duration_since(Instant::now());
         let ready = self.inbox.wait(&self.socket, interest, Some(timeout))?;
-        if self.shared.is_stopping() { Err(End::Stopping) } else { Ok(ready) }
+        if self.shared.is_stopping() { Err(ClientEnd::Stopping) } else { Ok(ready) }
     }
 
     /// Waits for bytes, and adds what there is of them, up to 16 KiB, to `buffer`.
-    pub fn fill(&mut self, buffer: &mut Vec<u8>, until: Instant) -> Result<(), End> {
+    pub fn fill(&mut self, buffer: &mut Vec<u8>, until: Instant) -> Result<(), ClientEnd> {
         let mut chunk = [0; 16 << 10];
         loop {
             let n = self.read(&mut chunk)?;
@@ -94,7 +94,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Writes everything, waiting as long as the other side takes something now and then (`stall`), up to `until`.
-    pub fn write_all(&mut self, mut bytes: &[u8], stall: Duration, until: Instant) -> Result<(), End> {
+    pub fn write_all(&mut self, mut bytes: &[u8], stall: Duration, until: Instant) -> Result<(), ClientEnd> {
         let mut patience = until.min(Instant::now() + stall);
         while !bytes.is_empty() {
             let n = self.write(bytes)?;
@@ -130,17 +130,17 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn wait_in_time(&mut self, interest: Interest, until: Instant) -> Result<(), End> {
+    fn wait_in_time(&mut self, interest: Interest, until: Instant) -> Result<(), ClientEnd> {
         if Instant::now() >= until {
-            return Err(End::TimedOut);
+            return Err(ClientEnd::TimedOut);
         }
         self.wait(interest, until).map(|_| ())
     }
 }
 
-fn not_now(error: io::Error) -> Result<usize, End> {
+fn not_now(error: io::Error) -> Result<usize, ClientEnd> {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(0),
-        _ => Err(End::Failed(error)),
+        _ => Err(ClientEnd::Failed(error)),
     }
 }

@@ -8,7 +8,7 @@ mod pages;
 
 use std::time::Instant;
 
-use super::connection::{Connection, End};
+use super::connection::{ClientConnection, ClientEnd};
 use super::shared::TrackerShared;
 
 use crate::http::request::{HttpError, Request, parse};
@@ -18,7 +18,7 @@ use pages::respond;
 const MAX_REQUESTS: usize = 1000;
 
 /// Serves requests until either side has enough. `buffer` has the first bytes.
-pub fn serve(shared: &TrackerShared, connection: &mut Connection, mut buffer: Vec<u8>) {
+pub fn serve(shared: &TrackerShared, connection: &mut ClientConnection, mut buffer: Vec<u8>) {
     for nth in 1..=MAX_REQUESTS {
         let request = match read_request(shared, connection, &mut buffer) {
             Ok(Ok(request)) => request,
@@ -57,9 +57,9 @@ pub fn serve(shared: &TrackerShared, connection: &mut Connection, mut buffer: Ve
 /// Reads the head of the next request; what follows it stays in `buffer`.
 fn read_request(
     shared: &TrackerShared,
-    connection: &mut Connection,
+    connection: &mut ClientConnection,
     buffer: &mut Vec<u8>,
-) -> Result<Result<Request, HttpError>, End> {
+) -> Result<Result<Request, HttpError>, ClientEnd> {
     if buffer.is_empty() {
         connection.fill(buffer, Instant::now() + shared.limits.http_idle)?;
     }
@@ -75,7 +75,7 @@ fn read_request(
         }
         match connection.fill(buffer, until) {
             Ok(()) => {}
-            Err(End::TimedOut) => return Ok(Err(HttpError::TIMEOUT)),
+            Err(ClientEnd::TimedOut) => return Ok(Err(HttpError::TIMEOUT)),
             Err(end) => return Err(end),
         }
     }

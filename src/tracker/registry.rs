@@ -14,31 +14,26 @@ mod change_log;
 mod coverage;
 mod crowd;
 mod draw;
+mod listing;
 mod member;
 mod names;
+mod sessions;
 mod swarm;
 
-use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::torrent::{InfoHash, Torrent};
 
 use change_log::ChangeLog;
-pub use change_log::Cursor;
-use member::{Caller, Contact, Have, Member, Peer, Tick, Who};
+pub use listing::Facts;
+use member::Tick;
 use names::Names;
-pub use swarm::Facts;
+use sessions::SessionRecord;
+pub use sessions::{Read, SessionId};
 use swarm::{Sums, Swarm};
 
-use super::address::Place;
-use crate::protocol::catalogue::{
-    DEFAULT_WANT, Event, Held, Hello, Holder, MAX_LISTED, PeerId, PeerInfo, Pieces, Refusal,
-};
-
-/// A session's number, never used twice.
-pub type SessionId = u64;
+use crate::protocol::catalogue::{Event, Refusal};
 
 /// How much the registry takes in.
 #[derive(Debug, Clone)]
@@ -110,18 +105,6 @@ impl Departure {
     }
 }
 
-/// How far a session has read the news.
-#[derive(Debug, Clone, Copy)]
-pub struct Read {
-    changes: Cursor,
-    offers: Cursor,
-}
-
-struct Session {
-    contact: Arc<Contact>,
-    torrents: HashSet<InfoHash>,
-}
-
 /// Totals, for the metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
@@ -141,7 +124,7 @@ pub struct Registry {
     aliases: HashMap<InfoHash, InfoHash>,
     /// The catalogue.
     names: Names,
-    sessions: HashMap<SessionId, Session>,
+    sessions: HashMap<SessionId, SessionRecord>,
     next_session: SessionId,
     changes: ChangeLog,
     offers: ChangeLog,
@@ -253,126 +236,6 @@ impl Registry {
         swarm
     }
 
-    /// Takes in a session. Its news begin now; a mirror also hears of all offers that stand.
-    pub fn hello(&mut self, hello: &Hello, observed: IpAddr) -> (SessionId, Read) {
-        let id = self.next_session;
-        self.next_session += 1;
-        let contact = Arc::new(Contact {
-            peer_id: hello.peer_id,
-            place: Place::new(observed, &hello.addresses),
-            port: hello.port,
-            client: hello.client.chars().filter(|c| !c.is_control()).take(64).collect(),
-        });
-        self.sessions.insert(id, Session { contact, torrents: HashSet::new() });
-        let offers = if hello.mirror { Cursor::default() } else { self.offers.end() };
-        (id, Read { changes: self.changes.end(), offers })
-    }
-
-    /// Makes a session a member of a swarm of the catalogue.
-    ///
-    /// # Errors
-    /// When what it says it holds cannot be, or there are too many of something.
-    pub fn publish(
-        &mut self,
-        id: SessionId,
-        hash: InfoHash,
-        have: &Held,
-        offer: bool,
-    ) -> Result<(), Refusal> {
-        let hash = self.primary(hash);
-        let swarm = self.swarms.get(&hash).ok_or_else(|| unknown(&hash.to_string()))?;
-        let n_parts = swarm.facts().map_or(0, |facts| facts.n_parts);
-        let bits = have.bitfield(n_parts).ok_or_else(|| bad_ranges(n_parts))?;
-        let session = self.sessions.get(&id).ok_or_else(gone)?;
-        let is_new = !session.torrents.contains(&hash);
-        if is_new && session.torrents.len() >= self.limits.torrents_per_session {
-            return Err(Refusal::new("this session shares as many torrents as the tracker allows"));
-        }
-        if is_new && swarm.len() >= self.limits.swarm_size {
-            return Err(Refusal::new("the swarm of this torrent is full"));
-        }
-        if !bits.is_full() && self.sums.memory + bits.as_bytes().len() > self.limits.set_bytes {
-            return Err(Refusal::new("the tracker follows as many unfinished downloads as it can"));
-        }
-        let contact = session.contact.clone();
-        // The same peer from before it lost its connection, or as an announcer, would count twice.
-        let (peer_id, ip) = (contact.peer_id, contact.place.observed());
-        let former = swarm.session_of(peer_id, ip).filter(|former| *former != id);
-        let announcer = Who::Announcer(ip, contact.port);
-        self.change(hash, Departure::Lost, |swarm| {
-            former.map(|former| swarm.part(&Who::Session(former)));
-            if swarm.find(&announcer).is_some_and(|peer| peer.peer_id() == peer_id) {
-                swarm.part(&announcer);
-            }
-            let member = Member { caller: Caller::Session(contact), have: Have::from_bits(bits) };
-            swarm.join(Who::Session(id), member);
-        });
-        if let Some(session) = former.and_then(|former| self.sessions.get_mut(&former)) {
-            session.torrents.remove(&hash);
-        }
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.torrents.insert(hash);
-        }
-        if offer {
-            self.offer(hash, peer_id);
-        }
-        Ok(())
-    }
-
-    /// An offer stands until its maker withdraws it. To say it again is no news.
-    fn offer(&mut self, hash: InfoHash, by: PeerId) {
-        let Some(listing) = self.swarms.get_mut(&hash).and_then(|swarm| swarm.listing.as_mut()) else {
-            return;
-        };
-        if listing.offer.replace(by) != Some(by) {
-            self.offers.add(hash, &mut listing.offered_at);
-            self.has_news = true;
-        }
-    }
-
-    /// Notes that a session has finished pieces.
-    ///
-    /// # Errors
-    /// When it never published the torrent, or the pieces are not the torrent's.
-    pub fn finished(&mut self, id: SessionId, hash: InfoHash, ranges: &[Pieces]) -> Result<(), Refusal> {
-        let n_parts = self.facts(hash)?.n_parts;
-        if ranges.iter().any(|&(first, end)| first >= end || end > n_parts) {
-            return Err(bad_ranges(n_parts));
-        }
-        self.change(hash, Departure::Lost, |swarm| swarm.finished(id, ranges))
-            .unwrap_or(false)
-            .then_some(())
-            .ok_or_else(|| Refusal::new("this session has not published the torrent"))
-    }
-
-    /// Takes a session out of a swarm.
-    ///
-    /// # Errors
-    /// When it is no member.
-    pub fn unpublish(&mut self, id: SessionId, hash: InfoHash) -> Result<(), Refusal> {
-        let session = self.sessions.get_mut(&id).ok_or_else(gone)?;
-        if !session.torrents.remove(&hash) {
-            return Err(Refusal::new("this session has not published the torrent"));
-        }
-        let by = session.contact.peer_id;
-        if let Some(listing) = self.swarms.get_mut(&hash).and_then(|swarm| swarm.listing.as_mut())
-            && listing.offer == Some(by)
-        {
-            listing.offer = None;
-            self.offers.remove(&mut listing.offered_at);
-        }
-        self.change(hash, Departure::Withdrew, |swarm| swarm.part(&Who::Session(id)));
-        Ok(())
-    }
-
-    /// Ends a session.
-    pub fn leave(&mut self, id: SessionId, how: Departure) {
-        let Some(session) = self.sessions.remove(&id) else { return };
-        for hash in session.torrents {
-            self.change(hash, how, |swarm| swarm.part(&Who::Session(id)));
-        }
-    }
-
     /// Changes a swarm, and sees to what follows from it: news if it became available or ceased to be, and its end if
     /// nobody is left in a swarm that is in no catalogue. `how` tells what became of a member that is not there any more.
     fn change<T>(
@@ -432,66 +295,6 @@ impl Registry {
         self.swarms.get(&hash).and_then(Swarm::facts).ok_or_else(|| unknown(&hash.to_string()))
     }
 
-    /// The other members of a swarm.
-    ///
-    /// # Errors
-    /// When the torrent is not in the catalogue.
-    pub fn peers(
-        &mut self,
-        id: SessionId,
-        hash: InfoHash,
-        want: Option<usize>,
-    ) -> Result<Vec<PeerInfo>, Refusal> {
-        self.facts(hash)?;
-        let (Some(swarm), Some(asker)) = (self.swarms.get(&hash), self.sessions.get(&id)) else {
-            return Err(gone());
-        };
-        let want = want.unwrap_or(DEFAULT_WANT).min(MAX_LISTED);
-        let me = &asker.contact;
-        let picked = swarm.pick(&me.place, want, &mut self.rng, false, |peer, _| !is_peer(peer, me));
-        Ok(picked
-            .into_iter()
-            .map(|(peer, address)| peer.info(address, swarm.progress(peer.member)))
-            .collect())
-    }
-
-    /// The other sessions.
-    pub fn all_peers(&self, id: SessionId, want: Option<usize>) -> Vec<PeerInfo> {
-        let Some(asker) = self.sessions.get(&id) else { return Vec::new() };
-        let others = self.sessions.values().filter(|other| !is_same_peer(&other.contact, &asker.contact));
-        others
-            .filter_map(|other| {
-                let address = other.contact.address_for(&asker.contact.place)?;
-                Some(other.contact.info(address, 0, 0))
-            })
-            .take(want.unwrap_or(MAX_LISTED).min(MAX_LISTED))
-            .collect()
-    }
-
-    /// Who holds any of `pieces`, and which of them.
-    ///
-    /// # Errors
-    /// When the torrent is not in the catalogue, or the pieces are not the torrent's.
-    pub fn locate(&mut self, id: SessionId, hash: InfoHash, pieces: Pieces) -> Result<Vec<Holder>, Refusal> {
-        let n_parts = self.facts(hash)?.n_parts;
-        if pieces.0 >= pieces.1 || pieces.1 > n_parts {
-            return Err(bad_ranges(n_parts));
-        }
-        let (Some(swarm), Some(asker)) = (self.swarms.get(&hash), self.sessions.get(&id)) else {
-            return Err(gone());
-        };
-        let me = &asker.contact;
-        let picked =
-            swarm.holders(&me.place, DEFAULT_WANT, &mut self.rng, pieces, |peer, _| !is_peer(peer, me));
-        Ok(picked
-            .into_iter()
-            .map(|(peer, address)| Holder {
-                peer: peer.info(address, swarm.progress(peer.member)),
-                ranges: peer.member.have.within(pieces),
-            })
-            .collect())
-    }
-
     /// Totals over everything.
     pub fn census(&self) -> Census {
         Census {
@@ -506,27 +309,8 @@ impl Registry {
     }
 }
 
-/// Whether two contacts are one peer: it calls itself the same and calls from the same address. The address keeps a
-/// stranger from taking somebody's place.
-fn is_same_peer(a: &Contact, b: &Contact) -> bool {
-    a.peer_id == b.peer_id && a.place.observed() == b.place.observed()
-}
-
-/// Whether a member is that peer, in the same sense.
-fn is_peer(member: Peer, contact: &Contact) -> bool {
-    member.peer_id() == contact.peer_id && member.observed() == contact.place.observed()
-}
-
 fn unknown(text: &str) -> Refusal {
     Refusal::new(format!("no torrent is known by the name or key `{text}`"))
-}
-
-fn bad_ranges(n_parts: u32) -> Refusal {
-    Refusal::new(format!("pieces must be ranges [first, end] with first < end, and end at most {n_parts}"))
-}
-
-fn gone() -> Refusal {
-    Refusal::new("this session has ended")
 }
 
 #[cfg(test)]

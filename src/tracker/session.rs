@@ -12,7 +12,7 @@ use crate::mailbox::Interest;
 use crate::torrent::Torrent;
 
 use super::budget::Share;
-use super::connection::{Connection, End};
+use super::connection::{ClientConnection, ClientEnd};
 use super::registry::{Departure, Read, SessionId};
 use super::shared::{ConnectionId, TrackerShared};
 use crate::protocol::catalogue::{
@@ -35,11 +35,11 @@ const SHORT_OF_MEMORY: &str = "the tracker is short of memory for long lines, tr
 const EVENTS_AT_ONCE: usize = 64;
 
 /// Serves a session, which has `begun` with these bytes, until it ends, one way or another.
-pub fn serve(shared: &TrackerShared, connection: &mut Connection, id: ConnectionId, begun: &[u8]) {
+pub fn serve(shared: &TrackerShared, connection: &mut ClientConnection, id: ConnectionId, begun: &[u8]) {
     let now = Instant::now();
     let mut lines = Lines::default();
     lines.push(begun);
-    let mut session = Session {
+    let mut session = ServerSession {
         shared,
         connection,
         id,
@@ -73,15 +73,15 @@ enum Over {
     Dropped,
 }
 
-impl From<End> for Over {
-    fn from(_: End) -> Self {
+impl From<ClientEnd> for Over {
+    fn from(_: ClientEnd) -> Self {
         Over::Dropped
     }
 }
 
-struct Session<'a, 'c> {
+struct ServerSession<'a, 'c> {
     shared: &'a TrackerShared,
-    connection: &'a mut Connection<'c>,
+    connection: &'a mut ClientConnection<'c>,
     id: ConnectionId,
     /// Once it said hello.
     member: Option<(SessionId, Read)>,
@@ -101,7 +101,7 @@ struct Session<'a, 'c> {
     news_left: bool,
 }
 
-impl Session<'_, '_> {
+impl ServerSession<'_, '_> {
     fn turn(&mut self) -> Result<(), Over> {
         if self.shared.is_stopping() {
             return Err(Over::Dropped);

@@ -41,7 +41,7 @@ pub struct TrackerShared {
     pub budget: Arc<Budget>,
     pub started: Instant,
     registry: Mutex<Registry>,
-    subscribers: Mutex<Doors>,
+    subscribers: Mutex<OpenConnections>,
     /// The thread `events`, to be woken when there is news.
     herald: Waker,
     stopping: AtomicBool,
@@ -49,7 +49,7 @@ pub struct TrackerShared {
 
 /// The connections that there are.
 #[derive(Default)]
-struct Doors {
+struct OpenConnections {
     by_id: HashMap<ConnectionId, Subscriber>,
     at_address: HashMap<IpAddr, usize>,
 }

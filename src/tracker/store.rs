@@ -41,32 +41,32 @@ pub enum StoreError {
 
 /// Where metainfo files are kept.
 pub struct Store {
-    place: Place,
+    backend: StoreBackend,
 }
 
-enum Place {
+enum StoreBackend {
     Memory(Mutex<HashMap<String, Arc<[u8]>>>),
-    Folder { path: PathBuf, listings: Option<Sender<Listing>>, writer: Option<JoinHandle<()>>, _lock: File },
+    Folder { path: PathBuf, listings: Option<Sender<ListEntry>>, writer: Option<JoinHandle<()>>, _lock: File },
 }
 
 /// A torrent's line in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Listing {
+struct ListEntry {
     key: String,
     line: String,
 }
 
-impl Listing {
-    fn of(facts: &Facts) -> Listing {
+impl ListEntry {
+    fn of(facts: &Facts) -> ListEntry {
         let line = format!("Name : {} type: {} tor : {}.torrent\n", facts.stem(), facts.kind, facts.key);
-        Listing { key: facts.key.clone(), line }
+        ListEntry { key: facts.key.clone(), line }
     }
 }
 
 impl Store {
     /// A store in memory, which ends with the tracker.
     pub fn in_memory() -> Store {
-        Store { place: Place::Memory(Mutex::new(HashMap::new())) }
+        Store { backend: StoreBackend::Memory(Mutex::new(HashMap::new())) }
     }
 
     /// A store in the folder `path`, which is made if need be, and the torrents that are in it. Files that are no
@@ -86,20 +86,20 @@ impl Store {
         let torrents = load(path).map_err(failed)?;
         let list: BTreeMap<String, String> = torrents
             .iter()
-            .map(|torrent| Listing::of(&Facts::of(torrent)))
+            .map(|torrent| ListEntry::of(&Facts::of(torrent)))
             .map(|listing| (listing.key, listing.line))
             .collect();
         write_list(path, &list).map_err(failed)?;
         let (listings, waiting) = crossbeam_channel::bounded(WAITING);
         let folder = path.to_owned();
         let writer = threads::spawn("store", move || keep_list(&folder, list, &waiting)).map_err(failed)?;
-        let place = Place::Folder {
+        let backend = StoreBackend::Folder {
             path: path.to_owned(),
             listings: Some(listings),
             writer: Some(writer),
             _lock: lock,
         };
-        Ok((Store { place }, torrents))
+        Ok((Store { backend }, torrents))
     }
 
     /// Keeps a torrent. With a folder it is on disk when this returns.
@@ -107,16 +107,16 @@ impl Store {
     /// # Errors
     /// Those of the disk.
     pub fn put(&self, torrent: &Torrent) -> io::Result<()> {
-        match &self.place {
-            Place::Memory(files) => {
+        match &self.backend {
+            StoreBackend::Memory(files) => {
                 files.lock().insert(torrent.key(), torrent.bytes().into());
             }
-            Place::Folder { path, listings, .. } => {
+            StoreBackend::Folder { path, listings, .. } => {
                 let facts = Facts::of(torrent);
                 replace(path, &file_name(&facts.key), torrent.bytes())?;
                 if let Some(listings) = listings {
                     // Fails only when the writer is gone, which ends the process.
-                    let _ = listings.send(Listing::of(&facts));
+                    let _ = listings.send(ListEntry::of(&facts));
                 }
             }
         }
@@ -128,12 +128,12 @@ impl Store {
     /// # Errors
     /// Those of the disk; `NotFound` if it is not there.
     pub fn get(&self, key: &str) -> io::Result<Vec<u8>> {
-        match &self.place {
-            Place::Memory(files) => {
+        match &self.backend {
+            StoreBackend::Memory(files) => {
                 let bytes = files.lock().get(key).cloned();
                 bytes.map(|bytes| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
             }
-            Place::Folder { path, .. } => fs::read(path.join(file_name(key))),
+            StoreBackend::Folder { path, .. } => fs::read(path.join(file_name(key))),
         }
     }
 }
@@ -141,7 +141,7 @@ impl Store {
 impl Drop for Store {
     /// Waits until the list is written.
     fn drop(&mut self) {
-        if let Place::Folder { listings, writer, .. } = &mut self.place {
+        if let StoreBackend::Folder { listings, writer, .. } = &mut self.backend {
             listings.take();
             if let Some(writer) = writer.take() {
                 let _ = writer.join(); // its panic has ended the process
@@ -179,9 +179,9 @@ fn load(path: &Path) -> io::Result<Vec<Torrent>> {
 }
 
 /// The thread `store`.
-fn keep_list(path: &Path, mut list: BTreeMap<String, String>, waiting: &Receiver<Listing>) {
+fn keep_list(path: &Path, mut list: BTreeMap<String, String>, waiting: &Receiver<ListEntry>) {
     while let Ok(first) = waiting.recv() {
-        for Listing { key, line } in std::iter::once(first).chain(waiting.try_iter()) {
+        for ListEntry { key, line } in std::iter::once(first).chain(waiting.try_iter()) {
             list.insert(key, line);
         }
         if let Err(error) = write_list(path, &list) {

@@ -12,7 +12,7 @@ use crate::protocol::announce::{
 use crate::protocol::announce_udp::UdpAnnounce;
 use crate::protocol::catalogue::{DEFAULT_WANT, PeerId, Refusal};
 use crate::torrent::InfoHash;
-use crate::tracker::address::Place;
+use crate::tracker::address::PeerAddresses;
 
 use super::member::{Caller, Have, Member, Who};
 use super::swarm::Swarm;
@@ -104,7 +104,7 @@ impl Registry {
         fits: impl Fn(IpAddr) -> bool,
     ) -> Result<AnnounceReply, Refusal> {
         let hash = self.primary(told.info_hash);
-        let asker = Place::new(from, &[]);
+        let asker = PeerAddresses::new(from, &[]);
         let who = Who::Announcer(asker.observed(), told.port);
         if told.event == AnnounceEvent::Stopped {
             self.change(hash, Departure::Left, |swarm| swarm.part(&who));
@@ -140,7 +140,7 @@ impl Registry {
     fn announce_reply(
         &self,
         numbers: Option<Scraped>,
-        asker: &Place,
+        asker: &PeerAddresses,
         peers: Vec<AnnouncedPeer>,
     ) -> AnnounceReply {
         let interval = u32::try_from(self.limits.interval.as_secs()).unwrap_or(u32::MAX).max(1);

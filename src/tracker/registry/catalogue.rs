@@ -3,7 +3,8 @@
 use crate::protocol::catalogue::{Entry, Found, MAX_LISTED, Refusal};
 use crate::torrent::InfoHash;
 
-use super::swarm::{Facts, Swarm};
+use super::listing::Facts;
+use super::swarm::Swarm;
 use super::{Registry, unknown};
 
 /// Whether a torrent is meant, in one way to read what was said.

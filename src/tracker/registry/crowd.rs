@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 
 use crate::tracker::address::Subnet;
 
-use super::member::{Member, Peer, Who};
+use super::member::{Member, MemberRef, Who};
 
 /// How many members are walked over rather than listed by their addresses.
 const SMALL: usize = 16;
@@ -53,8 +53,8 @@ impl Crowd {
     }
 
     /// The member where it stands.
-    pub fn find(&self, who: &Who) -> Option<Peer<'_>> {
-        self.row.get_key_value(who).map(|(who, seat)| Peer { who, member: &seat.member })
+    pub fn find(&self, who: &Who) -> Option<MemberRef<'_>> {
+        self.row.get_key_value(who).map(|(who, seat)| MemberRef { who, member: &seat.member })
     }
 
     /// The member, to be changed in all but where it calls from.
@@ -63,8 +63,8 @@ impl Crowd {
     }
 
     /// The member that stands at `place`, one of the numbers up to [`Crowd::len`].
-    pub fn nth(&self, place: usize) -> Option<Peer<'_>> {
-        self.row.get_index(place).map(|(who, seat)| Peer { who, member: &seat.member })
+    pub fn nth(&self, place: usize) -> Option<MemberRef<'_>> {
+        self.row.get_index(place).map(|(who, seat)| MemberRef { who, member: &seat.member })
     }
 
     /// How many call from this address.
@@ -131,20 +131,20 @@ impl Crowd {
     /// The address that the member at `place` calls from, and where its place stands there.
     fn address_of(&self, place: usize) -> Option<(IpAddr, usize)> {
         let (who, seat) = self.row.get_index(place)?;
-        Some((Peer { who, member: &seat.member }.observed(), seat.nth as usize))
+        Some((MemberRef { who, member: &seat.member }.observed(), seat.nth as usize))
     }
 
     /// All members, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = Peer<'_>> {
-        self.row.iter().map(|(who, seat)| Peer { who, member: &seat.member })
+    pub fn iter(&self) -> impl Iterator<Item = MemberRef<'_>> {
+        self.row.iter().map(|(who, seat)| MemberRef { who, member: &seat.member })
     }
 
     /// All members, from a random one on.
-    pub fn all<'a>(&'a self, rng: &mut fastrand::Rng) -> impl Iterator<Item = Peer<'a>> + use<'a> {
+    pub fn all<'a>(&'a self, rng: &mut fastrand::Rng) -> impl Iterator<Item = MemberRef<'a>> + use<'a> {
         let start = if self.row.is_empty() { 0 } else { rng.usize(..self.row.len()) };
         let behind = self.row.get_range(start..).into_iter().flatten();
         let before = self.row.get_range(..start).into_iter().flatten();
-        behind.chain(before).map(|(who, seat)| Peer { who, member: &seat.member })
+        behind.chain(before).map(|(who, seat)| MemberRef { who, member: &seat.member })
     }
 
     /// The members that call from `subnet`, from a random one on. Whoever follows a wide gap between addresses comes
@@ -155,7 +155,7 @@ impl Crowd {
         &'a self,
         subnet: Subnet,
         rng: &mut fastrand::Rng,
-    ) -> impl Iterator<Item = Peer<'a>> + use<'a> {
+    ) -> impl Iterator<Item = MemberRef<'a>> + use<'a> {
         let is_most = self.is_most(subnet);
         let in_row = is_most.then(|| self.all(rng).filter(move |peer| subnet.has(peer.observed())));
         let by_address = (!is_most).then(|| self.by_address(subnet, rng));
@@ -166,7 +166,7 @@ impl Crowd {
         &'a self,
         subnet: Subnet,
         rng: &mut fastrand::Rng,
-    ) -> impl Iterator<Item = Peer<'a>> + use<'a> {
+    ) -> impl Iterator<Item = MemberRef<'a>> + use<'a> {
         let (start, turn) = (subnet.any(rng), rng.usize(..));
         let behind = self.at(start..=subnet.last);
         let before = self.at(subnet.first..=start).filter(move |(ip, _)| **ip != start);

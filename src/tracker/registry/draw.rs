@@ -8,10 +8,10 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use crate::tracker::address::Place;
+use crate::tracker::address::PeerAddresses;
 
 use super::crowd::Crowd;
-use super::member::Peer;
+use super::member::MemberRef;
 
 /// How many members may be looked at for each that is wanted.
 const LOOKS: usize = 8;
@@ -21,18 +21,18 @@ const MIN_LOOKS: usize = 256;
 
 /// What is asked of a swarm.
 pub struct Draw<'a, F> {
-    asker: &'a Place,
+    asker: &'a PeerAddresses,
     want: usize,
     wanted: F,
     looks: usize,
-    picked: Vec<(Peer<'a>, SocketAddr)>,
+    picked: Vec<(MemberRef<'a>, SocketAddr)>,
     /// Addresses among `picked`. Announcers have one each; only a session may share that of an announcer.
     seen: Option<HashSet<SocketAddr>>,
 }
 
-impl<'a, F: Fn(Peer, SocketAddr) -> bool> Draw<'a, F> {
+impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
     /// Up to `want` of the members that `wanted` lets pass, and where `asker` reaches them.
-    pub fn new(asker: &'a Place, want: usize, has_sessions: bool, wanted: F) -> Draw<'a, F> {
+    pub fn new(asker: &'a PeerAddresses, want: usize, has_sessions: bool, wanted: F) -> Draw<'a, F> {
         Draw {
             asker,
             want,
@@ -69,12 +69,13 @@ impl<'a, F: Fn(Peer, SocketAddr) -> bool> Draw<'a, F> {
         let share = share(seeds, leeches);
         let [seeds, leeches] = [seeds, leeches].map(|crowd| crowd.map(|crowd| crowd.all(rng)));
         let asker = self.asker;
-        let is_far = |peer: &Peer| peer.address_for(asker).is_none_or(|address| !asker.is_near(address.ip()));
+        let is_far =
+            |peer: &MemberRef| peer.address_for(asker).is_none_or(|address| !asker.is_near(address.ip()));
         self.take(mixed(seeds, leeches, share, rng.fork()).filter(is_far));
     }
 
     /// Takes from `peers` what is wanted and as long as something is.
-    pub fn take(&mut self, peers: impl Iterator<Item = Peer<'a>>) {
+    pub fn take(&mut self, peers: impl Iterator<Item = MemberRef<'a>>) {
         if self.picked.len() >= self.want || self.looks == 0 {
             return;
         }
@@ -90,14 +91,14 @@ impl<'a, F: Fn(Peer, SocketAddr) -> bool> Draw<'a, F> {
     }
 
     /// Where the asker reaches the peer, if it is wanted and was not picked before.
-    fn looked_at(&mut self, peer: Peer<'a>) -> Option<SocketAddr> {
+    fn looked_at(&mut self, peer: MemberRef<'a>) -> Option<SocketAddr> {
         let address = peer.address_for(self.asker)?;
         let is_wanted =
             (self.wanted)(peer, address) && self.seen.as_mut().is_none_or(|seen| seen.insert(address));
         is_wanted.then_some(address)
     }
 
-    pub fn picked(self) -> Vec<(Peer<'a>, SocketAddr)> {
+    pub fn picked(self) -> Vec<(MemberRef<'a>, SocketAddr)> {
         self.picked
     }
 }

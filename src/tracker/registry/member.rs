@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::bitfield::Bitfield;
 use crate::protocol::announce::Key;
 use crate::protocol::catalogue::{PeerId, PeerInfo, Pieces};
-use crate::tracker::address::{self, Place};
+use crate::tracker::address::{self, PeerAddresses};
 
 use super::SessionId;
 
@@ -25,14 +25,14 @@ pub enum Who {
 #[derive(Debug)]
 pub struct Contact {
     pub peer_id: PeerId,
-    pub place: Place,
+    pub addresses: PeerAddresses,
     pub port: u16,
     pub client: String,
 }
 
 impl Contact {
-    pub fn address_for(&self, asker: &Place) -> Option<SocketAddr> {
-        self.place.seen_from(asker).map(|ip| SocketAddr::new(ip, self.port))
+    pub fn address_for(&self, asker: &PeerAddresses) -> Option<SocketAddr> {
+        self.addresses.seen_from(asker).map(|ip| SocketAddr::new(ip, self.port))
     }
 
     pub fn info(&self, address: SocketAddr, have: u32, n_parts: u32) -> PeerInfo {
@@ -116,12 +116,12 @@ pub struct Member {
 
 /// A member where it stands.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer<'a> {
+pub struct MemberRef<'a> {
     pub who: &'a Who,
     pub member: &'a Member,
 }
 
-impl Peer<'_> {
+impl MemberRef<'_> {
     pub fn peer_id(&self) -> PeerId {
         match &self.member.caller {
             Caller::Session(contact) => contact.peer_id,
@@ -132,14 +132,14 @@ impl Peer<'_> {
     /// The address that it calls from.
     pub fn observed(&self) -> IpAddr {
         match (self.who, &self.member.caller) {
-            (_, Caller::Session(contact)) => contact.place.observed(),
+            (_, Caller::Session(contact)) => contact.addresses.observed(),
             (Who::Announcer(ip, _), _) => *ip,
             (Who::Session(_), _) => unreachable!("a session has a contact"),
         }
     }
 
     /// Where `asker` reaches it; `None` if it cannot.
-    pub fn address_for(&self, asker: &Place) -> Option<SocketAddr> {
+    pub fn address_for(&self, asker: &PeerAddresses) -> Option<SocketAddr> {
         match (self.who, &self.member.caller) {
             (_, Caller::Session(contact)) => contact.address_for(asker),
             (Who::Announcer(ip, port), _) => {

@@ -6,87 +6,21 @@
 //! Invariants: nobody is in both crowds; `listing.coverage` and `listing.memory` are sums over the members; the listing's tables of
 //! sessions have all that are members; `keys` has every announcer that told one.
 
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{AddAssign, SubAssign};
 
 use crate::protocol::announce::Key;
 use crate::protocol::catalogue::{Entry, PeerId, Pieces};
-use crate::torrent::Torrent;
-use crate::tracker::address::Place;
+use crate::tracker::address::PeerAddresses;
 
 use super::SessionId;
-use super::coverage::Coverage;
 use super::crowd::Crowd;
 use super::draw::Draw;
-use super::member::{Caller, Contact, Have, Member, Peer, Who};
-
-/// What the catalogue says of a torrent for as long as the tracker knows it. Its metainfo is in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    pub key: String,
-    pub name: String,
-    pub kind: String,
-    pub size: u64,
-    pub n_parts: u32,
-    pub format: String,
-    /// Bytes of the metainfo file.
-    pub metainfo_len: usize,
-}
-
-impl Facts {
-    pub fn of(torrent: &Torrent) -> Facts {
-        Facts {
-            key: torrent.key(),
-            name: torrent.name().to_owned(),
-            kind: kind(torrent.name(), torrent.is_single_file()).to_owned(),
-            size: torrent.geometry().total_len(),
-            n_parts: torrent.geometry().piece_count(),
-            format: torrent.format().to_string(),
-            metainfo_len: torrent.bytes().len(),
-        }
-    }
-
-    /// The name without its extension.
-    pub fn stem(&self) -> &str {
-        match self.name.strip_suffix(self.kind.as_str()).and_then(|rest| rest.strip_suffix('.')) {
-            Some(stem) if !stem.is_empty() => stem,
-            _ => &self.name,
-        }
-    }
-}
-
-fn kind(name: &str, is_file: bool) -> &str {
-    match name.rsplit_once('.') {
-        _ if !is_file => "folder",
-        Some((stem, extension)) if !stem.is_empty() && !extension.is_empty() => extension,
-        _ => "file",
-    }
-}
-
-/// What only a torrent of the catalogue has.
-#[derive(Debug)]
-pub struct Listing {
-    pub facts: Facts,
-    coverage: Coverage,
-    /// Bytes of the members' sets of pieces.
-    memory: usize,
-    /// The sessions that are members, by what makes a peer the same.
-    sessions: HashMap<(PeerId, IpAddr), SessionId>,
-    /// Those of them that tell which part they hold.
-    partial: HashSet<SessionId>,
-    /// Those on the tracker's machine that are reached from elsewhere all the same.
-    local: HashSet<SessionId>,
-    /// Who invites all others to fetch it.
-    pub offer: Option<PeerId>,
-    /// Why it is not available any more; `None` while it is, and if it never was.
-    pub gone: Option<String>,
-    /// Where it stands in the registry's news; 0 if nowhere.
-    pub changed_at: u64,
-    pub offered_at: u64,
-}
+use super::listing::{Facts, Listing};
+use super::member::{Caller, Have, Member, MemberRef, Who};
 
 /// Numbers of one swarm, and their sums over all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -170,7 +104,7 @@ impl Swarm {
         self.leeches.get(who).or_else(|| self.seeds.get(who))
     }
 
-    pub fn find(&self, who: &Who) -> Option<Peer<'_>> {
+    pub fn find(&self, who: &Who) -> Option<MemberRef<'_>> {
         self.leeches.find(who).or_else(|| self.seeds.find(who))
     }
 
@@ -180,7 +114,7 @@ impl Swarm {
     }
 
     /// The member that stands at `place` of the row of all of them: seeds first, then leechers.
-    pub fn nth(&self, place: usize) -> Option<Peer<'_>> {
+    pub fn nth(&self, place: usize) -> Option<MemberRef<'_>> {
         match place.checked_sub(self.seeds.len()) {
             None => self.seeds.nth(place),
             Some(place) => self.leeches.nth(place),
@@ -195,18 +129,7 @@ impl Swarm {
     /// Gives the swarm its place in the catalogue.
     pub fn catalogue(&mut self, facts: Facts) {
         debug_assert!(self.listing.is_none(), "a torrent is catalogued once");
-        self.listing = Some(Box::new(Listing {
-            coverage: Coverage::new(facts.n_parts),
-            facts,
-            memory: 0,
-            sessions: HashMap::new(),
-            partial: HashSet::new(),
-            local: HashSet::new(),
-            offer: None,
-            gone: None,
-            changed_at: 0,
-            offered_at: 0,
-        }));
+        self.listing = Some(Box::new(Listing::new(facts)));
     }
 
     /// Whether every piece is held by a member.
@@ -358,12 +281,12 @@ impl Swarm {
     /// use to a seed, so `leeches_only` leaves seeds out.
     pub fn pick<'a>(
         &'a self,
-        asker: &'a Place,
+        asker: &'a PeerAddresses,
         want: usize,
         rng: &mut fastrand::Rng,
         leeches_only: bool,
-        wanted: impl Fn(Peer, SocketAddr) -> bool,
-    ) -> Vec<(Peer<'a>, SocketAddr)> {
+        wanted: impl Fn(MemberRef, SocketAddr) -> bool,
+    ) -> Vec<(MemberRef<'a>, SocketAddr)> {
         let (seeds, leeches) = ((!leeches_only).then_some(&self.seeds), Some(&self.leeches));
         let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
         if seeds.map_or(0, Crowd::len) + self.leeches.len() <= want {
@@ -379,22 +302,22 @@ impl Swarm {
     /// The same of those that are known to hold some of the pieces `first..end`.
     pub fn holders<'a>(
         &'a self,
-        asker: &'a Place,
+        asker: &'a PeerAddresses,
         want: usize,
         rng: &mut fastrand::Rng,
         (first, end): Pieces,
-        wanted: impl Fn(Peer, SocketAddr) -> bool,
-    ) -> Vec<(Peer<'a>, SocketAddr)> {
-        let holds = |peer: &Peer| match &peer.member.have {
+        wanted: impl Fn(MemberRef, SocketAddr) -> bool,
+    ) -> Vec<(MemberRef<'a>, SocketAddr)> {
+        let holds = |peer: &MemberRef| match &peer.member.have {
             Have::All => true,
             Have::Left(_) => false,
             Have::Some(bits) => (first..end).any(|piece| bits.has(piece)),
         };
         let partial = self.listing.iter().flat_map(|listing| &listing.partial);
-        let mut partial: Vec<Peer> = partial.filter_map(|id| self.session(*id)).filter(holds).collect();
+        let mut partial: Vec<MemberRef> = partial.filter_map(|id| self.session(*id)).filter(holds).collect();
         rng.shuffle(&mut partial);
         let is_near =
-            |peer: &&Peer| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip()));
+            |peer: &&MemberRef| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip()));
         let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
         draw.take(partial.iter().filter(is_near).copied());
         draw.near(Some(&self.seeds), None, rng);
@@ -405,49 +328,17 @@ impl Swarm {
     }
 
     /// Sessions on the tracker's own machine whose other addresses are near to an asker from elsewhere.
-    fn neighbours<'a>(&'a self, asker: &'a Place) -> impl Iterator<Item = Peer<'a>> {
+    fn neighbours<'a>(&'a self, asker: &'a PeerAddresses) -> impl Iterator<Item = MemberRef<'a>> {
         let local = self.listing.iter().filter(|_| !asker.observed().is_loopback());
         let local = local.flat_map(|listing| &listing.local).filter_map(|id| self.session(*id));
         local.filter(|peer| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip())))
     }
 
-    fn session(&self, id: SessionId) -> Option<Peer<'_>> {
+    fn session(&self, id: SessionId) -> Option<MemberRef<'_>> {
         self.find(&Who::Session(id))
     }
 
     fn has_sessions(&self) -> bool {
         self.listing.as_ref().is_some_and(|listing| !listing.sessions.is_empty())
-    }
-}
-
-impl Listing {
-    /// Without seeds, how many pieces nobody holds, and the first of them.
-    pub fn lacks(&self) -> (u32, u32) {
-        self.coverage.lacks()
-    }
-
-    /// Notes a session that became a member.
-    fn enter(&mut self, id: SessionId, contact: &Contact, have: &Have) {
-        self.sessions.insert((contact.peer_id, contact.place.observed()), id);
-        if contact.place.has_told() {
-            self.local.insert(id);
-        }
-        if let Have::Some(bits) = have {
-            self.partial.insert(id);
-            self.coverage.add(bits);
-            self.memory += have.memory();
-        }
-    }
-
-    /// Forgets one that is no member any more.
-    fn exit(&mut self, id: SessionId, contact: &Contact, have: &Have) {
-        let left = self.sessions.remove(&(contact.peer_id, contact.place.observed()));
-        debug_assert_eq!(left, Some(id), "a peer has one session in a swarm");
-        self.local.remove(&id);
-        if let Have::Some(bits) = have {
-            self.partial.remove(&id);
-            self.coverage.remove(bits);
-            self.memory -= have.memory();
-        }
     }
 }

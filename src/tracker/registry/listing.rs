@@ -1,0 +1,126 @@
+//! What a swarm has if its torrent is in the catalogue: the facts of the torrent, and the sessions that are members. Pure.
+//!
+//! Invariant: the tables of sessions have all sessions that are members; `coverage` and `memory` are sums over them.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::protocol::catalogue::PeerId;
+use crate::torrent::Torrent;
+
+use super::SessionId;
+use super::coverage::Coverage;
+use super::member::{Contact, Have};
+
+/// What the catalogue says of a torrent for as long as the tracker knows it. Its metainfo is in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub key: String,
+    pub name: String,
+    pub kind: String,
+    pub size: u64,
+    pub n_parts: u32,
+    pub format: String,
+    /// Bytes of the metainfo file.
+    pub metainfo_len: usize,
+}
+
+impl Facts {
+    pub fn of(torrent: &Torrent) -> Facts {
+        Facts {
+            key: torrent.key(),
+            name: torrent.name().to_owned(),
+            kind: kind(torrent.name(), torrent.is_single_file()).to_owned(),
+            size: torrent.geometry().total_len(),
+            n_parts: torrent.geometry().piece_count(),
+            format: torrent.format().to_string(),
+            metainfo_len: torrent.bytes().len(),
+        }
+    }
+
+    /// The name without its extension.
+    pub fn stem(&self) -> &str {
+        match self.name.strip_suffix(self.kind.as_str()).and_then(|rest| rest.strip_suffix('.')) {
+            Some(stem) if !stem.is_empty() => stem,
+            _ => &self.name,
+        }
+    }
+}
+
+fn kind(name: &str, is_file: bool) -> &str {
+    match name.rsplit_once('.') {
+        _ if !is_file => "folder",
+        Some((stem, extension)) if !stem.is_empty() && !extension.is_empty() => extension,
+        _ => "file",
+    }
+}
+
+/// What only a torrent of the catalogue has.
+#[derive(Debug)]
+pub struct Listing {
+    pub facts: Facts,
+    pub coverage: Coverage,
+    /// Bytes of the members' sets of pieces.
+    pub memory: usize,
+    /// The sessions that are members, by what makes a peer the same.
+    pub sessions: HashMap<(PeerId, IpAddr), SessionId>,
+    /// Those of them that tell which part they hold.
+    pub partial: HashSet<SessionId>,
+    /// Those on the tracker's machine that are reached from elsewhere all the same.
+    pub local: HashSet<SessionId>,
+    /// Who invites all others to fetch it.
+    pub offer: Option<PeerId>,
+    /// Why it is not available any more; `None` while it is, and if it never was.
+    pub gone: Option<String>,
+    /// Where it stands in the registry's news; 0 if nowhere.
+    pub changed_at: u64,
+    pub offered_at: u64,
+}
+
+impl Listing {
+    /// Of a torrent that comes into the catalogue, whose swarm has no session yet.
+    pub fn new(facts: Facts) -> Listing {
+        Listing {
+            coverage: Coverage::new(facts.n_parts),
+            facts,
+            memory: 0,
+            sessions: HashMap::new(),
+            partial: HashSet::new(),
+            local: HashSet::new(),
+            offer: None,
+            gone: None,
+            changed_at: 0,
+            offered_at: 0,
+        }
+    }
+
+    /// Without seeds, how many pieces nobody holds, and the first of them.
+    pub fn lacks(&self) -> (u32, u32) {
+        self.coverage.lacks()
+    }
+
+    /// Notes a session that became a member.
+    pub fn enter(&mut self, id: SessionId, contact: &Contact, have: &Have) {
+        self.sessions.insert((contact.peer_id, contact.addresses.observed()), id);
+        if contact.addresses.has_told() {
+            self.local.insert(id);
+        }
+        if let Have::Some(bits) = have {
+            self.partial.insert(id);
+            self.coverage.add(bits);
+            self.memory += have.memory();
+        }
+    }
+
+    /// Forgets one that is no member any more.
+    pub fn exit(&mut self, id: SessionId, contact: &Contact, have: &Have) {
+        let left = self.sessions.remove(&(contact.peer_id, contact.addresses.observed()));
+        debug_assert_eq!(left, Some(id), "a peer has one session in a swarm");
+        self.local.remove(&id);
+        if let Have::Some(bits) = have {
+            self.partial.remove(&id);
+            self.coverage.remove(bits);
+            self.memory -= have.memory();
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Who is a member of a swarm, and for how long.
+
+use super::*;
+
+#[test]
+fn libtorrent_and_shoal_find_each_other_under_either_hash() {
+    let mut world = World::new();
+    let torrent = hybrid();
+    let hashes: Vec<InfoHash> = torrent.wire_hashes().collect();
+    let [v1, v2] = hashes[..] else { panic!("a hybrid has two") };
+    // Before anybody published it there are two swarms, then one.
+    world.announce(v1, 1001, FAR, 0, AnnounceEvent::Started);
+    world.announce(v2, 1001, FAR, 0, AnnounceEvent::Started);
+    world.announce(v2, 1002, FAR, 5, AnnounceEvent::Started);
+    assert_eq!(world.registry.census().announcers, 3);
+    let (a, mut read) = world.join(1, NEAR);
+    world.publish(a, &torrent, Held::Ranges(vec![]));
+    assert_eq!(world.events(&mut read), ["added both.bin true"]);
+    let census = world.registry.census();
+    assert_eq!((census.swarms, census.seeds, census.peers, census.announcers), (1, 1, 2, 2));
+    let reply = world.announce(v2, 1003, "198.51.100.1", 7, AnnounceEvent::Started);
+    assert_eq!(addresses(&reply), ["192.168.1.10:6881", "203.0.113.9:1001", "203.0.113.9:1002"]);
+    let peers = world.registry.peers(a, v1, None).unwrap();
+    assert_eq!(peers.len(), 3);
+    assert!(peers.iter().all(|peer| peer.client == "-LT2110-"));
+    let scraped = world.registry.scrape(&[v1, v2, InfoHash([0; 20])]);
+    assert_eq!(scraped.iter().map(|s| (s.info_hash, s.complete)).collect::<Vec<_>>(), [(v1, 1), (v2, 1)]);
+    assert_eq!(world.registry.resolve(&v2.to_string()), Ok(v1));
+    assert_eq!(world.registry.resolve(&data_encoding::HEXLOWER.encode(&torrent.v2_hash().unwrap())), Ok(v1));
+}
+
+#[test]
+fn an_unknown_swarm_lasts_as_long_as_its_members() {
+    let mut world = World::new();
+    let hash = InfoHash([9; 20]);
+    world.announce(hash, 1, FAR, 10, AnnounceEvent::Started);
+    let reply = world.announce(hash, 2, FAR, 0, AnnounceEvent::Completed);
+    assert_eq!(addresses(&reply), ["203.0.113.9:1"]);
+    assert_eq!((reply.complete, reply.incomplete, reply.downloaded), (1, 1, 1));
+    let stopped = world.announce(hash, 1, FAR, 10, AnnounceEvent::Stopped);
+    assert!(stopped.peers.is_empty());
+    assert_eq!(world.registry.census().swarms, 1);
+    world.announce(hash, 2, FAR, 0, AnnounceEvent::Stopped);
+    assert_eq!(world.registry.census(), Census::default());
+}
+
+#[test]
+fn silent_announcers_are_forgotten_after_two_intervals() {
+    let mut world = World::new();
+    let torrent = torrent("x", 4);
+    let (a, mut read) = world.join(1, NEAR);
+    let hash = world.publish(a, &torrent, Held::Ranges(vec![]));
+    world.announce(hash, 1, FAR, 0, AnnounceEvent::Started);
+    assert_eq!(world.events(&mut read), ["added x true"]);
+    let at = |seconds| world.start + Duration::from_secs(seconds);
+    let (early, late) = (at(240), at(241));
+    world.sweep(early);
+    assert_eq!(world.registry.census().announcers, 1);
+    world.sweep(late);
+    assert_eq!(world.events(&mut read), ["removed x: the last holder of all 4 pieces went silent"]);
+    assert_eq!(world.registry.census().announcers, 0);
+}
+
+#[test]
+fn a_client_that_moved_or_came_back_counts_once() {
+    let mut world = World::new();
+    let hash = InfoHash([9; 20]);
+    let mut moving = announce(hash, 1, 5, AnnounceEvent::Started);
+    moving.key = Some("secret".into());
+    world.registry.announce(&moving, ip(FAR), world.start).unwrap();
+    world.registry.announce(&moving, ip("198.51.100.1"), world.start).unwrap();
+    assert_eq!(world.registry.census().announcers, 1);
+    // The same id with another key is somebody else, and both families at once are no move.
+    moving.key = Some("other".into());
+    world.registry.announce(&moving, ip("198.51.100.2"), world.start).unwrap();
+    world.registry.announce(&moving, ip("2001:db8::1"), world.start).unwrap();
+    assert_eq!(world.registry.census().announcers, 3);
+}
+
+#[test]
+fn a_peer_with_a_session_is_not_counted_again_when_it_announces_or_reconnects() {
+    let mut world = World::new();
+    let torrent = torrent("x", 4);
+    let (a, mut read) = world.join(b'z', NEAR);
+    let hash = world.publish(a, &torrent, Held::All);
+    world.events(&mut read);
+    let mut same = announce(hash, 6881, 0, AnnounceEvent::Started);
+    same.peer_id = PeerId([b'z'; 20]);
+    world.registry.announce(&same, ip(NEAR), world.start).unwrap();
+    assert_eq!(world.registry.census().announcers, 0);
+    // Its connection broke unnoticed; the new session takes the place of the old one without a word.
+    let (again, _) = world.join(b'z', NEAR);
+    world.publish(again, &torrent, Held::All);
+    world.registry.leave(a, Departure::Silent);
+    assert_eq!(world.entry("x").seeds, 1);
+    assert_eq!(world.events(&mut read), [""; 0]);
+    // Somebody else by that name from elsewhere takes nobody's place.
+    let (stranger, _) = world.join(b'z', FAR);
+    world.publish(stranger, &torrent, Held::All);
+    assert_eq!(world.entry("x").seeds, 2);
+}
