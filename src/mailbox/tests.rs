@@ -78,7 +78,10 @@ fn a_wake_before_the_wait_is_not_lost() {
     let (mailbox, mut inbox) = mailbox::<()>(1).unwrap();
     for _ in 0..100 {
         mailbox.wake();
-        inbox.wait_for_mail(None).unwrap();
+        let started = Instant::now();
+        inbox.wait_for_mail(LONG).unwrap();
+        assert!(started.elapsed() < LONG.unwrap(), "it slept until the time was over");
+        assert_eq!(inbox.take(), None, "it was woken without mail");
     }
 }
 

@@ -283,8 +283,19 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_gives_a_link_or_an_error(text in ".{0,200}") {
-            let _ = text.parse::<Magnet>();
-            let _ = format!("magnet:?xt=urn:btih:{V1}&{text}").parse::<Magnet>();
+            if let Ok(magnet) = text.parse::<Magnet>() {
+                proptest::prop_assert_eq!(magnet.to_string().parse::<Magnet>(), Ok(magnet));
+            }
+            match format!("magnet:?xt=urn:btih:{V1}&{text}").parse::<Magnet>() {
+                Ok(magnet) => {
+                    proptest::prop_assert_eq!(magnet.v1, V1.parse().ok());
+                    proptest::prop_assert_eq!(magnet.to_string().parse::<Magnet>(), Ok(magnet));
+                }
+                Err(why) => {
+                    let is_whole = !matches!(why, MagnetError::NotAMagnet | MagnetError::NoHash);
+                    proptest::prop_assert!(is_whole, "it begins as a link does, and has a hash: {why}");
+                }
+            }
         }
 
         #[test]
