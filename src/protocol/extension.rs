@@ -102,7 +102,11 @@ mod tests {
 
         #[test]
         fn any_bytes_give_something_or_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Extended::decode(&bytes);
+            let is_dict = bencode::parse(&bytes).is_ok_and(|value| value.as_dict().is_some());
+            prop_assert_eq!(Extended::decode(&bytes).is_some(), is_dict);
+            let named = bencode::dict(|dict| dict.bytes("v", &bytes));
+            let client = Extended::decode(&named).unwrap().client.unwrap();
+            prop_assert!(client.chars().count() <= MOST_NAME && !client.chars().any(char::is_control));
         }
     }
 

@@ -240,7 +240,14 @@ mod tests {
     proptest! {
         #[test]
         fn any_line_is_a_command_or_an_error(line in "\\PC{0,60}") {
-            let _ = read(&line);
+            match read(&line) {
+                Ok(Some(_)) => prop_assert!(!line.trim().is_empty()),
+                Ok(None) => prop_assert!(line.trim().is_empty() || line.contains('#'), "it says something"),
+                Err(why) => {
+                    let why = why.to_string();
+                    prop_assert!(!why.is_empty() && !why.chars().any(char::is_control), "{}", why);
+                }
+            }
         }
     }
 }

@@ -217,9 +217,19 @@ proptest! {
     }
 
     #[test]
-    fn any_messages_from_a_stranger_give_a_session_or_its_end(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_messages_from_a_stranger_give_a_session_or_its_end(
+        bodies in prop::collection::vec((0u8..25, prop::collection::vec(any::<u8>(), 0..20)), 0..30),
+        noise in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         let mut leecher = Leecher::new(PIECES, true);
         leecher.fetch(0);
+        let mut bytes = Vec::new();
+        for (id, body) in bodies {
+            bytes.extend((body.len() as u32 + 1).to_be_bytes());
+            bytes.push(id);
+            bytes.extend(body);
+        }
+        bytes.extend(noise);
         let mut rest = &bytes[..];
         while let Ok(Some((message, len))) = wire::decode(rest, 1 << 16) {
             if leecher.hears(message).is_err() {
@@ -228,5 +238,8 @@ proptest! {
             rest = &rest[len..];
         }
         leecher.session.requests.assert_invariant();
+        prop_assert!(leecher.session.uploads.waiting() <= REQQ);
+        leecher.session.give_back_all();
+        prop_assert_eq!(leecher.given_back(), [(0, 4)], "nothing of it came, and nothing of it is lost");
     }
 }

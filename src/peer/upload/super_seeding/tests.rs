@@ -3,7 +3,7 @@
 use super::*;
 use crate::testing::geometry;
 use proptest::prelude::*;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 const PIECE: u32 = 1 << 14;
 
@@ -104,20 +104,36 @@ proptest! {
     ) {
         let (mut seeding, geometry) = seeding(12, 3);
         let mut random = fastrand::Rng::with_seed(1);
+        let mut held: BTreeMap<ConnId, HashSet<Piece>> =
+            (0..3).map(|id| (ConnId(id), HashSet::new())).collect();
         for (id, what, idle) in steps {
             let id = ConnId(id);
+            let mut got = Vec::new();
             match what {
-                0 => seeding.joined(id),
-                1 => seeding.left(id),
-                2 => seeding.has(id, geometry.piece(random.u32(..12))),
+                0 => {
+                    seeding.joined(id);
+                    held.entry(id).or_default();
+                }
+                1 => {
+                    seeding.left(id);
+                    held.remove(&id);
+                }
+                2 => got.extend(geometry.piece(random.u32(..12))),
                 _ => {
                     let shown = seeding.show(id, idle);
                     if let (Show::Pieces(shown), true) = (shown, what == 3) {
-                        seeding.has(id, shown);
+                        got = shown;
                     }
                 }
             }
+            seeding.has(id, got.clone());
+            if let Some(has) = held.get_mut(&id) {
+                has.extend(got);
+            }
             seeding.assert_invariant();
+            let to_give: HashSet<Piece> = seeding.to_give.iter().map(|(_, _, piece)| *piece).collect();
+            let is_without = |piece: &Piece| !held.values().any(|has| has.contains(piece));
+            prop_assert_eq!(to_give, geometry.pieces().filter(is_without).collect::<HashSet<_>>());
         }
     }
 }
