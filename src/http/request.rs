@@ -129,14 +129,26 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(bytes: Vec<u8>) {
-            let _ = parse(&bytes);
+            match parse(&bytes) {
+                Ok(Some((_, length))) => prop_assert!(bytes[..length].ends_with(b"\n")),
+                Ok(None) => prop_assert!(!bytes.contains(&0), "no request goes on like this"),
+                Err(error) => prop_assert!([400, 405, 413, 431].contains(&error.status)),
+            }
         }
 
         #[test]
         fn never_panics_on_almost_requests(
             text in "(GET|HEAD|PUT) /[ -~]{0,40} HTTP/1.[01]\r\n([ -~]{0,20}: [ -~]{0,20}\r\n){0,4}\r\n",
         ) {
-            let _ = parse(text.as_bytes());
+            match parse(text.as_bytes()) {
+                Ok(Some((request, length))) => {
+                    prop_assert_eq!(length, text.len());
+                    let method = if request.is_head { "HEAD /" } else { "GET /" };
+                    prop_assert!(text.starts_with(method) && request.path.starts_with('/'));
+                }
+                Ok(None) => prop_assert!(false, "all of it is there"),
+                Err(error) => prop_assert!([400, 405, 413].contains(&error.status), "{}", error.message),
+            }
         }
     }
 }

@@ -201,9 +201,21 @@ proptest! {
                 // So that a body is reached.
                 bytes[at - 3..=at].copy_from_slice(&[0, 0, 0, action]);
             }
-            let _ = Request::decode(&bytes);
-            let _ = Reply::decode(&bytes, Family::V4);
-            let _ = Reply::decode(&bytes, Family::V6);
+            if let Some((transaction, request)) = Request::decode(&bytes) {
+                let packet = encoded(request, transaction);
+                prop_assert_eq!(Request::decode(&packet), Some((transaction, request)));
+            }
+            for family in [Family::V4, Family::V6] {
+                match Reply::decode(&bytes, family) {
+                    Some((_, Reply::Refused(why))) => prop_assert!(!why.chars().any(char::is_control)),
+                    Some((transaction, reply)) => {
+                        let mut packet = Vec::new();
+                        reply.encode(transaction, family, &mut packet);
+                        prop_assert_eq!(Reply::decode(&packet, family), Some((transaction, reply)));
+                    }
+                    None => {}
+                }
+            }
         }
     }
 }

@@ -210,12 +210,17 @@ fn a_scrape_tells_each_swarm_once_in_order() {
 proptest! {
     #[test]
     fn nothing_panics_whatever_comes(bytes: Vec<u8>, text in ".{0,200}") {
-        let _ = Call::parse(&bytes);
-        let _ = Answer::parse(&bytes);
-        let _ = AnnounceReply::parse(&bytes);
-        let _ = Announce::parse(&text);
-        let _ = scrape_hashes(&text);
-        let _ = unescape(&text);
+        let refusals = [
+            Call::parse(&bytes).map_err(|bad| bad.message).err(),
+            Answer::parse(&bytes).err(),
+            AnnounceReply::parse(&bytes).err(),
+            Announce::parse(&text).err(),
+        ];
+        for why in refusals.into_iter().flatten() {
+            prop_assert!(!why.is_empty() && !why.contains('\n'), "{}", why);
+        }
+        prop_assert!(scrape_hashes(&text).len() <= text.matches("info_hash=").count());
+        prop_assert!(unescape(&text).len() <= text.len());
     }
 
     #[test]
@@ -224,9 +229,18 @@ proptest! {
         value in r#"(-?[0-9]{1,25}|"[^"\\]{0,20}"|\[\[[0-9],[0-9]{1,12}\]\]|null|\{\})"#,
     ) {
         for request in ["hello", "publish", "search", "locate", "have", "peers", "torrent"] {
-            let line =
-                format!(r#"{{"id":1,"request":"{request}","{word}":{value},"key":{value},"have":{value}}}"#);
-            let _ = Call::parse(line.as_bytes());
+            let fields = format!(r#""{word}":{value},"key":{value},"have":{value}"#);
+            let line = format!(r#"{{"id":1,"request":"{request}",{fields}}}"#);
+            let is_json = serde_json::from_str::<serde_json::Value>(&line).is_ok();
+            match Call::parse(line.as_bytes()) {
+                Ok(call) => prop_assert_eq!(Call::parse(call.line().trim_end().as_bytes()), Ok(call)),
+                Err(bad) => {
+                    prop_assert!(!bad.message.is_empty() && !bad.message.contains('\n'), "{}", bad.message);
+                    // With two ids nobody knows which was meant.
+                    let has_id = is_json && word != "id";
+                    prop_assert!(bad.id == Some(1) || !has_id, "it keeps its number: {}", line);
+                }
+            }
         }
     }
 
