@@ -1,4 +1,4 @@
-//! One end of a connection and its turn: what `src/peer/connection.rs` does around a [`Session`], with the fake
+//! One end of a connection and its turn: what `src/peer/connection.rs` does around the library's [`Driver`], with the fake
 //! network for a socket and a queue for a mailbox.
 
 use super::invariants::Invariant;
@@ -6,38 +6,30 @@ use super::network::{Cargo, End, LinkNo, NodeNo, Side};
 use super::peer::{Job, Peer};
 use super::requests::{Answer, Requests};
 use super::world::{Env, Event, Fault};
+use shoal::bitfield::Bitfield;
 use shoal::peer::download::partial::Partial;
 use shoal::peer::identity::ConnId;
 use shoal::peer::identity::PeerIdentity;
-use shoal::peer::session::{self, Session, Violation};
+use shoal::peer::session::Violation;
+use shoal::peer::session::dispatch::{Driver, Environment};
+use shoal::peer::upload::super_seeding::Show;
+use shoal::protocol::extension::Extended;
 use shoal::protocol::wire::{self, BlockRequest, Message};
 use shoal::torrent::{Block, Piece};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// As in `src/peer/connection.rs`.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-const MAILBOX: usize = 4096;
+/// As many pieces of mail as the real mailbox takes.
+const MAILBOX: usize = shoal::peer::handle::MAILBOX;
 
-/// What others ask of a connection: `src/peer/handle.rs` says more.
-pub enum Mail {
-    Fetch(Partial),
-    NoWork { interesting: bool },
-    Lend { piece: Piece, helper: ConnId },
-    Help { owner: ConnId, blocks: Vec<Block> },
-    Helped { block: Block, data: Vec<u8>, from: Arc<PeerIdentity> },
-    NotHelped { helper: ConnId, blocks: Vec<Block> },
-    HelpNotNeeded(Block),
-    Admit,
-    Evict,
-    Close,
-}
+/// What others ask of a connection; an offer of help is the helper's name.
+pub type Mail = shoal::peer::handle::Mail<ConnId>;
 
 /// Why a connection ended.
 pub enum Why {
-    BothComplete,
+    Useless,
     Told,
     Violation(Violation),
 }
@@ -49,14 +41,11 @@ pub struct Connection {
     pub far: NodeNo,
     /// The address that we dialled, if we did.
     pub dialled: Option<SocketAddr>,
-    pub session: Session,
+    pub driver: Driver,
     pub identity: Arc<PeerIdentity>,
     pub mailbox: VecDeque<Mail>,
     /// What came and was not read yet.
     pub input: VecDeque<Cargo>,
-    pub told: usize,
-    pub looking: bool,
-    pub look_again_at: Option<Instant>,
     /// Content, bytes.
     pub received: u64,
     pub sent: u64,
@@ -71,9 +60,8 @@ impl Connection {
     pub fn new(
         (id, link, side, far): (ConnId, LinkNo, Side, NodeNo),
         dialled: Option<SocketAddr>,
-        session: Session,
+        driver: Driver,
         identity: Arc<PeerIdentity>,
-        told: usize,
     ) -> Self {
         Connection {
             id,
@@ -81,13 +69,10 @@ impl Connection {
             side,
             far,
             dialled,
-            session,
+            driver,
             identity,
             mailbox: VecDeque::new(),
             input: VecDeque::new(),
-            told,
-            looking: false,
-            look_again_at: None,
             received: 0,
             sent: 0,
             requests: Requests::default(),
@@ -99,7 +84,7 @@ impl Connection {
     /// Whether the other side is served, or will be once the mail is read.
     pub fn is_admitted(&self) -> bool {
         let last = self.mailbox.iter().rev().find(|mail| matches!(mail, Mail::Admit | Mail::Evict));
-        last.map_or(!self.session.is_choking(), |mail| matches!(mail, Mail::Admit))
+        last.map_or(!self.driver.session.is_choking(), |mail| matches!(mail, Mail::Admit))
     }
 
     /// Has its turn at that time, or earlier.
@@ -145,60 +130,31 @@ impl Peer {
     fn run_turn(&mut self, conn: &mut Connection, env: &mut Env) -> Result<(), Why> {
         self.tick(conn, env)?;
         while let Some(mail) = conn.mailbox.pop_front() {
-            self.on_mail(conn, mail, env)?;
+            let now = env.agenda.instant();
+            let (driver, mut member) = self.member(conn, env);
+            driver.on_mail(mail, now, &mut member).map_err(|_| Why::Told)?;
+            self.note_output(conn, env);
         }
         self.receive(conn, env)?;
-        self.announce_finished(conn)?;
-        self.look_for_work(conn, env);
+        let (driver, mut member) = self.member(conn, env);
+        if !driver.announce_finished(false, &mut member) {
+            return Err(Why::Useless);
+        }
+        let now = env.agenda.instant();
+        let (driver, mut member) = self.member(conn, env);
+        driver.look_for_work(now, &mut member);
         self.serve(conn, env);
         self.flush(conn, env);
         Ok(())
     }
 
     fn tick(&mut self, conn: &mut Connection, env: &mut Env) -> Result<(), Why> {
-        let awaited = conn.session.asked().len();
-        conn.session.tick(env.agenda.instant()).map_err(Why::Violation)?;
+        let awaited = conn.driver.session.asked().len();
+        conn.driver.tick(env.agenda.instant()).map_err(Why::Violation)?;
         self.note_output(conn, env); // what it need not send any more is cancelled
-        if conn.session.asked().len() < awaited {
-            conn.requests.excuse_all_but(conn.session.asked()); // snubbed
+        if conn.driver.session.asked().len() < awaited {
+            conn.requests.excuse_all_but(conn.driver.session.asked()); // snubbed
         }
-        self.on_events(conn, env);
-        Ok(())
-    }
-
-    fn on_mail(&mut self, conn: &mut Connection, mail: Mail, env: &mut Env) -> Result<(), Why> {
-        let now = env.agenda.instant();
-        match mail {
-            Mail::Fetch(partial) => {
-                conn.looking = false;
-                conn.session.fetch(partial, now);
-            }
-            Mail::Help { owner, blocks } => {
-                conn.looking = false;
-                conn.session.help(owner, &blocks, now);
-            }
-            Mail::NoWork { interesting } => {
-                conn.looking = false;
-                conn.look_again_at = Some(now + LOOK_AGAIN);
-                let lacks = interesting || self.picker.lacks_any(conn.session.peer_has());
-                conn.session.set_interested(lacks);
-            }
-            Mail::Lend { piece, helper } => {
-                let blocks = conn.session.lend(piece, helper, now);
-                let answer = match blocks.is_empty() {
-                    true => Mail::NoWork { interesting: true },
-                    false => Mail::Help { owner: conn.id, blocks },
-                };
-                self.write_to(helper, answer, env);
-            }
-            Mail::Helped { block, data, from } => conn.session.helped(block, &data, &from),
-            Mail::NotHelped { helper, blocks } => conn.session.not_helped(helper, &blocks),
-            Mail::HelpNotNeeded(block) => conn.session.help_not_needed(block),
-            Mail::Admit => conn.session.unchoke(),
-            Mail::Evict => conn.session.choke(),
-            Mail::Close => return Err(Why::Told),
-        }
-        self.note_output(conn, env);
         self.on_events(conn, env);
         Ok(())
     }
@@ -212,24 +168,24 @@ impl Peer {
                 Cargo::Block { wanted, corrupt } => self.on_block(conn, wanted, corrupt, env)?,
             }
         }
-        conn.session.ask(env.agenda.instant());
+        conn.driver.session.ask(env.agenda.instant());
         self.note_output(conn, env);
         Ok(())
     }
 
     fn on_bytes(&mut self, conn: &mut Connection, bytes: &[u8], env: &mut Env) -> Result<(), Why> {
-        let (mut rest, most) = (bytes, conn.session.max_message_len());
+        let (mut rest, most) = (bytes, conn.driver.session.max_message_len());
         while let Some((message, len)) = wire::decode(rest, most).map_err(|why| Why::Violation(why.into()))? {
-            conn.session.on_message(message, env.agenda.instant()).map_err(Why::Violation)?;
+            conn.driver.session.on_message(message, env.agenda.instant()).map_err(Why::Violation)?;
             match message {
-                Message::Choke => conn.requests.excuse_all_but(conn.session.asked()),
+                Message::Choke => conn.requests.excuse_all_but(conn.driver.session.asked()),
                 Message::Reject(wanted) => {
                     if conn.requests.answered(wanted) == Answer::Unasked {
                         env.fail(Invariant::Requests, || {
                             format!("a refusal of what nobody asked for: {wanted:?}")
                         });
                     }
-                    conn.requests.excuse_all_but(conn.session.asked());
+                    conn.requests.excuse_all_but(conn.driver.session.asked());
                 }
                 _ => {}
             }
@@ -261,9 +217,9 @@ impl Peer {
         if corrupt {
             let mut lie = truth.to_vec();
             lie[0] ^= 1;
-            conn.session.on_message(Message::Piece { index, begin, data: &lie }, now)
+            conn.driver.session.on_message(Message::Piece { index, begin, data: &lie }, now)
         } else {
-            conn.session.on_message(Message::Piece { index, begin, data: truth }, now)
+            conn.driver.session.on_message(Message::Piece { index, begin, data: truth }, now)
         }
         .map_err(Why::Violation)?;
         conn.received += u64::from(len);
@@ -276,94 +232,26 @@ impl Peer {
     }
 
     pub fn on_events(&mut self, conn: &mut Connection, env: &mut Env) {
-        while let Some(event) = conn.session.next_event() {
-            self.on_event(conn, event, env);
-        }
+        let (driver, mut member) = self.member(conn, env);
+        driver.on_events(&mut member);
     }
 
-    fn on_event(&mut self, conn: &mut Connection, event: session::Event, env: &mut Env) {
-        use session::Event;
-        match event {
-            Event::HasPieces(bits) => {
-                let lacking = self.picker.peer_has_pieces(conn.id, bits);
-                self.on_offer(conn, lacking);
-            }
-            Event::Has(piece) => {
-                let lacking = self.picker.peer_has(conn.id, piece);
-                self.on_offer(conn, lacking);
-            }
-            Event::Interested(interested) => {
-                if self.room.set_waiting(conn.id, interested) {
-                    self.nudge(env);
-                }
-            }
-            Event::Unchoked => conn.look_again_at = None,
-            Event::Complete(partial) => {
-                if self.picker.checking(partial.piece(), conn.id) {
-                    self.push(Job::Finish(partial), env);
-                }
-            }
-            Event::GaveBack(partials) => self.gave_back(partials, conn.id, env),
-            Event::Helped { owner, block, data } => {
-                let from = Arc::clone(&conn.identity);
-                self.write_to(owner, Mail::Helped { block, data, from }, env);
-            }
-            Event::Late { block, data } => self.on_late(conn, block, data, env),
-            Event::NotHelping { owner, blocks } => {
-                self.write_to(owner, Mail::NotHelped { helper: conn.id, blocks }, env);
-            }
-            Event::HelpNotNeeded { helper, block } => self.write_to(helper, Mail::HelpNotNeeded(block), env),
-            Event::Introduced(_) => {}
-        }
-    }
-
-    fn on_late(&mut self, conn: &mut Connection, block: Block, data: Vec<u8>, env: &mut Env) {
-        let from = Arc::clone(&conn.identity);
-        match self.late(block, &data, &from, env) {
-            Some(owner) if owner == conn.id => conn.session.helped(block, &data, &from),
-            Some(owner) => self.write_to(owner, Mail::Helped { block, data, from }, env),
-            None => {}
-        }
-    }
-
-    fn on_offer(&mut self, conn: &mut Connection, lacking: bool) {
-        if lacking && self.is_fetching() {
-            conn.session.set_interested(true);
-            conn.look_again_at = None;
-        }
+    /// The driver of a connection, and what it runs over.
+    fn member<'a>(&'a mut self, conn: &'a mut Connection, env: &'a mut Env) -> (&'a mut Driver, Member<'a>) {
+        (&mut conn.driver, Member { peer: self, env, id: conn.id, identity: &conn.identity })
     }
 
     // ---- what we have to say --------------------------------------------------------------------------------
 
-    fn announce_finished(&mut self, conn: &mut Connection) -> Result<(), Why> {
-        if let Some(news) = self.finished.get(conn.told..) {
-            conn.session.announce(news);
-            conn.told = self.finished.len();
-        }
-        if self.is_complete() {
-            conn.session.set_interested(false);
-            if conn.session.peer_has().is_full() {
-                return Err(Why::BothComplete);
-            }
-        }
-        Ok(())
-    }
-
-    fn look_for_work(&mut self, conn: &mut Connection, env: &mut Env) {
-        let held = conn.look_again_at.is_some_and(|until| env.agenda.instant() < until);
-        if !conn.looking && !held && conn.session.wants_work() {
-            conn.looking = true;
-            conn.look_again_at = None;
-            self.push(Job::Fetch(conn.id), env);
-        }
-    }
-
     /// One block at a time, while there is room: just in time.
     fn serve(&mut self, conn: &mut Connection, env: &mut Env) {
         let mut run = Vec::new();
-        while self.manners.serves() && conn.session.has_uploads() && env.net.room(conn.link, conn.side) > 0 {
+        while self.manners.serves()
+            && conn.driver.session.has_uploads()
+            && env.net.room(conn.link, conn.side) > 0
+        {
             self.flush(conn, env);
-            conn.session.next_uploads(1, &mut run);
+            conn.driver.session.next_uploads(1, &mut run);
             for block in &run {
                 let corrupt = self.manners.lies(&mut env.random);
                 let cargo = Cargo::Block { wanted: (*block).into(), corrupt };
@@ -371,7 +259,7 @@ impl Peer {
                 conn.sent += u64::from(block.len());
                 self.counts.sent += u64::from(block.len());
             }
-            conn.session.uploaded(env.agenda.instant());
+            conn.driver.session.uploaded(env.agenda.instant());
         }
     }
 
@@ -386,8 +274,8 @@ impl Peer {
     /// Takes what the session says, and enters its requests and cancels in the books before anything else happens.
     fn note_output(&mut self, conn: &mut Connection, env: &mut Env) {
         let now = env.agenda.instant();
-        let most = conn.session.max_message_len();
-        let said = conn.session.output(now);
+        let most = conn.driver.session.max_message_len();
+        let said = conn.driver.session.output(now);
         let (mut at, mut asked) = (0, false);
         while let Ok(Some((message, len))) = wire::decode(&said[at..], most) {
             let forgotten = matches!(message, Message::Cancel(_)) && env.fault == Some(Fault::NeverCancel);
@@ -407,7 +295,7 @@ impl Peer {
             at += len;
         }
         said.clear();
-        if asked && conn.session.asked().len() > conn.session.window() as usize {
+        if asked && conn.driver.session.asked().len() > conn.driver.session.window() as usize {
             env.fail(Invariant::Window, || format!("{} asked for more than its window", conn.id));
         }
     }
@@ -415,16 +303,14 @@ impl Peer {
     // ---- waiting --------------------------------------------------------------------------------------------
 
     fn plan_next(&mut self, conn: &mut Connection, env: &mut Env) {
-        let wants_work = conn.session.wants_work() && !conn.looking;
-        let again = conn.look_again_at.filter(|_| wants_work);
-        let next = again.map_or(conn.session.deadline(), |again| again.min(conn.session.deadline()));
+        let next = conn.driver.deadline();
         let at = env.agenda.time_of(next).max(env.agenda.now() + Duration::from_micros(1));
         conn.plan(self.no, at, env);
     }
 
     /// The session's own books against ours.
     fn check_requests(&mut self, conn: &Connection, env: &mut Env) {
-        let (open, awaited) = (conn.requests.open(), conn.session.asked().len());
+        let (open, awaited) = (conn.requests.open(), conn.driver.session.asked().len());
         if open != awaited {
             env.fail(Invariant::Requests, || {
                 format!(
@@ -433,5 +319,87 @@ impl Peer {
                 )
             });
         }
+    }
+}
+
+/// A connection's place in its swarm, as `src/peer/connection/membership.rs` is for the real one.
+struct Member<'a> {
+    peer: &'a mut Peer,
+    env: &'a mut Env,
+    id: ConnId,
+    identity: &'a Arc<PeerIdentity>,
+}
+
+impl Environment for Member<'_> {
+    type Helper = ConnId;
+
+    fn helper_id(helper: &ConnId) -> ConnId {
+        *helper
+    }
+
+    fn lend(&mut self, helper: ConnId, blocks: Vec<Block>) {
+        let answer = match blocks.is_empty() {
+            true => Mail::NoWork { interesting: true },
+            false => Mail::Help { owner: self.id, blocks },
+        };
+        self.peer.write_to(helper, answer, self.env);
+    }
+
+    fn peer_has_pieces(&mut self, pieces: Bitfield) -> bool {
+        self.peer.picker.peer_has_pieces(self.id, pieces) && self.peer.is_fetching()
+    }
+
+    fn peer_has(&mut self, piece: Piece) -> bool {
+        self.peer.picker.peer_has(self.id, piece) && self.peer.is_fetching()
+    }
+
+    fn peer_holds(&mut self, _pieces: u32) {} // nobody asks
+
+    fn lacks_any(&self, of: &Bitfield) -> bool {
+        self.peer.is_fetching() && self.peer.picker.lacks_any(of)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.peer.is_complete()
+    }
+
+    fn finished_since(&self, told: &mut usize) -> Vec<Piece> {
+        let finished = self.peer.finished[*told..].to_vec();
+        *told = self.peer.finished.len();
+        finished
+    }
+
+    fn show(&mut self, _idle: bool) -> Show {
+        Show::All // nobody gives out a first copy piece by piece here
+    }
+
+    fn peer_is_interested(&mut self, interested: bool) {
+        if self.peer.room.set_waiting(self.id, interested) {
+            self.peer.nudge(self.env);
+        }
+    }
+
+    fn introduced(&mut self, _hello: Extended) {} // the network knows who it is
+
+    fn look_for_work(&mut self) {
+        self.peer.push(Job::Fetch(self.id), self.env);
+    }
+
+    fn arrived(&mut self, partial: Partial) {
+        if self.peer.picker.checking(partial.piece(), self.id) {
+            self.peer.push(Job::Finish(partial), self.env);
+        }
+    }
+
+    fn gave_back(&mut self, partials: Vec<Partial>) {
+        self.peer.gave_back(partials, self.id, self.env);
+    }
+
+    fn late(&mut self, block: Block, data: &[u8]) -> Option<ConnId> {
+        self.peer.late(block, data, self.identity, self.env)
+    }
+
+    fn write_to(&mut self, other: ConnId, mail: Mail) {
+        self.peer.write_to(other, mail, self.env);
     }
 }

@@ -90,7 +90,7 @@ impl Sweeper {
 /// Panics if a pure part is at odds with itself.
 fn check_books(peer: &Peer) {
     peer.picker.assert_invariant();
-    peer.conns.values().for_each(|conn| conn.session.assert_invariant());
+    peer.conns.values().for_each(|conn| conn.driver.session.assert_invariant());
 }
 
 fn check_bytes(peers: &[Peer], env: &mut Env) {
@@ -117,7 +117,7 @@ fn check_answers(peers: &[Peer], env: &mut Env) {
             }
             let far = peers[conn.far].conns.values().find(|far| far.link == conn.link);
             let Some(far) = far.filter(|far| far.input.is_empty()) else { continue };
-            let (unanswered, waiting) = (conn.requests.unanswered(), far.session.uploads_waiting());
+            let (unanswered, waiting) = (conn.requests.unanswered(), far.driver.session.uploads_waiting());
             if unanswered != waiting {
                 env.fail(Invariant::Requests, || {
                     format!(
@@ -177,12 +177,12 @@ pub fn describe(peer: &Peer, peers: &[Peer]) -> String {
             peers[far].manners,
             peers[far].plan().line.up,
             peers[far].alive,
-            conn.session.peer_has().count(),
-            conn.session.is_interested(),
-            conn.session.is_choked(),
-            conn.session.asked().len(),
-            conn.session.wants_work(),
-            conn.looking,
+            conn.driver.session.peer_has().count(),
+            conn.driver.session.is_interested(),
+            conn.driver.session.is_choked(),
+            conn.driver.session.asked().len(),
+            conn.driver.session.wants_work(),
+            conn.driver.is_looking(),
         );
     }
     text

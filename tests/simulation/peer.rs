@@ -15,6 +15,7 @@ use shoal::peer::download::picker::{Late, Pick, Picker};
 use shoal::peer::identity::ConnId;
 use shoal::peer::identity::PeerIdentity;
 use shoal::peer::session::Session;
+use shoal::peer::session::dispatch::Driver;
 use shoal::peer::upload::choker::{Choker, Decision, ROUND};
 use shoal::peer::upload::interested::{ContentBytes, InterestedPeers};
 use shoal::peer::upload::ledger::Ledger;
@@ -216,7 +217,7 @@ impl Peer {
             if new == old || new != (self.id > identity.peer_id) {
                 return false;
             }
-            self.write_to(twin.id, Mail::Close, env);
+            self.write_to(twin.id, Mail::Close("there is another connection to the same peer"), env);
         }
         let now = env.agenda.instant();
         let (have, port) = (self.picker.have().clone(), dialled.map(|_| 6881));
@@ -225,7 +226,8 @@ impl Peer {
         self.picker.joined(id);
         self.room.joined(id, now);
         let told = self.finished.len();
-        let mut conn = Connection::new((id, link, side, far), dialled, session, identity, told);
+        let driver = Driver::new(session, id, Arc::clone(&identity), told, false);
+        let mut conn = Connection::new((id, link, side, far), dialled, driver, identity);
         conn.plan(self.no, env.agenda.now(), env);
         self.conns.insert(id, conn);
         true
@@ -249,7 +251,7 @@ impl Peer {
         }
         let id = conn.id;
         if env.fault != Some(Fault::ForgetPieces) {
-            conn.session.give_back_all();
+            conn.driver.session.give_back_all();
             self.on_events(&mut conn, env);
             self.picker.left(id);
         }
@@ -270,7 +272,7 @@ impl Peer {
         if let Some(addr) = conn.dialled {
             self.dialled(addr, conn.received + conn.sent > 0, env);
         }
-        self.feed_hungry(env);
+        self.retry_starved(env);
         self.check_owners(env);
     }
 
@@ -330,7 +332,7 @@ impl Peer {
         if memory_is_short {
             self.picker.drop_leftovers();
         }
-        self.feed_hungry(env);
+        self.retry_starved(env);
     }
 
     /// As in `Swarm::late`.
@@ -351,7 +353,7 @@ impl Peer {
         None
     }
 
-    fn feed_hungry(&mut self, env: &mut Env) {
+    fn retry_starved(&mut self, env: &mut Env) {
         for id in std::mem::take(&mut self.starved) {
             self.push(Job::Fetch(id), env);
         }
@@ -369,7 +371,7 @@ impl Peer {
             }
             drop(partial);
             self.picker.broken(piece);
-            return self.feed_hungry(env);
+            return self.retry_starved(env);
         }
         if self.blame.has_case(piece) {
             for liar in self.blame.good(piece, truth) {
@@ -387,7 +389,7 @@ impl Peer {
         }
         let soon = env.agenda.now() + env.hand_over();
         self.conns.values_mut().for_each(|conn| conn.plan(self.no, soon, env));
-        self.feed_hungry(env);
+        self.retry_starved(env);
     }
 
     fn ban(&mut self, identity: &PeerIdentity, env: &mut Env) {
@@ -402,7 +404,7 @@ impl Peer {
         let members: Vec<ConnId> =
             self.conns.values().filter(|conn| *conn.identity == *identity).map(|conn| conn.id).collect();
         for id in members {
-            self.write_to(id, Mail::Close, env);
+            self.write_to(id, Mail::Close("it sent wrong data"), env);
         }
     }
 
@@ -454,7 +456,7 @@ impl Peer {
     fn count_traffic(&mut self) {
         let conns = &self.conns;
         let counts = |conn: &Connection| {
-            (ContentBytes { received: conn.received, sent: conn.sent }, conn.session.has_uploads())
+            (ContentBytes { received: conn.received, sent: conn.sent }, conn.driver.session.has_uploads())
         };
         self.room.count(|id| conns.get(&id).map(counts).unwrap_or_default());
     }

@@ -260,6 +260,11 @@ impl Driver {
         }
     }
 
+    /// Whether a worker is looking for something to fetch.
+    pub fn is_looking(&self) -> bool {
+        self.looking
+    }
+
     /// What time alone brings about. [`on_events`](Self::on_events) is to follow.
     ///
     /// # Errors
