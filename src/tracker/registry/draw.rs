@@ -2,9 +2,9 @@
 //!
 //! First come members on the asker's own subnets, then others at random. Seeds and leechers come in the ratio
 //! in which the swarm has them, and no address comes twice. The cost depends on the number of members that
-//! are wanted, not on the size of the swarm: at most [`LOOKS`] members are examined for each that is wanted.
-//! So an asker that cannot use most of a huge swarm, such as a client of the rarer address family, may be
-//! told fewer members than there are.
+//! are wanted, not on the size of the swarm: at most [`LOOKS`] members are examined for each that is wanted,
+//! and [`MIN_LOOKS`] more. So an asker that cannot use most of a huge swarm, such as a client of the rarer
+//! address family, may be told fewer members than there are.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use super::member::MemberRef;
 /// Maximum number of members examined for each that is wanted.
 const LOOKS: usize = 8;
 
-/// Number of members that may be examined in any case, however few are wanted.
+/// Number of members that may be examined in addition, however few are wanted.
 const MIN_LOOKS: usize = 256;
 
 /// One choice of members for one asker.
