@@ -1,5 +1,5 @@
-//! One end of a connection and its turn: what `src/peer/connection.rs` does around a [`Session`], with the fake
-//! network for a socket and a queue for a mailbox.
+//! One end of a connection and its turn: what `src/peer/connection.rs` does around a [`Session`], with the
+//! fake network for a socket and a queue for a mailbox.
 
 use super::invariants::Invariant;
 use super::network::{Cargo, End, LinkNo, NodeNo, Side};
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const MAILBOX: usize = 4096;
 
-/// What others ask of a connection: `src/peer/handle.rs` says more.
+/// Mail for a connection; `src/peer/handle.rs` says more.
 pub enum Mail {
     Fetch(Partial),
     NoWork { interesting: bool },
@@ -47,23 +47,23 @@ pub struct Connection {
     pub link: LinkNo,
     pub side: Side,
     pub far: NodeNo,
-    /// The address that we dialled, if we did.
+    /// The address that we dialled; `None` if the other side dialled.
     pub dialled: Option<SocketAddr>,
     pub session: Session,
     pub identity: Arc<PeerIdentity>,
     pub mailbox: VecDeque<Mail>,
-    /// What came and was not read yet.
+    /// What arrived and is not read yet.
     pub input: VecDeque<Cargo>,
     pub told: usize,
     pub looking: bool,
     pub look_again_at: Option<Instant>,
-    /// Content, bytes.
+    /// Bytes of content.
     pub received: u64,
     pub sent: u64,
     pub requests: Requests,
-    /// What the session said and the network did not get yet.
+    /// Output of the session that the network has not taken yet.
     out: Vec<u8>,
-    /// When its next turn is.
+    /// Time of its next turn.
     pub turn_at: Option<Duration>,
 }
 
@@ -96,13 +96,13 @@ impl Connection {
         }
     }
 
-    /// Whether the other side is served, or will be once the mail is read.
+    /// Whether the other side is unchoked, or will be when the mail is read.
     pub fn is_admitted(&self) -> bool {
         let last = self.mailbox.iter().rev().find(|mail| matches!(mail, Mail::Admit | Mail::Evict));
         last.map_or(!self.session.is_choking(), |mail| matches!(mail, Mail::Admit))
     }
 
-    /// Has its turn at that time, or earlier.
+    /// Plans a turn at that time, or earlier.
     pub fn plan(&mut self, node: NodeNo, at: Duration, env: &mut Env) {
         if self.turn_at.is_none_or(|planned| at < planned) {
             self.turn_at = Some(at);
@@ -121,7 +121,7 @@ impl Connection {
 }
 
 impl Peer {
-    /// One turn of a connection, if this is the time for it.
+    /// One turn of a connection, if it is due.
     pub fn turn(&mut self, id: ConnId, env: &mut Env) {
         let due = |conn: &Connection| conn.turn_at.is_some_and(|at| at <= env.agenda.now());
         if !self.conns.get(&id).is_some_and(due) {
@@ -158,7 +158,7 @@ impl Peer {
     fn tick(&mut self, conn: &mut Connection, env: &mut Env) -> Result<(), Why> {
         let awaited = conn.session.asked().len();
         conn.session.tick(env.agenda.instant()).map_err(Why::Violation)?;
-        self.note_output(conn, env); // what it need not send any more is cancelled
+        self.note_output(conn, env); // requests that need no answer any more are cancelled
         if conn.session.asked().len() < awaited {
             conn.requests.excuse_all_but(conn.session.asked()); // snubbed
         }
@@ -203,7 +203,7 @@ impl Peer {
         Ok(())
     }
 
-    // ---- what the other side says ---------------------------------------------------------------------------
+    // ---- what the other side says -------------------------------------------------------------------------
 
     fn receive(&mut self, conn: &mut Connection, env: &mut Env) -> Result<(), Why> {
         while let Some(cargo) = conn.input.pop_front() {
@@ -333,7 +333,7 @@ impl Peer {
         }
     }
 
-    // ---- what we have to say --------------------------------------------------------------------------------
+    // ---- what we have to say ------------------------------------------------------------------------------
 
     fn announce_finished(&mut self, conn: &mut Connection) -> Result<(), Why> {
         if let Some(news) = self.finished.get(conn.told..) {
@@ -358,7 +358,7 @@ impl Peer {
         }
     }
 
-    /// One block at a time, while there is room: just in time.
+    /// Sends one block at a time, while there is room, as late as possible.
     fn serve(&mut self, conn: &mut Connection, env: &mut Env) {
         let mut run = Vec::new();
         while self.manners.serves() && conn.session.has_uploads() && env.net.room(conn.link, conn.side) > 0 {
@@ -383,7 +383,7 @@ impl Peer {
         }
     }
 
-    /// Takes what the session says, and enters its requests and cancels in the books before anything else happens.
+    /// Takes the session's output, and notes its requests and cancels before anything else happens.
     fn note_output(&mut self, conn: &mut Connection, env: &mut Env) {
         let now = env.agenda.instant();
         let most = conn.session.max_message_len();
@@ -412,7 +412,7 @@ impl Peer {
         }
     }
 
-    // ---- waiting --------------------------------------------------------------------------------------------
+    // ---- waiting ------------------------------------------------------------------------------------------
 
     fn plan_next(&mut self, conn: &mut Connection, env: &mut Env) {
         let wants_work = conn.session.wants_work() && !conn.looking;
@@ -422,7 +422,7 @@ impl Peer {
         conn.plan(self.no, at, env);
     }
 
-    /// The session's own books against ours.
+    /// Compares the session's requests with those noted here.
     fn check_requests(&mut self, conn: &Connection, env: &mut Env) {
         let (open, awaited) = (conn.requests.open(), conn.session.asked().len());
         if open != awaited {
