@@ -2,7 +2,7 @@
 //! `benches/tracker.py` starts it.
 //!
 //!     tracker_load IP:PORT torrents COUNT   sessions with COUNT torrents in the catalogue, requests/s
-//!     tracker_load IP:PORT swarm COUNT      one swarm of COUNT peers: UDP announces, `peers`, `locate` per second
+//!     tracker_load IP:PORT swarm COUNT      one swarm of COUNT peers: UDP announces, `peers`, `locate`/s
 //!
 //! One thread; [`WINDOW`] requests are under way at a time. Everything goes to loopback, where a process may
 //! call from any address of 127.0.0.0/8, so a swarm can be larger than one address may make it.
