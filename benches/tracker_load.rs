@@ -1,10 +1,11 @@
-//! Puts load on a tracker and prints what it answered, one `NAME NUMBER` a line. `benches/tracker.py` starts it.
+//! Puts load on a tracker and prints what it answered, one `NAME NUMBER` a line.
+//! `benches/tracker.py` starts it.
 //!
-//!     tracker_load IP:PORT torrents COUNT     sessions with COUNT torrents in the catalogue, requests a second
-//!     tracker_load IP:PORT swarm COUNT        one swarm of COUNT peers: announces by UDP, `peers` and `locate`, a second
+//!     tracker_load IP:PORT torrents COUNT   sessions with COUNT torrents in the catalogue, requests/s
+//!     tracker_load IP:PORT swarm COUNT      one swarm of COUNT peers: UDP announces, `peers`, `locate`/s
 //!
-//! One thread; [`WINDOW`] requests are under way at a time. Everything goes to loopback, where a process may call from any
-//! address of 127.0.0.0/8, so a swarm can be larger than one address may make it.
+//! One thread; [`WINDOW`] requests are under way at a time. Everything goes to loopback, where a process may
+//! call from any address of 127.0.0.0/8, so a swarm can be larger than one address may make it.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -42,7 +43,8 @@ fn main() -> Done<()> {
     }
 }
 
-/// Calls `ask` with 0, 1, 2, … for [`SPAN`]; it does so many requests each time. Prints how many that are a second.
+/// Calls `ask` with 0, 1, 2, … for [`SPAN`]; it does so many requests each time. Prints how many
+/// that are a second.
 fn measure(name: &str, each: usize, mut ask: impl FnMut(usize) -> Done<()>) -> Done<()> {
     let start = Instant::now();
     let mut turns = 0;
@@ -194,7 +196,8 @@ impl Announcer {
         Ok(Reply::decode(&packet[..len], Family::V4).ok_or("an answer that is none")?.1)
     }
 
-    /// Announces as the peers of these numbers; one in sixteen is a seed. Gives how many peers the last one was told.
+    /// Announces as the peers of these numbers; one in sixteen is a seed. Gives how many peers the
+    /// last one was told.
     fn announce(&mut self, peers: impl IntoIterator<Item = usize>) -> Done<usize> {
         let mut awaited = 0;
         for number in peers {

@@ -1,5 +1,5 @@
-//! An actor of the demo: one process, what it is asked, what it answers, and what it logs. Two threads of its own read
-//! its output, so that it never waits for us; `main` does all the rest.
+//! An actor of the demo: one process, what it is asked, what it answers, and what it logs. Two threads of its
+//! own read its output, so that it never waits for us; `main` does all the rest.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use parking_lot::Mutex;
@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Nothing in the demo takes half as long, but on a machine that is very busy.
+/// Nothing in the demo takes half as long, except on a very busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// So many lines of each log are shown when something goes wrong.
+/// Number of lines of each log that are shown when something goes wrong.
 const LAST_WORDS: usize = 5;
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// The user's options to end the demo: looked at wherever it waits, so that nothing is left behind.
+/// The user's request to end the demo. It is checked wherever the demo waits, so that no process
+/// is left behind.
 pub static INTERRUPT: OnceLock<Receiver<()>> = OnceLock::new();
 
 /// Waits until `look` sees something; an error that names `what` if it never does.
@@ -94,7 +95,8 @@ impl Actor {
     pub fn start(name: &'static str, command: &mut Command, log: Log) -> Result<Self> {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|why| format!("cannot start {name}: {why}"))?;
-        // One question at a time is asked, so few answers wait: the bound is for a process that has gone mad.
+        // One question at a time is asked, so few answers wait. The bound is for a process that
+        // prints without end.
         let (answer, answers) = crossbeam_channel::bounded(64);
         let (out, err) = (child.stdout.take(), child.stderr.take());
         LOGS.lock().push((name, log.clone()));
@@ -143,8 +145,8 @@ impl Actor {
         read.map_err(|why| format!("{} answered `{answer}` to `{question}`: {why}", self.name).into())
     }
 
-    /// Waits for a log line behind `mark` with `words` in it. Nothing is asked meanwhile, so all that can come as an
-    /// answer is a complaint.
+    /// Waits for a log line behind `mark` with `words` in it. Nothing is asked meanwhile, so all that can
+    /// come as an answer is a complaint.
     pub fn hear(&self, mark: usize, words: &str) -> Result<String> {
         until(&format!("{} to say `{words}`", self.name), || match self.answers.try_recv() {
             Ok(Err(complaint)) => Err(complaint.into()),
@@ -162,7 +164,7 @@ impl Actor {
         Ok(())
     }
 
-    /// SIGTERM: a options.
+    /// SIGTERM: a request to end.
     pub fn terminate(&self) -> Result<()> {
         use rustix::process::{Pid, Signal, kill_process};
         Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
@@ -188,7 +190,7 @@ impl Drop for Actor {
 }
 
 fn send<T>(to: &Sender<T>, what: T) {
-    let _ = to.try_send(what); // full: nobody asked for it
+    let _ = to.try_send(what); // full: it was not asked for
 }
 
 fn each_line(from: impl Read, mut then: impl FnMut(String)) {

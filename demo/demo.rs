@@ -1,9 +1,11 @@
-//! `make demo`: a walk through shoal with real processes on this machine, a tracker and three peers. Ada has files, ben
-//! and cleo want them. The narrator asks the peers through their shells, quotes what their threads log, and checks
-//! what he claims; at the end every byte is compared. Runs on `main`; each process has two threads that read its output.
+//! `make demo`: a walk through shoal with real processes on this machine, a tracker and three peers. Ada has
+//! files, ben and cleo want them. The narrator asks the peers through their shells, quotes what their threads
+//! log, and checks what he claims; at the end every byte is compared. Runs on `main`; each process has two
+//! threads that read its output.
 //!
-//! Nothing is staged but that ada has one upload slot and sends 12 MB/s at most, so that there is time to watch. Nothing
-//! sleeps for a while in the hope that something has happened: all that is told was waited for.
+//! Only one thing is arranged: ada has one upload slot and sends at most 12 MB/s, so that there is time
+//! to watch. The demo never sleeps in the hope that something has happened: it waits for everything
+//! that it tells.
 
 mod actor;
 mod answers;
@@ -20,8 +22,8 @@ use shoal::torrent::units::thousands;
 use stage::Stage;
 use std::process::ExitCode;
 
-/// The files at the beginning, with their sizes in bytes. What is in an upload folder is published file by file; the
-/// course is offered as a whole.
+/// The files at the beginning, with their sizes in bytes. What is in an upload folder is published file by
+/// file; the course is offered as a whole.
 const FILES: &[(&str, usize)] = &[
     ("ada/uploads/poem.txt", 2_400),
     ("ada/uploads/songs/tide.ogg", 9_000_000),
@@ -31,7 +33,7 @@ const FILES: &[(&str, usize)] = &[
 ];
 /// A file that appears in the middle.
 const SHELLS: (&str, usize) = ("cleo/uploads/shells.jpg", 60_000);
-/// What ends up where.
+/// Which files each peer has in the end.
 const COPIES: &[(&str, &str)] = &[
     ("ada/uploads/songs/tide.ogg", "ben/downloads/tide.ogg"),
     ("ada/course", "ben/downloads/course"),
@@ -143,7 +145,7 @@ fn notice_a_new_file(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Gives the key of what is offered.
+/// Gives the key of the offered torrent.
 fn offer(stage: &mut Stage) -> Result<String> {
     stage.scene("One line fills the room");
     let [ada, ben, cleo] = stage.marks();
@@ -181,7 +183,7 @@ fn trade(stage: &mut Stage, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives how many pieces cleo's state vouches for.
+/// Gives the number of pieces that are durable in cleo's state.
 fn kill(stage: &mut Stage, key: &str) -> Result<u32> {
     stage.scene("Cleo is killed in the middle, and cannot say goodbye");
     let state = ResumeFile::new(&stage.root.join("cleo/state"), key);

@@ -26,7 +26,8 @@ pub fn write_noise(path: &Path, len: usize) -> Result<()> {
     Ok(())
 }
 
-/// Compares a copy with its original to the last byte, a folder with all that is in it. Gives how many bytes that are.
+/// Compares a copy with its original to the last byte, a folder with all that is in it. Gives how many
+/// bytes that are.
 pub fn compare(original: &Path, copy: &Path) -> Result<u64> {
     if !original.is_dir() {
         return compare_files(original, copy);

@@ -1,4 +1,5 @@
-//! The narrator's voice: headings, plain sentences, and what the processes log, quoted. Colour on a terminal only.
+//! The narrator's voice: headings, plain sentences, and what the processes log, quoted. Colour on a
+//! terminal only.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
@@ -76,7 +77,7 @@ impl Narrator {
     }
 }
 
-/// A line of the output. A reader who has seen enough does not end the play in the middle.
+/// A line of the output. If the reader closes the output, the demo goes on to its end.
 fn put(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

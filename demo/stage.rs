@@ -1,5 +1,5 @@
-//! The stage: a temporary folder, the tracker and three peers in it, and the narrator. All of it is gone when it is
-//! dropped.
+//! The stage: a temporary folder, the tracker and three peers in it, and the narrator. All of it is gone when
+//! it is dropped.
 
 use crate::actor::{Actor, Log, Result, until};
 use crate::answers::{Catalogue, Connection, Entry, Peers, Status, Torrent};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Who plays, and where.
+/// The processes of the demo, and their folder.
 pub struct Stage {
     pub narrator: Narrator,
     pub tracker: Actor,
@@ -22,7 +22,7 @@ pub struct Stage {
     pub cleo: Actor,
     /// The folder's path, without links.
     pub root: PathBuf,
-    /// Last, so that nobody is in it any more when it is removed.
+    /// The last field, so that no process uses it any more when it is removed.
     pub folder: TempDir,
 }
 
@@ -66,7 +66,7 @@ impl Stage {
         Ok(self.narrator)
     }
 
-    // ---- telling --------------------------------------------------------------------------------------------
+    // ---- telling ------------------------------------------------------------------------------------------
 
     pub fn scene(&mut self, title: &str) {
         self.narrator.scene(title);
@@ -89,7 +89,7 @@ impl Stage {
         Ok(line)
     }
 
-    // ---- asking ---------------------------------------------------------------------------------------------
+    // ---- asking -------------------------------------------------------------------------------------------
 
     /// How far the logs of ada, ben and cleo are.
     pub fn marks(&self) -> [usize; 3] {
@@ -170,7 +170,7 @@ fn program(name: &str) -> Result<Command> {
         return Err(format!("{} is missing: `make demo` builds it", path.display()).into());
     }
     let mut command = Command::new(path);
-    // Settings of the user's own would play along.
+    // The user's own settings would change the demo.
     let settings = env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SHOAL_"));
     settings.for_each(|(name, _)| {
         command.env_remove(name);

@@ -1,21 +1,22 @@
-//! The measurement that shoal began from: a seeder and some leechers move files of four sizes in both directions, many times
-//! each, and what they took stands in tables and plots. `docs/EXPERIMENT.md` says how it is run and what the numbers mean;
-//! the program is `src/bin/experiment.rs`.
+//! The original measurement of shoal: a seeder and some leechers move files of four sizes in both directions,
+//! many times each. Times and bytes are shown in tables and plots. `docs/EXPERIMENT.md` says how it is run
+//! and what the numbers mean; the program is `src/bin/experiment.rs`.
 //!
-//! Each role is a process that takes one step after the other on `main`. The client under test is behind one small trait,
-//! shoal in this process and libtorrent in another; who is ready for what, and where, the tracker's catalogue tells.
+//! Each role is a process that takes its steps one after the other on the thread `main`. The client under
+//! test is behind one small trait: shoal runs in the same process, libtorrent in another one. The tracker's
+//! catalogue tells which role is ready for which file, and at which address. One lock, in `meeting.rs`.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `plan.rs` | how often each size is moved; pure |
+//! | `plan.rs` | number of repetitions for each size; pure |
 //! | `contents.rs` | the eight files |
 //! | `client.rs` | the clients under test |
 //! | `meeting.rs` | how the roles find and wait for each other |
 //! | `roles.rs` | what a seeder and a leecher do |
 //! | `all.rs` | all roles as processes of one machine |
-//! | `rows.rs` | a row for each repetition, kept as it ends |
-//! | `statistics.rs`, `summary.rs`, `plot.rs` | what is made of the rows |
-//! | `stop.rs` | waiting that the user can end |
+//! | `rows.rs` | a row for each repetition, written when it ends |
+//! | `statistics.rs`, `summary.rs`, `plot.rs` | tables and plots of the rows |
+//! | `stop.rs` | waits that the user can end |
 
 pub mod all;
 pub mod client;
@@ -35,14 +36,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// How large a file is.
+/// A file size of the experiment.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Size {
+    /// Its name, such as `10kB`.
     pub label: &'static str,
+    /// Bytes.
     pub bytes: u64,
 }
 
-/// The sizes, in the order in which they are moved. Units of 1000.
+/// The sizes in the order in which they are moved. 1 kB is 1000 bytes.
 pub const SIZES: [Size; 4] = [
     Size { label: "10kB", bytes: 10_000 },
     Size { label: "100kB", bytes: 100_000 },
@@ -50,29 +53,33 @@ pub const SIZES: [Size; 4] = [
     Size { label: "10MB", bytes: 10_000_000 },
 ];
 
-/// A file of each size. The A files lie on the seeder, the B files on the leechers.
+/// A set of files, one of each size.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Set {
+    /// The files of the seeder.
     A,
+    /// The files of the leechers.
     B,
 }
 
 impl Set {
-    /// The name of its file of this size, such as `A_10kB`.
+    /// The name of the file of this size, such as `A_10kB`.
     pub fn file(self, size: Size) -> String {
         format!("{self:?}_{}", size.label)
     }
 }
 
-/// Who has the A files, and who has the B files and fetches the others.
+/// The role of a process.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Role {
+    /// Serves the A files, then fetches the B files from all leechers.
     Seed,
+    /// Fetches the A files, and serves the B files.
     Leech,
 }
 
 impl Role {
-    /// What it has from the start.
+    /// The files that it has from the start.
     pub fn has(self) -> Set {
         match self {
             Role::Seed => Set::A,
@@ -80,11 +87,12 @@ impl Role {
         }
     }
 
-    /// What it fetches from the others.
+    /// The files that it fetches from the others.
     pub fn wants(self) -> Set {
         self.other().has()
     }
 
+    /// The opposite role.
     pub fn other(self) -> Role {
         match self {
             Role::Seed => Role::Leech,
@@ -102,25 +110,45 @@ impl fmt::Display for Role {
     }
 }
 
-/// Why the experiment did not come to its end. The rows that there are stay.
+/// Why the experiment did not finish. The rows that were written are kept.
 #[derive(Debug, Error)]
 pub enum Failure {
+    /// The user ended the program.
     #[error("interrupted; the same command goes on from here")]
     Interrupted,
+    /// A file or folder cannot be used.
     #[error("cannot {what} {}: {why}", path.display())]
-    File { what: &'static str, path: PathBuf, why: io::Error },
+    File {
+        /// The verb of the operation, such as `read`.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        why: io::Error,
+    },
+    /// A line of a file of rows cannot be read.
     #[error("{}, line {line}: {why}", path.display())]
-    Row { path: PathBuf, line: usize, why: String },
+    Row {
+        /// The file of rows.
+        path: PathBuf,
+        /// Number of the line, from 1 on.
+        line: usize,
+        /// What is wrong with the line.
+        why: String,
+    },
+    /// The tracker refused a request, or cannot be reached.
     #[error("{0}")]
     Tracker(String),
+    /// The client under test failed.
     #[error("{0}")]
     Client(String),
+    /// Anything else.
     #[error("{0}")]
     Broken(String),
 }
 
 impl Failure {
-    /// For `map_err`: what was to be done with `path`.
+    /// For `map_err`: `what` is the verb of the operation on `path` that failed.
     pub fn file<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Failure + use<'a> {
         move |why| Failure::File { what, path: path.to_owned(), why }
     }

@@ -1,27 +1,30 @@
-//! The tracker: a searchable catalogue of torrents, and who holds which piece of them. One TCP port speaks two
-//! languages, told apart by the first byte of a connection: `{` opens a session of JSON lines, all else is HTTP/1.1. The
-//! UDP port of the same number speaks a third (BEP 15). It never carries content.
+//! The tracker: a searchable catalogue of torrents, and who holds which piece of them. It never
+//! carries content.
+//!
+//! One TCP port speaks two protocols, told apart by the first byte of a connection: `{` opens a session of
+//! JSON lines, everything else is HTTP/1.1. The UDP port of the same number speaks a third protocol (BEP 15).
+//! This file starts and stops the threads; the locks are in `tracker/shared.rs`.
 //!
 //! | thread | how many | what it does |
 //! |---|---|---|
 //! | `accept` | 1 | accepts connections, finds or starts a thread for each, and joins them |
-//! | `client-N` | 1 per connection | the only one that touches that socket; a session or HTTP; then it waits a while for another |
-//! | `udp-N` | 1 per core | each the only one that touches its UDP socket; answers packet by packet |
-//! | `events` | 1 | wakes the sessions when there is news |
-//! | `sweep` | 1 | forgets announcers that went silent |
+//! | `client-N` | 1 per connection | a session or HTTP; owns the socket; then waits for another connection |
+//! | `udp-N` | 1 per core | answers packet by packet; owns its UDP socket |
+//! | `events` | 1 | wakes the sessions when there are new events |
+//! | `sweep` | 1 | removes announcers that are silent |
 //! | `store` | 1, with `--data` | keeps `search_content.txt` |
 //!
-//! The languages as types and bytes are in [`protocol`](crate::protocol).
+//! The protocols as types and bytes are in [`protocol`](crate::protocol).
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `tracker/registry.rs` | swarms, sessions, catalogue, news; pure |
-//! | `tracker/address.rs` | which address of a peer to hand to whom; pure |
-//! | `tracker/shared.rs` | what the threads share, and all the locks |
+//! | `tracker/registry.rs` | swarms, sessions, catalogue, events; pure |
+//! | `tracker/address.rs` | which address of a peer is given to whom; pure |
+//! | `tracker/shared.rs` | state shared by the threads, and all locks |
 //! | `tracker/clients.rs` | the threads of the connections |
 //! | `tracker/connection.rs` | a client's socket |
-//! | `tracker/session.rs`, `tracker/http.rs` | the two languages over it |
-//! | `tracker/udp.rs` | the third, and its connection ids |
+//! | `tracker/session.rs`, `tracker/http.rs` | the two protocols over TCP |
+//! | `tracker/udp.rs` | the third protocol, and its connection ids |
 //! | `tracker/store.rs` | the metainfo files on disk |
 
 mod address;
@@ -59,43 +62,44 @@ pub use super::protocol::lines::Lines; // for fuzz/
 pub use registry::RegistryLimits;
 pub use store::StoreError;
 
-/// How long `events` rests after it woke all sessions, so that a torrent that comes and goes without pause costs
-/// them fifty wake-ups a second and no more.
+/// How long `events` pauses after it woke all sessions: a torrent that comes and goes without pause wakes
+/// each session at most fifty times a second.
 const NEWS_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long `accept` waits before it tries again when the system has no descriptors or threads left.
+/// How long `accept` waits before it tries again if the system has no descriptors or threads left.
 const BREATHER: Duration = Duration::from_millis(100);
 
-/// What a tracker is started with.
+/// Settings of a tracker.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen; port 0 for any.
+    /// Address to listen on, TCP and UDP; port 0 for any free port.
     pub listen: SocketAddr,
-    /// Where to keep the catalogue; without it nothing is kept.
+    /// Folder of the catalogue; without it nothing is kept across restarts.
     pub data: Option<PathBuf>,
+    /// Limits on time and memory.
     pub limits: Limits,
 }
 
-/// Bounds on time and room. The defaults are for use, tests shorten them.
+/// Limits on time and memory. The defaults are for real use; tests shorten them.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Open connections, one thread each.
+    /// Maximum number of open connections, one thread each.
     pub connections: usize,
-    /// Open connections from one address; a whole school may be behind one.
+    /// Maximum number of open connections from one address. A whole school may be behind one address.
     pub connections_per_address: usize,
-    /// How long a new connection may take to say what it wants, and an HTTP request to arrive.
+    /// How long a new connection may take to send `hello`, or the head of an HTTP request.
     pub greeting: Duration,
-    /// How long a session may say nothing.
+    /// How long a session may be silent.
     pub silence: Duration,
-    /// How long a session may take to end a line that it began, and an HTTP client to take an answer.
+    /// How long a session may take to complete a line that it began, and an HTTP client to read a response.
     pub line: Duration,
-    /// How long a client may take none of the bytes that wait for it.
+    /// How long a client may read none of the bytes that wait for it.
     pub stall: Duration,
-    /// How long an HTTP connection is kept for another request.
+    /// How long an idle HTTP connection is kept open for another request.
     pub http_idle: Duration,
-    /// Bytes of all long lines together, being received or sent.
+    /// Maximum number of bytes of all long lines together, being received or sent.
     pub line_bytes: usize,
-    /// How much the catalogue and the swarms may hold, and how often announcers are asked to call.
+    /// Limits of the catalogue and the swarms, and the announce interval.
     pub registry: RegistryLimits,
 }
 
@@ -115,18 +119,26 @@ impl Default for Limits {
     }
 }
 
-/// Why a tracker did not start.
+/// Why a tracker could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The port cannot be used.
     #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: io::Error },
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The data folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The system starts no more threads.
     #[error("cannot start the tracker's threads: {0}")]
     Threads(io::Error),
 }
 
-/// A running tracker. It stops when this is dropped.
+/// A running tracker. Dropping it stops it.
 pub struct Tracker {
     addr: SocketAddr,
     shared: Arc<TrackerShared>,
@@ -137,10 +149,10 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Reads the catalogue and listens.
+    /// Loads the catalogue, starts the threads and listens.
     ///
     /// # Errors
-    /// When the port or the data folder cannot be used.
+    /// If the port or the data folder cannot be used, or the system has no more threads.
     pub fn start(config: Config) -> Result<Tracker, StartError> {
         net::raise_descriptor_limit();
         let listen_failed = |source| StartError::Listen { address: config.listen, source };
@@ -180,12 +192,12 @@ impl Tracker {
         Ok(tracker)
     }
 
-    /// Where it listens, with the port that the system chose.
+    /// The address that it listens on, with the port that the system chose.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Ends all connections and threads, and waits for them.
+    /// Closes all connections, and waits until all threads have ended.
     pub fn stop(mut self) {
         self.end();
     }
@@ -234,7 +246,7 @@ fn accept_all(shared: &Arc<TrackerShared>, listener: &TcpListener, mut inbox: In
             log::warn!("cannot wait for connections: {error}");
         }
     }
-    shared.stop(); // also those that came in while the others were being told
+    shared.stop(); // also the connections that came in during the first stop
     clients.join();
 }
 

@@ -1,5 +1,5 @@
-//! The real `torrent` command, killed with SIGKILL again and again: in the middle of downloads, at moments that a test
-//! chooses, and at random ones ([`random`]).
+//! The real `torrent` command, killed with SIGKILL again and again: in the middle of downloads, at moments
+//! that a test chooses, and at random ones ([`random`]).
 
 mod common;
 #[path = "crash/random.rs"]
@@ -82,7 +82,8 @@ impl Stage {
         durable_in(&bytes, pieces)
     }
 
-    /// Runs a download until it vouches for more than it did, kills it that moment, and gives what it vouched for.
+    /// Runs a download until it vouches for more than it did, kills it that moment, and gives what
+    /// it vouched for.
     fn run_and_kill(&self) -> Bitfield {
         let before = self.vouched();
         let mut child = self.download("10MB").spawn().unwrap();
@@ -135,7 +136,8 @@ fn listens_on(seed: &mut Child) -> String {
     let mut lines = BufReader::new(seed.stderr.take().unwrap());
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
-    std::thread::spawn(move || std::io::copy(&mut lines.by_ref(), &mut std::io::sink())); // lest the pipe fill up
+    // Otherwise the pipe would fill up.
+    std::thread::spawn(move || std::io::copy(&mut lines.by_ref(), &mut std::io::sink()));
     line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}")).to_owned()
 }
 
@@ -184,7 +186,8 @@ fn a_part_that_was_deleted_is_fetched_anew() {
     folder.finish();
 }
 
-/// Killed after the last piece came, before the download got its name or its state was saved: it goes on from there.
+/// Killed after the last piece came, before the download got its name or its state was saved: it goes
+/// on from there.
 #[test]
 fn a_download_that_is_complete_but_for_its_name_gets_it() {
     let stage = Stage::new(|path| std::fs::write(path, content(4, 2_000_000)).unwrap());

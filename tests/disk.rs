@@ -1,5 +1,5 @@
-//! A disk that does not do as it is asked: each torrent that meets it is paused, or does not start, with one clear
-//! sentence, nothing is written where it should not be, and the others go on.
+//! A disk that fails or refuses: each torrent on it is paused, or does not start, with one clear sentence.
+//! Nothing is written where it should not be, and other torrents go on.
 
 mod common;
 #[path = "disk/failing.rs"]
@@ -231,7 +231,7 @@ fn a_part_that_is_a_link_is_refused() {
     }
 }
 
-// ---- two at once ------------------------------------------------------------------------------------------------
+// ---- two at once ------------------------------------------------------------------------------------------
 
 #[test]
 fn two_processes_do_not_download_into_one_file() {
@@ -265,9 +265,10 @@ fn two_processes_do_not_download_into_one_file() {
     elsewhere.add(AddTorrent::download(one.torrent.clone(), to.path())).unwrap();
 }
 
-// ---- a small disk -----------------------------------------------------------------------------------------------
+// ---- a small disk -----------------------------------------------------------------------------------------
 
-/// A disk of one megabyte, in a mount namespace of its own that ends with the shell: full, then read-only, then large enough.
+/// A disk of one megabyte, in a mount namespace of its own that ends with the shell: full, then read-only,
+/// then large enough.
 #[test]
 fn a_small_disk_that_is_full_then_read_only_then_large_enough() {
     let may = Command::new("unshare").args(["-m", "sh", "-c", "mount -t tmpfs none /mnt"]).output();

@@ -1,5 +1,5 @@
-//! The program `experiment` with all its processes on this machine: a few repetitions of each size, killed in the middle and
-//! gone on with.
+//! The program `experiment` with all its processes on this machine: a few repetitions of each size, killed in
+//! the middle and continued.
 
 mod cli_support;
 mod common;

@@ -1,5 +1,5 @@
-//! A peer beside scripted ones that lie, break the rules, or say nothing. Each of them ends with one clear sentence,
-//! and everybody else goes on.
+//! An engine with scripted peers that lie, break the rules, or send nothing. The connection to each of them
+//! ends with one clear sentence, and all others go on.
 
 mod common;
 
@@ -15,7 +15,7 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-// ---- before the session -----------------------------------------------------------------------------------------
+// ---- before the session -----------------------------------------------------------------------------------
 
 #[test]
 fn whoever_does_not_shake_hands_is_shown_out() {
@@ -74,7 +74,7 @@ fn a_peer_does_not_stay_connected_to_itself() {
     stage.assert_downloaded(&swarm);
 }
 
-// ---- breaking the rules -----------------------------------------------------------------------------------------
+// ---- breaking the rules -----------------------------------------------------------------------------------
 
 #[test]
 fn whoever_breaks_the_rules_is_shown_out_with_one_sentence() {
@@ -150,7 +150,7 @@ fn what_we_do_not_know_is_skipped() {
     assert_eq!(raw.block(), Some((wanted(0, 0, BLOCK_LEN), stage.data(wanted(0, 0, BLOCK_LEN)))));
 }
 
-// ---- requests ---------------------------------------------------------------------------------------------------
+// ---- requests ---------------------------------------------------------------------------------------------
 
 #[test]
 fn up_to_128_kib_are_served_at_once_and_not_a_byte_more() {
@@ -209,7 +209,7 @@ fn whoever_asks_and_asks_and_never_reads_is_shown_out() {
     stage.assert_downloaded(&leecher_swarm);
 }
 
-// ---- two of the same --------------------------------------------------------------------------------------------
+// ---- two of the same --------------------------------------------------------------------------------------
 
 #[test]
 fn a_second_connection_of_the_same_peer_is_closed_and_the_first_goes_on() {
@@ -233,7 +233,7 @@ fn two_peers_that_connect_to_each_other_at_once_keep_one_connection() {
     assert!(swarm.progress().downloaded < 2 * 3_000_000, "neither threw away what the other kept");
 }
 
-// ---- lies -------------------------------------------------------------------------------------------------------
+// ---- lies -------------------------------------------------------------------------------------------------
 
 #[test]
 fn a_liar_is_banned_and_the_download_goes_on_without_it() {
@@ -276,9 +276,10 @@ fn a_liar_among_several_sources_of_a_piece_is_found_and_the_honest_ones_stay() {
     assert!(!is_banned(&leecher, seed.shared.peer_id));
 }
 
-// ---- silence ----------------------------------------------------------------------------------------------------
+// ---- silence ----------------------------------------------------------------------------------------------
 
-/// Endgame: with a patience beyond the end of the test, nothing but help brings the pieces that the silent one has.
+/// Endgame: with a patience beyond the end of the test, nothing but help brings the pieces that the
+/// silent one has.
 #[test]
 fn pieces_that_a_silent_peer_sits_on_are_brought_by_others() {
     let stage = Stage::new(2_000_000, PIECE_LEN, Format::V1);
@@ -316,7 +317,7 @@ fn a_peer_that_is_late_loses_its_pieces() {
     server.join().unwrap();
 }
 
-// ---- peers of the first hour ------------------------------------------------------------------------------------
+// ---- peers of the first hour ------------------------------------------------------------------------------
 
 /// No reserved bit: no extensions, no fast messages, nothing but BEP 3.
 #[test]

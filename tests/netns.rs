@@ -1,9 +1,9 @@
-//! A swarm in a real network that fails it: the real programs, each on a host of its own (a network namespace), with
-//! delay, loss and reordering between them, interfaces that go down, peers that come and go. Every download completes, byte by
-//! byte. Where there is no root, or no iproute2, the tests say so and do nothing.
+//! A swarm in a real network with faults: the real programs, each on a host of its own (a network namespace),
+//! with delay, loss and reordering between them, interfaces that go down, peers that come and go. Every
+//! download completes, byte by byte. Without root or iproute2, the tests say so and do nothing.
 //!
-//! The default run has small files and short faults. `make netns` has those of the issue: an interface down for 20 s,
-//! half of the peers replaced every 10 s.
+//! The default run has small files and short faults. `make netns` has those of the issue: an interface down
+//! for 20 s, half of the peers replaced every 10 s.
 
 mod cli_support;
 mod common;
@@ -109,7 +109,8 @@ fn finish(peer: &mut Process) {
     peer.expect(&format!("{FILE}: complete"));
 }
 
-/// How many bytes of a download are there, from its folder: its shell waits for the end and is not to be asked.
+/// How many bytes of a download are there, from its folder: its shell waits for the end and is
+/// not to be asked.
 fn wait_for_some(swarm: &Swarm, host: u8) {
     let part = swarm.place.path().join(host.to_string()).join("downloads").join(format!("{FILE}.part"));
     let has_some = || {
@@ -156,8 +157,8 @@ fn an_interface_that_goes_down_in_mid_transfer_holds_nobody_up_for_good() {
     [11, 12].iter().for_each(|host| swarm.assert_complete(*host));
 }
 
-/// The others knew nothing of its end, took the old connection for a live one for two minutes, and refused the new one
-/// or did not try.
+/// The others did not notice its end. They took the old connection for a live one for two minutes, and
+/// refused the new one or did not try to connect.
 #[test]
 fn a_peer_that_dies_without_a_word_and_comes_back_is_let_in_again_soon() {
     let Some(mut swarm) = Swarm::new(1_500_000, "150kB") else { return };
@@ -190,9 +191,9 @@ fn a_peer_that_dies_without_a_word_and_comes_back_is_let_in_again_soon() {
     swarm.assert_complete(11);
 }
 
-/// With the process its whole system is gone, so nobody answers for the dead, and nothing was under way: the one that
-/// stayed had no reason to notice before its next keep-alive, in a minute, and took the newcomer for a second
-/// connection to a peer that it had already. The system asks after 15 seconds.
+/// The whole system of the process is gone, so no reset is sent, and nothing was on its way. The remaining
+/// peer could not notice before its next keep-alive, a minute later, and took the newcomer for a second
+/// connection to a peer that it had already. TCP keep-alive asks after 15 seconds.
 #[test]
 fn an_idle_peer_whose_machine_loses_its_mains_is_let_in_again() {
     let Some(mut swarm) = Swarm::new(1_500_000, "150kB") else { return };

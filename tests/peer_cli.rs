@@ -1,5 +1,5 @@
-//! The whole system through its commands: a tracker and peers as real processes, from the first file that is shared to
-//! the peer that dies.
+//! The whole system through its commands, with a tracker and peers as real processes: sharing, fetching,
+//! deaths, restarts and wrong input.
 
 mod cli_support;
 mod common;
@@ -26,7 +26,7 @@ fn torrents(status: &Value) -> Vec<Value> {
     status["torrents"].as_array().unwrap().clone()
 }
 
-// ---- sharing and fetching -----------------------------------------------------------------------------------
+// ---- sharing and fetching ---------------------------------------------------------------------------------
 
 #[test]
 fn what_is_in_the_upload_folder_is_published_found_and_fetched() {
@@ -213,7 +213,7 @@ fn pause_resume_and_remove() {
     assert!(one(bob.ask("remove film")).contains("nothing called `film` is here"));
 }
 
-// ---- deaths and restarts ------------------------------------------------------------------------------------
+// ---- deaths and restarts ----------------------------------------------------------------------------------
 
 #[test]
 fn a_peer_killed_in_the_middle_of_a_download_completes_it() {
@@ -285,7 +285,7 @@ fn leaving_and_dying_are_told_apart() {
     }
 }
 
-// ---- wrong input --------------------------------------------------------------------------------------------
+// ---- wrong input ------------------------------------------------------------------------------------------
 
 #[test]
 fn each_wrong_line_gets_one_line_and_the_shell_goes_on() {
@@ -493,7 +493,7 @@ fn a_download_folder_that_takes_no_files() {
     assert!(said.err.lines().last().unwrap().starts_with("peer: "), "{}", said.err);
 }
 
-// ---- torrents without the catalogue -------------------------------------------------------------------------
+// ---- torrents without the catalogue -----------------------------------------------------------------------
 
 fn torrent(folder: &Path, args: &[&str]) -> Process {
     let mut command = program("torrent", folder);

@@ -1,4 +1,4 @@
-//! Many connections and many torrents at once, and how it all stops.
+//! Many connections and many torrents at once, and stopping them.
 
 mod common;
 
@@ -50,7 +50,7 @@ fn threads_of_peers() -> Vec<String> {
     names.filter(ours).collect()
 }
 
-/// A peer that has just ended may still be seen for a moment: its thread is joined before the system forgets it.
+/// A thread that has just ended may still be seen for a moment: it is joined before the system forgets it.
 fn assert_no_threads_left() {
     wait_until("all threads are gone", || threads_of_peers().is_empty());
 }

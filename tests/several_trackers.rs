@@ -1,4 +1,4 @@
-//! A peer at several trackers: told to all, asked of all, and nobody notices when one of them dies.
+//! A peer with several trackers: all are told and asked, and the death of one of them changes nothing.
 
 mod cli_support;
 mod common;
@@ -103,7 +103,8 @@ fn several_trackers_look_like_one() {
     let refused = looking.torrent("nothing").unwrap_err();
     assert!(matches!(refused, AskError::Refused(_)), "{refused}");
     until("the offers were heard", || looker.offers() >= 2);
-    looking.tell(&Request::Unpublish { key: both[0].key.clone() }); // an answer from each: their events came before
+    // Each tracker answers; their events came before the answers.
+    looking.tell(&Request::Unpublish { key: both[0].key.clone() });
     looking.peers(None).unwrap();
     assert_eq!(looker.offers(), 2, "each once");
 }

@@ -1,4 +1,4 @@
-//! A lone seed and many empty peers (BEP 16): scripted ones, so that it is seen what each of them is told.
+//! A lone seed and many empty peers (BEP 16). The peers are scripted, to check what each of them is told.
 
 mod common;
 

@@ -72,8 +72,8 @@ fn two_halves_become_two_wholes() {
     exchange_halves(Tuning::default());
 }
 
-/// Two peers that each have half of a file and owe each other more than all buffers hold: if either ever blocked in a
-/// write, both would wait for ever.
+/// Two peers each have half of a file and owe each other more than all buffers hold. If either blocked in a
+/// write, both would wait without end.
 fn exchange_halves(tuning: Tuning) {
     let from = tempfile::tempdir().unwrap();
     let path = from.path().join("whole");
@@ -129,7 +129,7 @@ fn all_that_the_sockets_carry_is_counted() {
     assert!(heard <= asked && asked < heard + 1_000, "{heard} were heard");
 }
 
-// ---- tests of the extremes --------------------------------------------------------------------------------------
+// ---- tests of the extremes --------------------------------------------------------------------------------
 
 fn tuned(tuning: Tuning) -> Engine {
     Engine::start(&Config { tuning, ..config(None) }).unwrap()
@@ -165,7 +165,7 @@ fn two_halves_with_small_socket_buffers() {
     exchange_halves(Tuning { first_window: Some(500), socket_buffer: Some(16 * 1024), ..Tuning::default() });
 }
 
-// ---- more than two ----------------------------------------------------------------------------------------------
+// ---- more than two ----------------------------------------------------------------------------------------
 
 /// A file, its torrent, and what a seed of it needs.
 struct Source {
@@ -245,8 +245,8 @@ fn what_a_slow_peer_owes_is_brought_by_a_fast_one() {
     source.assert_in(dir.path());
 }
 
-/// Where memory for pieces was short, connections that got none waited for half a second, again and again, though it was free
-/// a moment later. Here they would wait for an hour.
+/// When memory for pieces was short, connections that got none waited for half a second, again and again,
+/// although some was free a moment later. In this test they would wait for an hour.
 #[test]
 fn who_waits_for_memory_is_told_when_some_is_free() {
     let source = Source::new(14, 20_000_000, 1 << 15);
@@ -287,7 +287,7 @@ fn fifty_small_torrents_at_once() {
     }
 }
 
-// ---- what is there already --------------------------------------------------------------------------------------
+// ---- what is there already --------------------------------------------------------------------------------
 
 #[test]
 fn a_download_that_is_there_already_is_shared_and_not_written() {
@@ -332,7 +332,7 @@ fn two_torrents_of_one_name_do_not_share_a_part() {
     leecher.add(AddTorrent::download(other.torrent.clone(), elsewhere.path())).unwrap();
 }
 
-// ---- pauses -----------------------------------------------------------------------------------------------------
+// ---- pauses -----------------------------------------------------------------------------------------------
 
 #[test]
 fn a_pause_stops_everything_and_loses_nothing() {
@@ -381,8 +381,8 @@ fn a_download_whose_name_was_taken_gets_it_after_the_pause() {
     source.assert_in(dir.path());
 }
 
-/// Three seconds into a download, when the tracker named it, a peer that had connected to us was connected to, and the
-/// connection that all pieces came over was closed in favour of the new one.
+/// Three seconds into a download the tracker named a peer that had already connected to us. The engine
+/// connected to it, and closed the connection that delivered all pieces in favour of the new one.
 #[test]
 fn a_peer_that_connected_to_us_is_not_connected_to() {
     let from = tempfile::tempdir().unwrap();

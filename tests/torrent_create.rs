@@ -15,8 +15,8 @@ fn content(len: usize, seed: u64) -> Vec<u8> {
     (0..len).map(|_| random.u8(..)).collect()
 }
 
-/// Files of every sort: empty, one byte, a block, a piece, and around those; nested; one that sorts between a folder and
-/// what is in it (`a!` comes before `a/`, and yet after `a`).
+/// Files of every sort: empty, one byte, a block, a piece, and around those; nested; one that sorts between a
+/// folder and what is in it (`a!` comes before `a/`, and yet after `a`).
 const FILES: [(&str, usize); 10] = [
     ("a/one", 1),
     ("a!", 16_383),
@@ -90,7 +90,8 @@ fn a_single_file_of_any_length_verifies() {
     }
 }
 
-/// Pieces are read in strips, side by side: whatever their number and length, each has the hashes of its own bytes.
+/// Pieces are read in strips, side by side: whatever their number and length, each has the hashes of
+/// its own bytes.
 #[test]
 fn pieces_read_in_strips_have_the_hashes_of_the_whole() {
     let place = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! `torrent download --files` and `--sequential` with the real program: what is there in the end, what goes on from what, and what
-//! others see of a partial seed.
+//! `torrent download --files` and `--sequential` with the real program: which files exist in the end, how a
+//! second run continues, and what other peers see of a partial seed.
 
 mod cli_support;
 mod common;
@@ -22,7 +22,8 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
 const FORMATS: [&str; 3] = ["v1", "v2", "hybrid"];
-/// In the order of the torrent. Only `big` is longer than a few pieces of 32 KiB, and in v1 no file but the first begins on one.
+/// In the order of the torrent. Only `big` is longer than a few pieces of 32 KiB, and in v1 no file but the
+/// first begins on one.
 const FILES: [(&str, usize); 6] = [
     ("a.mp4", 100_000),
     ("b.txt", 150_001),
@@ -239,7 +240,7 @@ fn a_partial_seed_tells_the_tracker_that_it_is_paused() {
     assert!(rest.iter().all(|line| !line.contains("event=completed")), "{rest:?}");
 }
 
-// ---- what others see: peers in this process ---------------------------------------------------------------------
+// ---- what others see: peers in this process ---------------------------------------------------------------
 
 /// A download of some files of a torrent in this process, with the scripted peers that a test needs.
 struct Inside {

@@ -130,7 +130,8 @@ fn http_and_udp_are_one_swarm_and_one_client_is_one_member() {
     assert_eq!((again.complete, again.incomplete), (0, 3), "the same client, by the other way");
 }
 
-/// The bytes that come back for a packet, among those of a connect that follows it: packets on loopback keep their order.
+/// The bytes that come back for a packet, among those of a connect that follows it: packets on loopback
+/// keep their order.
 fn answers(client: &Client, packet: &[u8]) -> Vec<Reply> {
     client.socket.send(packet).unwrap();
     client.send(0xfeed, Request::Connect);
@@ -213,7 +214,8 @@ fn a_flood_of_nonsense_keeps_nobody_from_the_tracker() {
     });
 }
 
-/// `torrent seed` and `torrent download` know nothing of each other but a tracker that is reached by UDP alone.
+/// `torrent seed` and `torrent download` know nothing of each other but a tracker that is
+/// reached by UDP alone.
 #[test]
 fn a_seed_and_a_downloader_meet_at_the_udp_tracker() {
     let swarm = Swarm::new();

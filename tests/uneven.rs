@@ -1,8 +1,9 @@
-//! Five sources behind uneven and noisy links, and a peer that downloads from them: once it may choose the next missing
-//! piece for each as it goes (every source has all pieces), once it cannot (source k has the pieces whose number is k
-//! modulo 5, a static split). The noise is the same in both, from one seed.
+//! Five sources behind uneven and noisy links, and a peer that downloads from them: once it may choose the
+//! next missing piece for each as it goes (every source has all pieces), once it cannot (source k has the
+//! pieces whose number is k modulo 5, a static split). The noise is the same in both, from one seed.
 //!
-//! `cargo test` only looks whether both complete. `make uneven` measures: the choice must win by a quarter at least.
+//! `cargo test` only looks whether both complete. `make uneven` measures: the choice must win by a
+//! quarter at least.
 
 mod common;
 

@@ -44,7 +44,7 @@ fn data_root(bencher: Bencher, len: usize) {
     bencher.counter(BytesCount::new(len)).bench(|| hash::data_root(black_box(&data), len / LEAF_LEN));
 }
 
-/// The tree alone, over the leaves of so many bytes.
+/// The tree alone, over the leaves of this many bytes.
 #[divan::bench(args = LENGTHS)]
 fn merkle_root(bencher: Bencher, len: usize) {
     let mut leaves = Vec::new();
@@ -52,7 +52,7 @@ fn merkle_root(bencher: Bencher, len: usize) {
     bencher.bench(|| hash::merkle_root(black_box(&leaves), leaves.len(), [0; 32]));
 }
 
-/// So many v1 pieces at once, side by side in the lanes of a vector.
+/// This many v1 pieces at once, side by side in the lanes of a vector.
 #[divan::bench(args = [(16, 256 << 10), (16, 1 << 20)])]
 fn sha1_many(bencher: Bencher, (pieces, len): (usize, usize)) {
     let data = content(pieces * len);

@@ -2,12 +2,13 @@
 //!
 //! Who has what decides what a pick costs, so there are several swarms:
 //!
-//! - `mixed`: each peer has from a tenth to all of the pieces, at random: some hundred degrees of rarity, the rarest of
-//!   a few pieces each;
+//! - `mixed`: each peer has from a tenth to all of the pieces, at random: some hundred degrees of rarity, the
+//!   rarest of a few pieces each;
 //! - `seeds`: each peer has everything, and all pieces are as rare;
-//! - `halves`: the first half only one seed has, and all others have the second half: most peers have nothing among the rarest;
-//! - `stairs`: each peer has a beginning, the next one a longer one, as where people watch while it loads: as many degrees of
-//!   rarity as peers, and nobody has what is rarer than the end of its own.
+//! - `halves`: the first half only one seed has, and all others have the second half: most peers have nothing
+//!   among the rarest;
+//! - `stairs`: each peer has a beginning, the next one a longer one, as where people watch while it loads: as
+//!   many degrees of rarity as peers, and nobody has what is rarer than the end of its own.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -23,9 +24,9 @@ use std::sync::Arc;
 
 const PIECES: u32 = 100_000;
 const PEERS: u64 = 500;
-/// So many are here already: a download that is new picks at random.
+/// Number of pieces that are here already. A new download would pick at random.
 const HAD: u32 = 4;
-/// So many pieces are in flight at any time.
+/// Number of pieces in flight at any time.
 const IN_FLIGHT: usize = 100;
 
 const SWARMS: [&str; 4] = ["mixed", "seeds", "halves", "stairs"];
@@ -107,7 +108,8 @@ impl World {
     }
 }
 
-/// One piece is picked for one peer or another, and an earlier one comes; all have to be fetched again, so that it goes on.
+/// One piece is picked for one peer or another, and an earlier one comes; all have to be fetched again, so
+/// that it goes on.
 #[divan::bench(args = SWARMS, sample_size = 100)]
 fn pick_and_finish(bencher: Bencher, swarm: &str) {
     let mut world = World::new(swarm);

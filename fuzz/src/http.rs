@@ -1,4 +1,5 @@
-//! HTTP at the tracker: the head of a request, the query of an announce, and the bencoded reply that the peer reads.
+//! HTTP at the tracker: the head of a request, the query of an announce, and the bencoded reply that
+//! the peer reads.
 
 use std::collections::HashSet;
 

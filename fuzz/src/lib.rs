@@ -1,5 +1,5 @@
-//! What each fuzz target checks, one module each with a `check` that takes any bytes. It panics if a property does not
-//! hold; "does not crash" is the least of them. The files in `fuzz_targets/` only call these.
+//! What each fuzz target checks, one module each with a `check` that takes any bytes. It panics if a property
+//! does not hold; "does not crash" is the least of them. The files in `fuzz_targets/` only call these.
 
 pub mod bencode;
 pub mod http;

@@ -1,5 +1,5 @@
-//! Metainfo files: a torrent that is accepted is sound. Its hashes are of the original bytes, no path leads out of the
-//! download folder, pieces and files cover each other, and its magnet link names the same torrent.
+//! Metainfo files: a torrent that is accepted is sound. Its hashes are of the original bytes, no path leads
+//! out of the download folder, pieces and files cover each other, and its magnet link names the same torrent.
 
 use std::collections::HashSet;
 use std::path::{Component, Path};
@@ -8,7 +8,7 @@ use shoal::bencode;
 use shoal::hash;
 use shoal::torrent::{BLOCK_LEN, Magnet, Piece, Proof, Torrent, show};
 
-/// So many pieces are looked at, from either end: a few bytes can make millions.
+/// Maximum number of pieces examined from either end: a few bytes of input can make millions.
 const MOST_PIECES: u32 = 300;
 /// The longest piece for which memory is taken.
 const MOST_BYTES: u32 = 1 << 20;

@@ -1,4 +1,5 @@
-//! Resume files: whatever is on the disk, no more is vouched for than there is, and what is saved is loaded.
+//! Resume files: whatever is on the disk, only pieces that exist are taken as durable, and what is
+//! saved is loaded.
 
 use shoal::peer::storage::resume::Resume;
 

@@ -1,9 +1,9 @@
-//! The session of one connection: any order of messages from a stranger and commands from our own side. No piece that
-//! was handed in is lost or comes out twice, no block is taken that was not asked for, and the session's own
-//! invariants hold after every step.
+//! The session of one connection: any order of messages from a stranger and commands from our own side. No
+//! piece that was handed in is lost or comes out twice, no block is taken that was not asked for, and the
+//! session's own invariants hold after every step.
 //!
-//! The input is read as a program: a byte for the step, and then the bytes that the step needs. One step feeds
-//! the raw bytes of messages, so that what the steps do not think of is reached as well.
+//! The input is read as a program: a byte for the step, and then the bytes that the step needs. One step
+//! feeds the raw bytes of messages, so that what the steps do not think of is reached as well.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -79,7 +79,7 @@ impl<'a> Program<'a> {
     }
 }
 
-/// A session, and the books about what went in and came out.
+/// A session, and counts of what went in and came out.
 struct Books {
     session: Session,
     now: Instant,
@@ -251,7 +251,8 @@ impl Books {
         }
     }
 
-    /// An owner does not lend its block twice to one helper, nor does a connection that owns the piece help with it.
+    /// An owner does not lend its block twice to one helper, nor does a connection that owns the
+    /// piece help with it.
     fn help(&mut self, owner: ConnId, block: Block) {
         let is_ours = self.held.get(&block.piece()).is_some_and(|held| *held > 0);
         if !is_ours && !self.errands.iter().any(|(_, errand)| *errand == block) {
@@ -348,7 +349,7 @@ impl Books {
         }
     }
 
-    /// An errand ends once: the block came, or will not come.
+    /// A block task ends once: the block came, or will not come.
     fn errand_over(&mut self, owner: ConnId, block: Block) {
         let at = self.errands.iter().position(|errand| *errand == (owner, block));
         self.errands.remove(at.expect("an errand that nobody gave, or that was over"));

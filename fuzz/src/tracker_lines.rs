@@ -1,5 +1,5 @@
-//! The tracker's session, both ends: calls and answers survive being written and read again, and lines come out the same
-//! however the bytes come in.
+//! The tracker's session, both ends: calls and answers survive being written and read again, and lines come
+//! out the same however the bytes come in.
 
 use shoal::protocol::catalogue::{Answer, Call, Held, Request};
 use shoal::tracker::Lines;

@@ -39,7 +39,8 @@ fn reply(data: &[u8], family: Family) {
     assert_eq!(same, transaction);
     match (reply, twice) {
         (Reply::Announced(mut reply), Reply::Announced(twice)) => {
-            // IPv4 in IPv6 is IPv4, which does not travel in packets of the other family; and a packet has an end.
+            // IPv4 in IPv6 is IPv4, which does not travel in packets of the other family; and a
+            // packet has an end.
             reply.peers.retain(|peer| Family::of(peer.address.ip()) == family);
             reply.peers.truncate(twice.peers.len().max(60));
             assert_eq!(reply, twice);

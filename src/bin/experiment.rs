@@ -1,5 +1,6 @@
-//! `experiment`: moves files of four sizes between a seeder and some leechers many times, and makes tables and plots of what that
-//! took. Tables go to standard output, all else to standard error; the status is 0 for success, 1 for failure, 2 for wrong usage.
+//! The program `experiment`: moves files of four sizes between a seeder and some leechers many times, and
+//! makes tables and plots of times and bytes. Tables go to standard output, everything else to standard
+//! error. The exit status is 0 for success, 1 for failure, 2 for wrong usage. Runs on `main`.
 
 use clap::{Parser, ValueEnum};
 use shoal::experiment::client::{Kind, Settings};
@@ -17,8 +18,9 @@ use std::process::ExitCode;
 
 /// Measure throughput and protocol overhead of shoal, or of libtorrent, as docs/EXPERIMENT.md tells.
 ///
-/// `experiment` alone does it all on this machine. On several: `experiment --role tracker` on one, `experiment --role seed
-/// HOST:PORT` on one, `experiment --role leech HOST:PORT` on the others. Run again, it goes on where it was interrupted.
+/// `experiment` alone does it all on this machine. On several: `experiment --role tracker` on one,
+/// `experiment --role seed HOST:PORT` on one, `experiment --role leech HOST:PORT` on the others. Run again,
+/// it goes on where it was interrupted.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -46,14 +48,15 @@ struct Cli {
     /// By which the rows tell this leecher from others [default: the role]
     #[arg(long, value_parser = name)]
     name: Option<String>,
-    /// Where the client serves, or the tracker listens [default: 0.0.0.0, the tracker on port 6969, clients on any; with `all`
-    /// 127.0.0.1]
+    /// Where the client serves, or the tracker listens [default: 0.0.0.0, the tracker on port 6969, clients
+    /// on any; with `all` 127.0.0.1]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
     /// The interpreter that has libtorrent [default: the one that `make interop` installs, or python3]
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
-    /// With `report`: also take the rows of these result folders, from other machines; may be given several times
+    /// With `report`: also take the rows of these result folders, from other machines; may be
+    /// given several times
     #[arg(long, value_name = "DIR")]
     with: Vec<PathBuf>,
     /// End when standard input does
@@ -83,7 +86,7 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            // Whoever is told to end by the process that started it has nothing to add.
+            // A process that its parent told to end does not report that.
             if !(cli.with_parent && matches!(why.downcast_ref(), Some(Failure::Interrupted))) {
                 eprintln!("experiment: {why}");
             }
@@ -119,7 +122,7 @@ fn track(cli: &Cli, stop: &Stop) -> Outcome {
 
 fn play(cli: &Cli, role: Role, stop: &Stop) -> Outcome {
     roles::play(&part(cli, role, Ipv4Addr::UNSPECIFIED), stop)?;
-    // The process that started this one reports for all.
+    // The parent process reports for all.
     if cli.with_parent { Ok(()) } else { report(cli) }
 }
 

@@ -1,6 +1,6 @@
-//! `peer IP PORT [COMMAND ...]`: joins the tracker at that address (and others) and opens a shell, or carries out one command. Results
-//! go to standard output, logs and progress to standard error; the status is 0 for success, 1 for failure, 2 for
-//! wrong usage.
+//! The program `peer IP PORT [COMMAND ...]`: joins the tracker at that address (and others) and opens a
+//! shell, or carries out one command. Results go to standard output, logs and progress to standard error. The
+//! exit status is 0 for success, 1 for failure, 2 for wrong usage. Runs on `main`.
 
 use clap::Parser;
 use shoal::interrupt;
@@ -67,12 +67,12 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
     }
     let settings = cli.settings.resolve()?;
     let state = settings.config.state.clone().unwrap_or_default();
-    // Who is banned stands in the state folder: neither the tracker nor a running peer is asked.
+    // Bans are kept in the state folder, so neither the tracker nor a running engine is asked.
     if let Some(answer) = command.as_ref().and_then(|command| banning::alone(&state, command, cli.json)) {
         print!("{}", answer?);
         return Ok(true);
     }
-    // A question to the tracker needs neither our files nor our name, which another peer here may be using.
+    // A query to the tracker needs neither our files nor our state folder, which another engine may be using.
     let question = matches!(command, Some(Command::Search(_) | Command::List | Command::Peers));
     let (uploads, downloads) = if question { Default::default() } else { settings.folders()? };
     let trackers = settings.trackers(TrackerAddr::new(&cli.ip, cli.port));
@@ -106,7 +106,7 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
     Ok(well)
 }
 
-/// Carries out the one command there is. True if all went well.
+/// Carries out the only command. Gives true if it succeeded.
 fn carry_out(shell: &Shell, command: &Command, ip: &str, port: u16) -> bool {
     let well = matches!(shell.carry_out(command), Next::Go | Next::Exit);
     if well && matches!(command, Command::Upload(_)) {

@@ -1,5 +1,6 @@
-//! `torrent`: makes, shows, checks, downloads and serves torrents. Results go to standard output, errors (one line) and progress to standard
-//! error; the status is 0 for success, 1 for failure, 2 for wrong usage.
+//! The program `torrent`: makes, shows, checks, downloads and serves torrents. Results go to standard output,
+//! errors (one line) and progress to standard error. The exit status is 0 for success, 1 for failure, 2 for
+//! wrong usage. Runs on `main`.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -47,7 +48,8 @@ enum Command {
 struct CreateArgs {
     /// The file or folder. Symbolic links in a folder are left out.
     path: PathBuf,
-    /// Where to write the torrent; NAME.torrent in this folder unless told. An existing file is not overwritten.
+    /// Where to write the torrent; NAME.torrent in this folder unless told. An existing file is
+    /// not overwritten.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Announce URL; may be given several times, the first is asked first
@@ -56,7 +58,8 @@ struct CreateArgs {
     /// hybrid (for every client), v2 or v1
     #[arg(long, default_value_t = Format::Hybrid)]
     format: Format,
-    /// Bytes in a piece, such as 262144 or 256KiB: a power of two from 16 KiB to 64 MiB; chosen by size unless told
+    /// Bytes in a piece, such as 262144 or 256KiB: a power of two from 16 KiB to 64 MiB; chosen by
+    /// size unless told
     #[arg(long, value_name = "N", value_parser = piece_length)]
     piece_length: Option<u32>,
     /// Let peers come from the trackers only
@@ -102,11 +105,12 @@ struct DownloadArgs {
     /// Where to put what they hold
     #[arg(short, long, default_value = ".")]
     dir: PathBuf,
-    /// Only these files: numbers as `torrent show` prints them, such as 1,3-5, or names and patterns, such as '*.mp4'. The same
-    /// command with other files, or without, goes on from there
+    /// Only these files: numbers as `torrent show` prints them, such as 1,3-5, or names and patterns, such as
+    /// '*.mp4'. The same command with other files, or without, goes on from there
     #[arg(long, value_name = "LIST")]
     files: Vec<String>,
-    /// From the first piece to the last, to watch while it loads; otherwise the rarest come first, which is faster for all
+    /// From the first piece to the last, to watch while it loads; otherwise the rarest come first, which is
+    /// faster for all
     #[arg(long)]
     sequential: bool,
     /// Go on serving when everything is here
@@ -164,7 +168,7 @@ impl NetworkArgs {
     }
 }
 
-/// The exit status for it, as clap has it.
+/// The exit status for wrong usage, as clap has it.
 const WRONG_USAGE: u8 = 2;
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -189,7 +193,7 @@ fn create(args: &CreateArgs) -> Outcome {
     let source = Source::scan(&args.path)?;
     let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.torrent", source.name())));
     if fs::symlink_metadata(&output).is_ok() {
-        // Found out again when it is written; here it saves the work.
+        // This is checked again when the file is written. Checking it here avoids useless work.
         return Err(in_the_way(&output).into());
     }
     let options = Options {
@@ -246,7 +250,8 @@ fn download(args: &DownloadArgs) -> Outcome {
             return Ok(ExitCode::from(WRONG_USAGE));
         }
     };
-    // A folder may take several downloads at once, each in a process of its own, which is why each has its own state.
+    // Several processes may download into one folder at the same time, so each torrent has its
+    // own state folder.
     let state = torrents.first().map(|torrent| args.dir.join(".shoal").join(torrent.key()));
     let order = Order {
         torrents,
@@ -257,7 +262,7 @@ fn download(args: &DownloadArgs) -> Outcome {
         options: DownloadOptions { files, in_order: args.sequential },
     };
     standalone::download(&order, &interrupt::channel()?, |line| {
-        let _ = print(&format!("{line}\n")); // who closed our output still wants the files
+        let _ = print(&format!("{line}\n")); // if the output was closed, the files are still wanted
     })?;
     let _ = fs::remove_dir(args.dir.join(".shoal")); // other downloads may need it, or this one to seed
     Ok(ExitCode::SUCCESS)
@@ -281,10 +286,10 @@ fn open_torrent(name: &str) -> Result<Arc<Torrent>, Box<dyn Error>> {
     Ok(Arc::new(read(Path::new(name))?))
 }
 
-/// Reads a torrent. Of several it has to be said which one is wrong.
+/// Reads a torrent. An error names the file, because there may be several.
 fn read(path: &Path) -> Result<Torrent, Box<dyn Error>> {
     Torrent::read(path).map_err(|why| match why {
-        TorrentError::Read { .. } => why.into(), // says it already
+        TorrentError::Read { .. } => why.into(), // that error names the file already
         why => format!("{}: {why}", path.display()).into(),
     })
 }
@@ -330,7 +335,7 @@ fn report_text(torrent: &Torrent, report: &Report, dir: &Path) -> String {
     )
 }
 
-/// Writes to standard output. A reader that has seen enough, such as `head`, is no failure.
+/// Writes to standard output. It is no failure if the reader, such as `head`, has closed it.
 fn print(text: &str) -> Outcome {
     match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -340,7 +345,7 @@ fn print(text: &str) -> Outcome {
     }
 }
 
-/// Writes a file that must not be there yet; what could not be written whole is taken away again.
+/// Writes a file that must not exist yet. A file that could not be written in full is removed.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => in_the_way(path),

@@ -1,4 +1,5 @@
-//! The command `tracker`: reads the command line, starts the tracker, and stops it on SIGINT or SIGTERM.
+//! The program `tracker`: reads the command line, starts the tracker, and stops it on SIGINT or SIGTERM.
+//! Runs on `main`.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -11,7 +12,8 @@ use shoal::{interrupt, logging};
 
 /// Keeps a searchable catalogue of torrents and tells peers who holds which piece.
 ///
-/// One port serves shoal peers, BitTorrent clients (http://HOST:PORT/announce) and browsers (http://HOST:PORT/).
+/// One port serves shoal peers, BitTorrent clients (http://HOST:PORT/announce) and browsers
+/// (http://HOST:PORT/).
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    // Before the threads start, so that a signal during the start is not lost.
+    // This comes before the threads start, so that a signal during the start is not lost.
     let stop = interrupt::channel()?;
     let tracker = Tracker::start(Config { listen: args.listen, data: args.data, limits: Limits::default() })?;
     let mut stdout = std::io::stdout();

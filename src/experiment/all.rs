@@ -1,5 +1,6 @@
-//! The whole experiment on this machine: a tracker in this process, and a process for each role, which is this program again.
-//! `main` starts them and waits for them. They hold the other end of a pipe, so they end when this process does, however.
+//! The whole experiment on one machine: a tracker in this process, and this program again as a process for
+//! each role. The thread `main` starts the processes and waits for them. They hold the other end of a pipe,
+//! so they end when this process ends, even if it is killed. No lock.
 
 use super::client::Kind;
 use super::roles::Part;
@@ -11,14 +12,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often it looks whether one has ended.
+/// How often it is checked whether a process has ended.
 const LOOK: Duration = Duration::from_millis(50);
-/// They end soon when told to; after so long they are killed.
+/// How long a process that was told to end may take before it is killed.
 const POLITE: Duration = Duration::from_secs(5);
 
-/// Plays all parts, which are like `part` but for role, name and tracker.
+/// Runs all roles with the settings of `part`, except for role, name and tracker.
 pub fn run(part: &Part, stop: &Stop) -> Result<(), Failure> {
-    part.kind.start(&part.client, stop)?; // what keeps it from starting is told once
+    part.kind.start(&part.client, stop)?; // if it cannot start, that is reported once, here
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let tracker = Tracker::start(Config { listen, data: None, limits: Limits::default() });
     let tracker = tracker.map_err(|why| Failure::Tracker(why.to_string()))?;
@@ -34,7 +35,7 @@ pub fn run(part: &Part, stop: &Stop) -> Result<(), Failure> {
     ended
 }
 
-/// The processes. Dropping them ends those that still run.
+/// The processes of the roles. Dropping it ends those that still run.
 #[derive(Default)]
 struct Cast {
     actors: Vec<(String, Child)>,
@@ -48,7 +49,7 @@ impl Cast {
         Ok(())
     }
 
-    /// Waits until all have ended well, or one has not.
+    /// Waits until all have ended with success, or one has failed.
     fn wait(&mut self, stop: &Stop) -> Result<(), Failure> {
         while !self.actors.is_empty() {
             stop.pause(LOOK)?;
@@ -81,13 +82,13 @@ impl Drop for Cast {
             while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
                 std::thread::sleep(LOOK);
             }
-            let _ = child.kill(); // it has ended, as a rule
+            let _ = child.kill(); // usually it has ended already
             let _ = child.wait();
         }
     }
 }
 
-/// This program in one role. `src/bin/experiment.rs` has these options.
+/// The command that runs this program in one role. `src/bin/experiment.rs` has these options.
 fn command(part: &Part, role: Role, name: &str) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(&part.tracker).arg("--with-parent");

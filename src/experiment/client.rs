@@ -1,9 +1,10 @@
-//! The client under test: something that serves a torrent, and fetches one. [`Client`] is all that the harness knows of it.
+//! The client under test, which serves and fetches torrents. The experiment uses it only through the trait
+//! [`Client`]. Runs on `main`; no lock.
 //!
-//! The clock is the same for all: it runs from the order to fetch until the file is complete, every hash checked and every
-//! byte written. So is what begins anew for each repetition: the instance that fetches is a fresh one, running already when
-//! it gets the order, with a name and a port of its own, and it knows nothing but the torrent and where the others are. What
-//! its sockets carried until it has closed them all is what the repetition cost.
+//! Time is measured in the same way for all clients: from the order to fetch until the file is complete, with
+//! every hash checked and every byte written. Each repetition uses a new instance that is running when it
+//! gets the order. It has a peer id and a port of its own, and knows only the torrent and the addresses of
+//! the others. The cost of a repetition is the number of bytes on its sockets until all of them are closed.
 
 mod libtorrent;
 mod shoal;
@@ -18,28 +19,30 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A fetch that takes longer has failed.
+/// Maximum duration of a fetch; a longer one has failed.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// What one repetition took.
+/// Time and bytes of one repetition.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct Measured {
+    /// From the order to fetch until the file was complete and verified.
     pub time: Duration,
-    /// Bytes on the sockets to other peers: content, messages, handshakes. Without what TCP and IP add, and without what
-    /// is said to trackers.
+    /// Bytes received on the sockets to other peers: content, messages, handshakes; without the headers of
+    /// TCP and IP, and without traffic with trackers.
     pub received: u64,
+    /// Bytes sent on the same sockets.
     pub sent: u64,
 }
 
 /// A client under test.
 pub trait Client {
-    /// The port on which it serves.
+    /// The TCP port on which it serves.
     fn port(&self) -> u16;
 
     /// Serves a torrent whose content is complete in `dir`.
     fn serve(&mut self, torrent: &Arc<Torrent>, dir: &Path, stop: &Stop) -> Result<(), Failure>;
 
-    /// Fetches a torrent from these peers into `dir`, which is empty. Afterwards it has forgotten the torrent, and its
+    /// Fetches a torrent from these peers into `dir`, which is empty. Afterwards the instance is gone and its
     /// connections are closed.
     fn fetch(
         &mut self,
@@ -50,20 +53,23 @@ pub trait Client {
     ) -> Result<Measured, Failure>;
 }
 
-/// Which clients there are.
+/// The clients that can be tested.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
+    /// This program.
     Shoal,
+    /// libtorrent, through its Python bindings.
     Libtorrent,
 }
 
 impl Kind {
+    /// All clients.
     pub const ALL: [Kind; 2] = [Kind::Shoal, Kind::Libtorrent];
 
     /// Starts it.
     ///
     /// # Errors
-    /// When it cannot listen, or is not installed.
+    /// If it cannot listen, or is not installed.
     pub fn start(self, settings: &Settings, stop: &Stop) -> Result<Box<dyn Client>, Failure> {
         Ok(match self {
             Kind::Shoal => Box::new(shoal::Shoal::start(settings)?),
@@ -71,7 +77,7 @@ impl Kind {
         })
     }
 
-    /// Its results, in the folder for all of them.
+    /// The folder of its results within the folder `all`.
     pub fn results(self, all: &Path) -> PathBuf {
         match self {
             Kind::Shoal => all.to_owned(),
@@ -101,8 +107,8 @@ impl FromStr for Kind {
 /// How a client is started.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where it serves; port 0 for any.
+    /// The address on which it serves; port 0 for any free port.
     pub listen: SocketAddr,
-    /// The interpreter that has libtorrent.
+    /// The Python interpreter that has libtorrent installed.
     pub python: PathBuf,
 }

@@ -1,5 +1,6 @@
-//! The eight files, the same on every machine: their bytes follow from their names. So whoever fetched one knows what it
-//! has to be, and all leechers serve the same B files.
+//! The eight files of the experiment. Their bytes are computed from their names, so they are the same on
+//! every machine: a fetched file can be checked, and all leechers serve the same B files. Runs on
+//! `main`; no lock.
 
 use super::{Failure, Set, Size};
 use crate::atomic;
@@ -10,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The bytes of a file: noise, which no compression on the way makes shorter.
+/// The bytes of a file: noise, which cannot be compressed.
 pub fn bytes(set: Set, size: Size) -> Vec<u8> {
     let mut state = size.bytes << 8 | set as u64;
     let mut bytes = Vec::with_capacity(size.bytes as usize + 8);
@@ -21,7 +22,8 @@ pub fn bytes(set: Set, size: Size) -> Vec<u8> {
     bytes
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): what it gives will be the same in every version of this program.
+/// SplitMix64 (Steele, Lea and Flood 2014), written here so that the files stay the same in every version
+/// of this program.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;
@@ -30,7 +32,7 @@ fn split_mix(state: &mut u64) -> u64 {
     mixed ^ mixed >> 31
 }
 
-/// Makes a file in `dir` if it is not there, and its torrent.
+/// Creates a file in `dir` if it is missing, and gives its torrent.
 pub fn provide(set: Set, size: Size, dir: &Path) -> Result<Arc<Torrent>, Failure> {
     let path = dir.join(set.file(size));
     match fs::read(&path) {
@@ -49,7 +51,7 @@ pub fn provide(set: Set, size: Size, dir: &Path) -> Result<Arc<Torrent>, Failure
     Ok(Arc::new(Torrent::parse(&metainfo).map_err(|why| unusable(&why))?))
 }
 
-/// Fails if a copy that was fetched into `dir` is not what it should be.
+/// Fails if the file that was fetched into `dir` differs from the original.
 pub fn compare(set: Set, size: Size, dir: &Path) -> Result<(), Failure> {
     let path = dir.join(set.file(size));
     let copy = fs::read(&path).map_err(Failure::file("read", &path))?;

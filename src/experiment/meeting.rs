@@ -1,8 +1,9 @@
-//! How the roles find each other, and wait for each other: through the tracker's catalogue and nothing else. A file is found
-//! by its name. Who is ready to fetch it is a member of its swarm without a piece, and who has fetched it often enough one that
-//! holds it all; what a member is, its client name tells.
+//! How the roles find each other and wait for each other: only through the tracker's catalogue. A file is
+//! found by its name. A role that is ready to fetch it is a member of its swarm without any piece; a role
+//! that has fetched it often enough is a member with all pieces. The client name of a member tells its role.
 //!
-//! `main` asks, the tracker's client (thread `tracker`) keeps the connection. One leaf lock, on what is published.
+//! `main` sends the requests; the client of the tracker's session (thread `tracker`) keeps the connection.
+//! One leaf lock, `published`.
 
 use super::stop::Stop;
 use super::{Failure, Role};
@@ -16,23 +17,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// To connect to the tracker.
+/// How long it may take to connect to the tracker.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the tracker is asked about the others.
 const POLL: Duration = Duration::from_millis(50);
-/// After so long the user is told what is waited for.
+/// How long a wait is silent before the user is told what is waited for.
 const SILENCE: Duration = Duration::from_secs(5);
-/// A tracker that is away for so long is given up.
+/// How long the tracker may be unreachable before the experiment fails.
 const AWAY: Duration = Duration::from_secs(30);
 
-/// Our place at the tracker.
+/// One role's session with the tracker.
 pub struct Meeting {
     name: String,
     session: SessionClient,
     board: Arc<Board>,
 }
 
-/// Somebody else who is in the experiment.
+/// Another role in the experiment.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Member {
     pub role: Role,
@@ -41,7 +42,7 @@ pub struct Member {
     pub has_all: bool,
 }
 
-/// What we say of ourselves.
+/// What this role tells the tracker about itself.
 struct Board {
     peer_id: PeerId,
     role: Role,
@@ -50,7 +51,7 @@ struct Board {
 }
 
 impl Meeting {
-    /// Joins the tracker, as a role whose client serves on `port`. The name is for those who read what it waits for.
+    /// Joins the tracker as a role whose client serves on `port`. The name appears in log messages.
     pub fn join(tracker: &str, role: Role, name: &str, port: u16) -> Result<Self, Failure> {
         let board = Arc::new(Board { peer_id: PeerId::random(), role, port, published: Mutex::default() });
         let no_tracker =
@@ -61,7 +62,7 @@ impl Meeting {
         Ok(Meeting { name: name.to_owned(), session, board })
     }
 
-    /// Makes known that we hold all of a torrent, or are ready to fetch it.
+    /// Publishes that this role holds all of a torrent, or is ready to fetch it.
     pub fn publish(&self, torrent: &Arc<Torrent>, has_all: bool) -> Result<(), Failure> {
         let have = if has_all { Held::All } else { Held::Ranges(Vec::new()) };
         let publication = Publication { torrent: Arc::clone(torrent), have: have.clone(), offer: false };
@@ -69,11 +70,11 @@ impl Meeting {
         let torrent = Metainfo(torrent.bytes().to_vec());
         match self.session.ask(Request::Publish(Publish { torrent, have, offer: false })) {
             Err(AskError::Refused(refusal)) => Err(Failure::Tracker(refusal.to_string())),
-            _ => Ok(()), // an answer that was lost is made good when the connection is made again
+            _ => Ok(()), // a lost answer is no problem: all is published again after a reconnect
         }
     }
 
-    /// Waits until somebody has published a file of this name.
+    /// Waits until a file of this name is published.
     pub fn find(&self, name: &str, stop: &Stop) -> Result<Arc<Torrent>, Failure> {
         self.wait(&format!("{name} to be published"), stop, || self.look_for(name))
     }
@@ -92,7 +93,7 @@ impl Meeting {
         }
     }
 
-    /// Waits until `enough` of the others in a torrent's swarm, and gives what it makes of them.
+    /// Waits until `enough` gives a value for the other members of a torrent's swarm, and gives that value.
     pub fn wait_for<T>(
         &self,
         what: &str,
@@ -138,7 +139,7 @@ impl Meeting {
     }
 }
 
-/// By which the roles know each other.
+/// The client name by which a role is known.
 fn client_name(role: Role) -> String {
     format!("experiment {role}")
 }

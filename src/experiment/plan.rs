@@ -1,30 +1,31 @@
-//! How often each size is moved. Pure.
+//! Number of repetitions for each size. Pure.
 
 use super::{SIZES, Size};
 use std::fmt;
 use std::str::FromStr;
 
-/// Repetitions for each of [`SIZES`], by each peer that fetches.
+/// Number of repetitions for each of [`SIZES`], for each peer that fetches.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     repetitions: [u32; SIZES.len()],
 }
 
 impl Default for Plan {
-    /// Many for the small files, of which each takes next to no time and varies most.
+    /// Many for the small files: they take almost no time, and their times vary most.
     fn default() -> Self {
         Plan { repetitions: [300, 100, 30, 10] }
     }
 }
 
 impl Plan {
+    /// Number of repetitions for this size; 0 if it is not one of [`SIZES`].
     pub fn repetitions(&self, size: Size) -> u32 {
         let known = SIZES.iter().zip(self.repetitions);
         known.into_iter().find(|(other, _)| **other == size).map_or(0, |(_, repetitions)| repetitions)
     }
 }
 
-/// `10kB=100,1MB=5`; the sizes that are not named keep their defaults.
+/// Parses text such as `10kB=100,1MB=5`. Sizes that are not named keep their defaults.
 impl FromStr for Plan {
     type Err = String;
 

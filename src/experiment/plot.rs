@@ -1,5 +1,5 @@
-//! The plots, as SVG: a line for each client and direction over the size of the files, with error bars of one standard
-//! deviation. Pure. The chart is given logarithms, so that whole powers of ten stand on its axes.
+//! The plots, as SVG: a line for each client and direction over the size of the files, with error bars of one
+//! standard deviation. The chart gets logarithms, so that the axes show whole powers of ten. Pure.
 
 use super::statistics::Spread;
 use super::summary::{Direction, Line, Summary};
@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use std::ops::Range;
 
 const PIXELS: (u32, u32) = (860, 520);
-/// Colours that the colour-blind tell apart too (Okabe and Ito 2008): two for each client.
+/// Colours that colour-blind people can tell apart as well (Okabe and Ito 2008): two for each client.
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(86, 180, 233), RGBColor(213, 94, 0), RGBColor(230, 159, 0)];
 
@@ -20,7 +20,7 @@ struct Series {
     points: Vec<Point>,
 }
 
-/// Where it stands for one size, and how far it spreads, in powers of ten.
+/// The value for one size and its error bar, as powers of ten.
 #[derive(Copy, Clone)]
 struct Point {
     x: f64,
@@ -29,7 +29,7 @@ struct Point {
     high: f64,
 }
 
-/// What the axes say. Both scales are logarithmic.
+/// Title, axis and legend of a plot. Both scales are logarithmic.
 struct Frame {
     title: &'static str,
     unit: &'static str,
@@ -45,12 +45,12 @@ pub fn throughput(summaries: &[Summary]) -> Result<String, Failure> {
     draw(&frame, summaries, |direction| direction.kbps)
 }
 
-/// How much of a ratio is beyond 1, in %.
+/// By how much a ratio exceeds 1, in %.
 fn beyond(ratio: Spread) -> Spread {
     Spread { mean: (ratio.mean - 1.0) * 100.0, deviation: ratio.deviation * 100.0, ..ratio }
 }
 
-/// Overhead by size: what the sockets carried beyond the file, since all carry the file.
+/// Overhead by size: bytes on the sockets in excess of the file, which is the same for all clients.
 pub fn overhead(summaries: &[Summary]) -> Result<String, Failure> {
     let show = |percent: f64| format!("{} %", (percent * 1000.0).round() / 1000.0);
     let legend = SeriesLabelPosition::UpperRight;
@@ -91,16 +91,16 @@ fn series(summaries: &[Summary], value: fn(Direction) -> Spread) -> Vec<Series> 
 }
 
 impl Point {
-    /// `None` for what has no place on a logarithmic scale.
+    /// `None` for a value that a logarithmic scale cannot show.
     fn new(size: Size, Spread { mean, deviation, .. }: Spread) -> Option<Point> {
-        // What spreads below nothing goes down to the axis.
+        // An error bar that goes below zero ends at the axis.
         let low = if mean > deviation { (mean - deviation).log10() } else { f64::NEG_INFINITY };
         let point = Point { x: position(size), y: mean.log10(), low, high: (mean + deviation).log10() };
         (mean > 0.0).then_some(point)
     }
 }
 
-/// From the power of ten below all points to the one above them.
+/// The range from the power of ten below all points to the one above them.
 fn decades(series: &[Series]) -> Range<f64> {
     let points = || series.iter().flat_map(|series| &series.points);
     let low = points().map(|point| point.y).fold(f64::INFINITY, f64::min).floor();
@@ -112,7 +112,7 @@ fn position(size: Size) -> f64 {
     (size.bytes as f64).log10()
 }
 
-/// The label of the size that stands here, if any does.
+/// The label of the size at `x`, if there is one.
 fn label(x: f64) -> String {
     let here = SIZES.iter().find(|size| (position(**size) - x).abs() < 1e-6);
     here.map(|size| size.label.to_owned()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The files that tell what came out: a table for each client, all tables together, and the plots.
+//! The result files: a table for each client, all tables together, and the plots. Runs on `main`; no lock.
 
 use super::client::Kind;
 use super::summary::Summary;
@@ -6,8 +6,8 @@ use super::{Failure, plot};
 use crate::atomic;
 use std::path::{Path, PathBuf};
 
-/// Makes the tables and the plots anew of all the rows that there are in `results`, and in the result folders of other
-/// machines. Gives the tables.
+/// Writes tables and plots from all rows in `results` and in the result folders `others` of other machines.
+/// Gives the tables.
 pub fn report(results: &Path, others: &[PathBuf]) -> Result<String, Failure> {
     let mut folders = vec![results];
     folders.extend(others.iter().map(PathBuf::as_path));
@@ -42,7 +42,7 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
-    /// As if it had been fetched: 10 kB in so many milliseconds, with 10 % on top.
+    /// Writes a row as if 10 kB had been fetched in `millis` milliseconds, with 10 % overhead.
     fn fetched(folder: &Path, role: Role, peer: &str, repetition: u32, millis: u64) {
         let measured = Measured { time: Duration::from_millis(millis), received: 10_700, sent: 300 };
         let rows = Rows::new(folder, role.wants(), SIZES[0], role);

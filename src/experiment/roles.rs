@@ -1,6 +1,7 @@
-//! What a seeder and a leecher do, step by step, on `main`. First the leechers fetch the A files from the seeder, all at the
-//! same time, then the seeder fetches the B files from all of them. All wait for each other before each file, so that each
-//! is measured under the same load. The seeder leaves when it has everything, which is the end for the leechers too.
+//! What a seeder and a leecher do, step by step, on `main`; no lock. First all leechers fetch the A files
+//! from the seeder at the same time, then the seeder fetches the B files from all of them. All wait for each
+//! other before each file, so that each file is measured under the same load. The seeder leaves when it has
+//! everything, and then the leechers end, too.
 
 use super::client::{Client, Kind, Settings};
 use super::meeting::{Meeting, Member};
@@ -16,29 +17,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A process that was told to end needs a moment to leave its folder.
+/// How long to wait for an earlier process that still uses the folder before trying again.
 const HANDOVER: Duration = Duration::from_millis(100);
+/// Maximum number of such waits.
 const HANDOVERS: u32 = 100;
 
 /// One role's part in the experiment.
 #[derive(Clone, Debug)]
 pub struct Part {
+    /// What this process does.
     pub role: Role,
-    /// By which the rows tell the leechers apart.
+    /// Its name in the rows, which tells the leechers apart.
     pub name: String,
     /// `HOST:PORT`.
     pub tracker: String,
+    /// Number of leechers in the experiment.
     pub leechers: usize,
+    /// How often each file is fetched.
     pub plan: Plan,
-    /// Where the results of all clients go.
+    /// Folder of the results of all clients.
     pub results: PathBuf,
-    /// Where the eight files and what is fetched of them lie, in a folder for each name.
+    /// Folder of the eight files and of the fetched copies, with a folder for each name.
     pub files: PathBuf,
+    /// The client under test.
     pub kind: Kind,
+    /// How the client is started.
     pub client: Settings,
 }
 
-/// Plays a part to its end.
+/// Runs one role to its end.
 pub fn play(part: &Part, stop: &Stop) -> Result<(), Failure> {
     let dir = part.files.join(&part.name);
     let fetched = dir.join("fetched");
@@ -70,7 +77,7 @@ pub fn play(part: &Part, stop: &Stop) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sees to it that nobody else plays in this folder.
+/// Locks the folder, so that no other process uses it.
 fn occupy(dir: &Path, stop: &Stop) -> Result<File, Failure> {
     for _ in 0..HANDOVERS {
         if let Ok(held) = lock::hold(dir, || File::open(dir)) {
@@ -86,12 +93,12 @@ struct Player<'a> {
     client: Box<dyn Client>,
     meeting: Meeting,
     stop: &'a Stop,
-    /// Where a copy goes; empty between two repetitions.
+    /// Folder of the fetched copy; it does not exist between two repetitions.
     fetched: PathBuf,
 }
 
 impl Player<'_> {
-    /// The seeder's turn comes when every leecher has every A file.
+    /// The seeder begins to fetch when every leecher has every A file.
     fn wait_for_the_leechers(&self, own: &[Arc<Torrent>]) -> Result<(), Failure> {
         for torrent in own {
             let what = format!("{} leechers to have {}", self.part.leechers, torrent.name());
@@ -104,13 +111,13 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// A leecher serves until the seeder, who needs it, has left, and so is no member of this swarm any more.
+    /// A leecher serves until the seeder is no member of this swarm any more.
     fn wait_for_the_seeder(&self, torrent: &Torrent) -> Result<(), Failure> {
         let gone = |members: &[Member]| members.iter().all(|member| member.role != Role::Seed).then_some(());
         self.meeting.wait_for("the seeder to be done", torrent, self.stop, gone)
     }
 
-    /// Fetches a file as often as is missing from the rows.
+    /// Fetches a file as often as rows are missing.
     fn fetch_as_planned(&mut self, size: Size) -> Result<Arc<Torrent>, Failure> {
         let (part, set) = (self.part, self.part.role.wants());
         let (name, rows) =
@@ -129,7 +136,7 @@ impl Player<'_> {
         Ok(torrent)
     }
 
-    /// Gives the addresses of those who serve the torrent, once all others are there.
+    /// Waits until all others are ready, and gives the addresses of those that serve the torrent.
     fn wait_until_all_are_ready(&self, torrent: &Torrent) -> Result<Vec<SocketAddr>, Failure> {
         let role = self.part.role;
         let (servers, others) = match role {
@@ -147,7 +154,7 @@ impl Player<'_> {
         self.meeting.wait_for(&what, torrent, self.stop, ready)
     }
 
-    /// One repetition, with nothing left of the one before.
+    /// One repetition. Nothing of the one before is left.
     fn repeat(
         &mut self,
         repetition: u32,

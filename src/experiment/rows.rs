@@ -1,8 +1,9 @@
-//! A row for each repetition, in one file for each file that was moved and each role: `A_10kB_leech_results.csv`. A row is
-//! written when its repetition ends, so whoever is interrupted goes on behind the last one.
+//! A row for each repetition, in one file for each file that is moved and each role, such as
+//! `A_10kB_leech_results.csv`. A row is written when its repetition ends, so an interrupted experiment
+//! continues after the last row. Runs on `main`.
 //!
-//! The leechers of one machine write the same files. Each append holds the file's lock, so a line without an end can
-//! only be what a writer that is dead left behind: it is cut off.
+//! The leechers of one machine write to the same files. Each append holds the file's lock, so an incomplete
+//! line can only be from a process that was killed: it is removed.
 
 use super::client::Measured;
 use super::{Failure, Role, Set, Size};
@@ -15,22 +16,24 @@ const HEADER: &str = "Repetition,Peer,Time (s),Throughput (kbps),Bytes Received,
 /// One repetition.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
-    /// From 1 on, for each peer.
+    /// Number of the repetition, from 1 on for each peer.
     pub repetition: u32,
-    /// Who fetched the file.
+    /// Name of the peer that fetched the file.
     pub peer: String,
-    /// From the order to fetch the file until it was complete and verified.
+    /// Seconds from the order to fetch the file until it was complete and verified.
     pub seconds: f64,
-    /// Content in thousands of bits per second.
+    /// Throughput of content in thousands of bits per second.
     pub kbps: f64,
-    /// What the sockets to other peers carried, bytes.
+    /// Bytes received on the sockets to other peers.
     pub received: u64,
+    /// Bytes sent on the same sockets.
     pub sent: u64,
-    /// The two together in file sizes.
+    /// Bytes received and sent, divided by the size of the file.
     pub overhead: f64,
 }
 
 impl Row {
+    /// The row of one repetition.
     pub fn new(repetition: u32, peer: &str, size: Size, measured: &Measured) -> Row {
         let Measured { time, received, sent } = *measured;
         let (seconds, bytes) = (time.as_secs_f64(), size.bytes as f64);
@@ -59,24 +62,25 @@ impl Row {
     }
 }
 
-/// Whether rows may name a peer so.
+/// Whether `text` may be the name of a peer in the rows.
 pub fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         && !text.starts_with('.')
 }
 
-/// The rows of one file, by peers of one role.
+/// The rows of one file and one role.
 pub struct Rows {
     path: PathBuf,
 }
 
 impl Rows {
+    /// The rows about the file of this set and size that this role fetched, in the folder `results`.
     pub fn new(results: &Path, set: Set, size: Size, role: Role) -> Rows {
         Rows { path: results.join(format!("{}_{role}_results.csv", set.file(size))) }
     }
 
-    /// All that were written to their end.
+    /// All complete rows.
     pub fn read(&self) -> Result<Vec<Row>, Failure> {
         let text = match fs::read_to_string(&self.path) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -92,12 +96,12 @@ impl Rows {
         rows.lines().enumerate().map(|(index, line)| Row::parse(line).ok_or_else(|| no_row(index))).collect()
     }
 
-    /// How many there are of this peer.
+    /// Number of rows of this peer.
     pub fn count(&self, peer: &str) -> Result<u32, Failure> {
         Ok(self.read()?.iter().filter(|row| row.peer == peer).count() as u32)
     }
 
-    /// Adds one, behind what is whole.
+    /// Appends a row after the last complete one.
     pub fn append(&self, row: &Row) -> Result<(), Failure> {
         self.append_line(&row.line()).map_err(Failure::file("write", &self.path))
     }
@@ -116,7 +120,7 @@ impl Rows {
     }
 }
 
-/// How many bytes there are up to the end of the last line that has one.
+/// Number of bytes up to the end of the last complete line.
 fn whole_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)
 }

@@ -1,16 +1,18 @@
 //! Mean and standard deviation. Pure.
 
-/// What some measurements have in common.
+/// Summary of some measurements.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct Spread {
+    /// Number of measurements.
     pub count: usize,
+    /// Arithmetic mean.
     pub mean: f64,
-    /// Of the sample, that is with n - 1; 0 for a single measurement.
+    /// Standard deviation of the sample (n - 1); 0 for a single measurement.
     pub deviation: f64,
 }
 
 impl Spread {
-    /// `None` of nothing.
+    /// `None` if there are no values.
     pub fn of(values: &[f64]) -> Option<Spread> {
         let count = values.len();
         if count == 0 {

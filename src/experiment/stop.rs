@@ -1,4 +1,5 @@
-//! Waiting that ends when the user wishes, or when the process that started this one is gone.
+//! Waits that end early when the user ends the program, or when the parent process is gone. Used on `main`;
+//! the thread `parent` watches standard input. No lock.
 
 use super::Failure;
 use crate::{interrupt, threads};
@@ -7,18 +8,18 @@ use signal_hook::consts::SIGTERM;
 use std::io::{self, Read};
 use std::time::Duration;
 
-/// The user's options to end the program.
+/// The user's request to end the program.
 pub struct Stop {
     options: Receiver<()>,
 }
 
 impl Stop {
-    /// On SIGINT and SIGTERM.
+    /// Stops on SIGINT and SIGTERM.
     pub fn on_signals() -> io::Result<Self> {
         Ok(Stop { options: interrupt::channel()? })
     }
 
-    /// Also when standard input ends, which a parent process holds open as long as it lives.
+    /// Stops also when standard input ends, which the parent process holds open while it lives.
     pub fn with_parent() -> io::Result<Self> {
         let stop = Stop::on_signals()?;
         let _runs_until_the_end = threads::spawn("parent", || {
@@ -30,7 +31,7 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Lets time pass.
+    /// Waits for the time `time`.
     pub fn pause(&self, time: Duration) -> Result<(), Failure> {
         match self.options.recv_timeout(time) {
             Ok(()) => Err(Failure::Interrupted),
@@ -38,12 +39,12 @@ impl Stop {
         }
     }
 
-    /// Waits for nothing else.
+    /// Waits until the user ends the program.
     pub fn forever(&self) {
         let _ = self.options.recv();
     }
 
-    /// The next word from somebody else; `None` if none came in time, or none will.
+    /// The next message of `from`; `None` if none came within `limit`, or the sender is gone.
     pub fn receive<T>(&self, from: &Receiver<T>, limit: Duration) -> Result<Option<T>, Failure> {
         select! {
             recv(self.options) -> _ => Err(Failure::Interrupted),

@@ -1,5 +1,6 @@
-//! What the rows of one client say together: a line for each size. Download is what the leechers' rows of the A files say,
-//! upload what the seeder's rows of the B files say, which the leechers sent.
+//! Summary of the rows of one client: a line for each size. Download is from the leechers' rows of the A
+//! files. Upload is from the seeder's rows of the B files, which the leechers sent. Reads files on
+//! `main`; no lock.
 
 use super::client::Kind;
 use super::rows::{Row, Rows};
@@ -8,16 +9,16 @@ use super::{Failure, Role, SIZES, Size};
 use std::fmt::Write;
 use std::path::Path;
 
-/// As the first users had it.
+/// First line of `bittorrent_summary.csv`, in the format of the first version.
 pub const HEADER: &str = "File Size,Download Avg (kbps),Download StdDev,Upload Avg (kbps),Upload StdDev,\
                       Download Overhead,Upload Overhead\n";
 
-/// What the rows of one direction say.
+/// Summary of the rows of one direction.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct Direction {
-    /// Thousands of bits per second.
+    /// Throughput in thousands of bits per second.
     pub kbps: Spread,
-    /// Bytes on the sockets in file sizes.
+    /// Bytes on the sockets, divided by the size of the file.
     pub overhead: Spread,
 }
 
@@ -28,22 +29,28 @@ impl Direction {
     }
 }
 
-/// One size.
+/// Summary of one size.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub struct Line {
+    /// The size of the file.
     pub size: Size,
+    /// The leechers' rows; `None` if there are none.
     pub download: Option<Direction>,
+    /// The seeder's rows; `None` if there are none.
     pub upload: Option<Direction>,
 }
 
-/// One client.
+/// Summary of one client.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Summary {
+    /// The client.
     pub kind: Kind,
+    /// A line for each of [`SIZES`].
     pub lines: Vec<Line>,
 }
 
 impl Summary {
+    /// Reads all rows of a client in these result folders.
     pub fn read(kind: Kind, folders: &[&Path]) -> Result<Summary, Failure> {
         let direction = |size, role: Role| {
             let mut all = Vec::new();
@@ -58,10 +65,12 @@ impl Summary {
         Ok(Summary { kind, lines: SIZES.into_iter().map(line).collect::<Result<_, _>>()? })
     }
 
+    /// Whether there are no rows at all.
     pub fn is_empty(&self) -> bool {
         self.lines.iter().all(|line| line.download.is_none() && line.upload.is_none())
     }
 
+    /// The summary as CSV; empty cells where there are no rows.
     pub fn csv(&self) -> String {
         let mut text = HEADER.to_owned();
         for Line { size, download, upload } in &self.lines {
@@ -80,7 +89,7 @@ impl Summary {
         text
     }
 
-    /// A table for people, with how many repetitions stand behind each line.
+    /// A Markdown table for people, with the number of repetitions of each line.
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "**{}**\n\n| File Size | Download Avg (kbps) | Download StdDev | Upload Avg (kbps) | Upload StdDev \

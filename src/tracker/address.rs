@@ -1,27 +1,27 @@
-//! Which address of a peer to hand to which asker. Pure.
+//! Which address of a peer is given to which asker. Pure.
 //!
-//! - A loopback address is handed only to askers on loopback, that is on the tracker's own machine.
-//! - A peer on the tracker's machine may be seen on loopback; the rest of the room reaches it at the addresses that it
-//!   told in `hello`. Of every other peer only the address that it calls from counts: it cannot point
-//!   others at a stranger.
+//! - A loopback address is given only to askers on loopback, that is on the tracker's own machine.
+//! - A peer on the tracker's machine may connect over loopback. Others reach it at the addresses that it sent
+//!   in `hello`. For every other peer only the address that it connects from counts: it cannot direct traffic
+//!   to somebody else.
 //! - Near means: on the same subnet, IPv4 /24 or IPv6 /64.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// How many of its own addresses a peer may tell.
+/// Maximum number of addresses that a peer may send of itself.
 const MAX_TOLD: usize = 16;
 
-/// Where a peer is.
+/// The addresses of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddresses {
     /// The address that it calls from.
     observed: IpAddr,
-    /// Further addresses of the tracker's own machine; of other peers none.
+    /// Further addresses, if the peer is on the tracker's own machine; otherwise empty.
     told: Vec<IpAddr>,
 }
 
 impl PeerAddresses {
-    /// A peer that calls from `observed` and says that it is reached at `told`, too.
+    /// Of a peer that connects from `observed` and says that `told` reach it as well.
     pub fn new(observed: IpAddr, told: &[IpAddr]) -> PeerAddresses {
         let observed = observed.to_canonical();
         let told = match observed.is_loopback() {
@@ -36,7 +36,7 @@ impl PeerAddresses {
         self.observed
     }
 
-    /// Where `asker` reaches a peer that is here; `None` if it cannot.
+    /// The address at which `asker` reaches this peer; `None` if it cannot.
     pub fn seen_from(&self, asker: &PeerAddresses) -> Option<IpAddr> {
         if is_within_reach(self.observed, asker) {
             return Some(self.observed);
@@ -46,30 +46,30 @@ impl PeerAddresses {
         near.or_else(|| self.told.iter().find(same_family)).or_else(|| self.told.first()).copied()
     }
 
-    /// Whether `ip` is on a subnet of this place.
+    /// Whether `ip` is on a subnet of one of these addresses.
     pub fn is_near(&self, ip: IpAddr) -> bool {
         std::iter::once(&self.observed).chain(&self.told).any(|own| same_subnet(*own, ip))
     }
 
-    /// The subnets of this place, each once.
+    /// The subnets of these addresses, each once.
     pub fn subnets(&self) -> impl Iterator<Item = Subnet> {
         let own = move |nth: usize| if nth == 0 { self.observed } else { self.told[nth - 1] };
         let is_first = move |nth: usize| (0..nth).all(|before| !same_subnet(own(before), own(nth)));
         (0..=self.told.len()).filter(move |nth| is_first(*nth)).map(move |nth| Subnet::of(own(nth)))
     }
 
-    /// Whether it is on the tracker's machine and reached from elsewhere all the same.
+    /// Whether it is on the tracker's machine but can be reached from elsewhere.
     pub fn has_told(&self) -> bool {
         !self.told.is_empty()
     }
 }
 
-/// Whether `asker` reaches a peer that has told no address but calls from `ip`.
+/// Whether `asker` reaches a peer that connects from `ip` and sent no further addresses.
 pub fn is_within_reach(ip: IpAddr, asker: &PeerAddresses) -> bool {
     !ip.is_loopback() || asker.observed.is_loopback()
 }
 
-/// Neighbouring addresses.
+/// A range of neighbouring addresses: IPv4 /24 or IPv6 /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnet {
     pub first: IpAddr,
@@ -95,7 +95,7 @@ impl Subnet {
         same_subnet(self.first, ip)
     }
 
-    /// Any of its addresses.
+    /// A random address of it.
     pub fn any(self, rng: &mut fastrand::Rng) -> IpAddr {
         match self.first {
             IpAddr::V4(first) => Ipv4Addr::from(first.to_bits() | u32::from(rng.u8(..))).into(),
@@ -112,7 +112,7 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 fn usable_elsewhere(ip: &IpAddr) -> bool {
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
-        // Useless without the name of an interface.
+        // A link-local address is useless without the name of an interface.
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
     !(link_local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())

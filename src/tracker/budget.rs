@@ -1,11 +1,11 @@
-//! Memory for big lines, from one budget. A connection keeps a small buffer for nothing; whatever it needs beyond that
-//! it takes from here, and gives back when it is done, so that a thousand connections with a big line each cannot take
-//! what the machine does not have. An atomic counter, no lock.
+//! Memory for long lines, from one budget. Each connection has a small buffer that does not count. Memory
+//! beyond that is taken from this budget and given back afterwards, so that a thousand connections with a
+//! long line each cannot use more than the limit. Used by the threads `client-N`; an atomic counter, no lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many bytes there are to take.
+/// The bytes that are still free.
 #[derive(Debug)]
 pub struct Budget {
     free: AtomicUsize,
@@ -16,13 +16,13 @@ impl Budget {
         Arc::new(Budget { free: AtomicUsize::new(bytes) })
     }
 
-    /// Nothing yet, to be grown.
+    /// A share of 0 bytes, to be resized.
     pub fn share(self: &Arc<Budget>) -> Share {
         Share { budget: self.clone(), bytes: 0 }
     }
 }
 
-/// Bytes taken from a budget, given back when this is dropped.
+/// Bytes taken from a budget. Dropping it gives them back.
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,
@@ -30,7 +30,8 @@ pub struct Share {
 }
 
 impl Share {
-    /// Takes or gives back as many bytes as it needs to hold `bytes`. False, and no change, if there are not enough.
+    /// Takes or gives back bytes until it holds `bytes`. Gives false and changes nothing if there
+    /// are not enough.
     pub fn resize(&mut self, bytes: usize) -> bool {
         let free = &self.budget.free;
         if bytes > self.bytes {

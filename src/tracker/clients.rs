@@ -1,10 +1,9 @@
-//! The threads of the connections, `client-N`: one for each, and each serves one at a time. A thread whose connection
-//! has ended waits a while for another, since to start a thread costs more than most requests: clients that announce
-//! over HTTP make a connection for each announce. No lock: connections are handed over by a channel that holds none, so
-//! either a thread waits at its other end, or a new one is started.
+//! The threads of the connections, `client-N`. Each serves one connection at a time. When it ends, the thread
+//! waits a while for another one, because starting a thread costs more than most requests: clients that
+//! announce over HTTP open a connection for each announce. No lock: a connection is handed over by a channel
+//! without a buffer, so either a thread is waiting at the other end, or a new one is started.
 //!
-//! There are never more threads than connections at one time, which are bounded (`limits.connections`), and a few that are just
-//! done.
+//! The number of threads is bounded by `limits.connections`, plus a few that are just ending.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -21,17 +20,17 @@ use super::connection::ClientConnection;
 use super::shared::{ConnectionId, TrackerShared, Waker};
 use super::{http, session};
 
-/// How long a thread waits for another connection.
+/// How long an idle thread waits for another connection.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Somebody who has just connected.
+/// A connection that has just been accepted.
 struct NewConnection {
     socket: TcpStream,
     remote: SocketAddr,
     id: ConnectionId,
 }
 
-/// Owned by the thread `accept`.
+/// Hands connections to threads. Owned by the thread `accept`.
 pub struct Clients {
     shared: Arc<TrackerShared>,
     threads: Vec<JoinHandle<()>>,
@@ -46,10 +45,10 @@ impl Clients {
         Clients { shared, threads: Vec::new(), next: 1, to_idle, idle }
     }
 
-    /// Gives a connection to a thread that is idle, or starts one.
+    /// Gives a connection to an idle thread, or starts a new one.
     ///
     /// # Errors
-    /// When there are too many connections, or the system has no room for another thread.
+    /// If there are too many connections, or the system cannot start another thread.
     pub fn welcome(&mut self, socket: TcpStream, remote: SocketAddr) -> io::Result<()> {
         let id = self.next;
         self.next += 1;
@@ -88,7 +87,7 @@ impl Clients {
         }
     }
 
-    /// Waits for all threads, which have been told to stop.
+    /// Waits until all threads have ended. They have been told to stop before.
     pub fn join(self) {
         let Clients { threads, to_idle, .. } = self;
         drop(to_idle);
@@ -109,7 +108,7 @@ fn serve(shared: &Arc<TrackerShared>, new: NewConnection, waker: &Waker, inbox: 
     shared.exit(id);
 }
 
-/// Waits for the first bytes, which tell the language.
+/// Waits for the first bytes, which tell the protocol.
 fn greet(shared: &TrackerShared, connection: &mut ClientConnection, id: ConnectionId) {
     let mut begun = Vec::new();
     match connection.fill(&mut begun, Instant::now() + shared.limits.greeting) {

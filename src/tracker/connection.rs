@@ -1,5 +1,6 @@
-//! A client's socket, owned by its thread `client-N`. It is non-blocking, and its thread sleeps in one place,
-//! [`ClientConnection::wait`], so that the tracker can wake it: for news, or to stop. Sessions and HTTP both stand on this.
+//! A client's socket, owned by its thread `client-N`; no lock. It is non-blocking, and the thread sleeps in
+//! one place, [`ClientConnection::wait`], so that the tracker can wake it: for new events, or to stop.
+//! Sessions and HTTP both use it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -10,13 +11,14 @@ use crate::mailbox::{Inbox, Interest, Ready};
 use super::address::canonical;
 use super::shared::TrackerShared;
 
-/// How long a client that is being turned away may take to hear why.
+/// How long a client may take to read the last message before its connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How much it may still send meanwhile, in bytes. Closing a socket with bytes unread would destroy the answer.
+/// Maximum number of bytes that it may still send meanwhile. Closing a socket with unread bytes would
+/// destroy the message.
 const FAREWELL_BYTES: usize = 64 << 20;
 
-/// Why a connection cannot go on.
+/// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientEnd {
     #[error("the other side closed the connection")]
@@ -29,7 +31,7 @@ pub enum ClientEnd {
     Failed(#[from] io::Error),
 }
 
-/// A socket, and what its thread can be woken by. Mail is never sent: what there is to know is state.
+/// A socket and the mailbox that wakes its thread. No mail is sent to it; the thread looks at shared state.
 pub struct ClientConnection<'a> {
     socket: TcpStream,
     inbox: &'a mut Inbox<()>,
@@ -53,7 +55,7 @@ impl<'a> ClientConnection<'a> {
         self.remote.ip()
     }
 
-    /// Reads what is there, up to the size of `buffer`. 0: nothing is there now. Never waits.
+    /// Reads the bytes that are there, up to the size of `buffer`; 0 if there are none now. Never waits.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ClientEnd> {
         match self.socket.read(buffer) {
             Ok(0) => Err(ClientEnd::Closed),
@@ -62,7 +64,7 @@ impl<'a> ClientConnection<'a> {
         }
     }
 
-    /// Writes as much as the socket takes. 0: nothing now. Never waits.
+    /// Writes as much as the socket takes; 0 if it takes nothing now. Never waits.
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, ClientEnd> {
         match self.socket.write(bytes) {
             Ok(n) => Ok(n),
@@ -70,7 +72,7 @@ impl<'a> ClientConnection<'a> {
         }
     }
 
-    /// Sleeps until the socket is ready for something of `interest`, somebody wakes this thread, or `until`.
+    /// Sleeps until the socket is ready for something of `interest`, the thread is woken, or `until`.
     pub fn wait(&mut self, interest: Interest, until: Instant) -> Result<Ready, ClientEnd> {
         if self.shared.is_stopping() {
             return Err(ClientEnd::Stopping);
@@ -80,7 +82,7 @@ impl<'a> ClientConnection<'a> {
         if self.shared.is_stopping() { Err(ClientEnd::Stopping) } else { Ok(ready) }
     }
 
-    /// Waits for bytes, and adds what there is of them, up to 16 KiB, to `buffer`.
+    /// Waits for bytes, and appends up to 16 KiB of them to `buffer`.
     pub fn fill(&mut self, buffer: &mut Vec<u8>, until: Instant) -> Result<(), ClientEnd> {
         let mut chunk = [0; 16 << 10];
         loop {
@@ -93,7 +95,7 @@ impl<'a> ClientConnection<'a> {
         }
     }
 
-    /// Writes everything, waiting as long as the other side takes something now and then (`stall`), up to `until`.
+    /// Writes everything. Gives up if the other side takes nothing for the time `stall`, or at `until`.
     pub fn write_all(&mut self, mut bytes: &[u8], stall: Duration, until: Instant) -> Result<(), ClientEnd> {
         let mut patience = until.min(Instant::now() + stall);
         while !bytes.is_empty() {
@@ -108,15 +110,15 @@ impl<'a> ClientConnection<'a> {
         Ok(())
     }
 
-    /// Ends a connection whose other side wants it ended and awaits nothing but the answer that it was sent. What came
-    /// meanwhile and was not read would destroy the answer.
+    /// Ends a connection that the other side wants closed after the response that was sent. Bytes that came
+    /// meanwhile are read, because closing a socket with unread bytes would destroy the response.
     pub fn part(&mut self) {
         if !matches!(self.read(&mut [0]), Ok(0)) {
             self.farewell(&[]);
         }
     }
 
-    /// Says a last word and makes sure, within limits, that it arrives.
+    /// Sends a last message and makes sure, within limits, that it arrives.
     pub fn farewell(&mut self, bytes: &[u8]) {
         let until = Instant::now() + FAREWELL;
         if self.write_all(bytes, FAREWELL, until).is_err() || self.socket.shutdown(Shutdown::Write).is_err() {

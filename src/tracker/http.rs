@@ -1,8 +1,9 @@
-//! HTTP/1.1 for BitTorrent clients, browsers and monitors: announce, scrape, catalogue, metrics. Runs on the connection's
-//! own thread `client-N`; takes the registry's lock for one question at a time.
+//! HTTP/1.1 for BitTorrent clients, browsers and monitors: announce, scrape, catalogue, metrics. Runs on the
+//! connection's thread `client-N`; takes the lock `registry` for one query at a time.
 //!
-//! A request has a limit in length and one in time for all of its head, so a client that sends a byte now and then is
-//! turned away as well. Connections are kept for further requests, a bounded number of them.
+//! The head of a request has a maximum length and a maximum time in which it must arrive, so a client that
+//! sends a byte now and then is refused as well. A connection is kept for further requests, up to
+//! [`MAX_REQUESTS`].
 
 mod pages;
 
@@ -14,10 +15,10 @@ use super::shared::TrackerShared;
 use crate::http::request::{HttpError, Request, parse};
 use pages::respond;
 
-/// Requests on one connection; the client makes a new one then.
+/// Maximum number of requests on one connection. The client has to open a new one afterwards.
 const MAX_REQUESTS: usize = 1000;
 
-/// Serves requests until either side has enough. `buffer` has the first bytes.
+/// Serves requests until either side ends the connection. `buffer` has the first bytes.
 pub fn serve(shared: &TrackerShared, connection: &mut ClientConnection, mut buffer: Vec<u8>) {
     for nth in 1..=MAX_REQUESTS {
         let request = match read_request(shared, connection, &mut buffer) {
@@ -54,7 +55,7 @@ pub fn serve(shared: &TrackerShared, connection: &mut ClientConnection, mut buff
     }
 }
 
-/// Reads the head of the next request; what follows it stays in `buffer`.
+/// Reads the head of the next request. The bytes after it stay in `buffer`.
 fn read_request(
     shared: &TrackerShared,
     connection: &mut ClientConnection,
@@ -81,7 +82,7 @@ fn read_request(
     }
 }
 
-/// What is sent back.
+/// An HTTP response.
 pub struct Response {
     status: u16,
     content_type: &'static str,

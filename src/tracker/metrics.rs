@@ -1,4 +1,5 @@
-//! Counters for `/metrics`. Atomics, no lock; each is a number of its own, so they need no order among themselves.
+//! Counters for `/metrics`. Every thread of the tracker adds to them. Atomics, no lock; the counters are
+//! independent, so relaxed order is enough.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,7 @@ impl Counter {
     }
 }
 
-/// What the tracker counts.
+/// The counters; [`Metrics::text`] explains each of them.
 #[derive(Debug, Default)]
 pub struct Metrics {
     pub connections: Counter,
@@ -40,7 +41,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The Prometheus text format, with the numbers that are counted elsewhere.
+    /// All counters in the Prometheus text format, with the numbers that are counted elsewhere.
     pub fn text(&self, census: &Census, connections: usize, uptime_seconds: u64) -> String {
         let mut out = String::new();
         let gauges = [

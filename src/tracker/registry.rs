@@ -1,12 +1,12 @@
-//! Who shares what: the swarms, the sessions and the catalogue. Pure: no socket, no disk, no clock, no lock of its
-//! own. The tracker keeps it under its one mutex, and every call here is short.
+//! The registry: swarms, sessions and the catalogue. Pure: no socket, no disk, no clock, no lock of its own.
+//! The tracker keeps it under the lock `registry`; every call is short.
 //!
-//! A *swarm* has one primary info-hash; the truncated v2 hash of a hybrid torrent is an alias, so that clients that
-//! announce either find each other. A swarm is in the *catalogue* once its metainfo was published; else it is known
-//! from announces alone and lasts as long as it has members.
+//! A *swarm* has one primary info-hash. The truncated v2 hash of a hybrid torrent is an alias for it, so that
+//! clients that announce either hash find each other. A swarm is in the *catalogue* once its metainfo was
+//! published. Otherwise it is known from announces alone, and is removed with its last member.
 //!
-//! Invariants: every session's `torrents` are the swarms that it is a member of; `names` has every catalogued swarm;
-//! `sums` are over all swarms.
+//! Invariants: a session's `torrents` are the swarms that it is a member of; `names` has every swarm of the
+//! catalogue; `sums` are the sums over all swarms.
 
 mod announcers;
 mod catalogue;
@@ -35,24 +35,26 @@ use swarm::{Sums, Swarm};
 
 use crate::protocol::catalogue::{Event, Refusal};
 
-/// How much the registry takes in.
+/// Limits of the registry.
 #[derive(Debug, Clone)]
 pub struct RegistryLimits {
-    /// Torrents in the catalogue, and as many swarms again that are not.
+    /// Maximum number of torrents in the catalogue, and of swarms that are not in it.
     pub torrents: usize,
-    /// Bytes of all metainfo files together. They are on disk, or in memory without `--data`.
+    /// Maximum number of bytes of all metainfo files together. They are on disk, or in memory
+    /// without `--data`.
     pub metainfo_bytes: usize,
-    /// Members of one swarm. One more is answered but not added.
+    /// Maximum number of members of one swarm. Further announcers are answered, but not added.
     pub swarm_size: usize,
-    /// Members of one swarm that share an address: ports cost nothing, and one host could fill a swarm.
+    /// Maximum number of members of one swarm at one address. Ports cost nothing, so one host
+    /// could fill a swarm.
     pub swarm_size_per_address: usize,
-    /// Members of all swarms that are known from announces.
+    /// Maximum number of members of all swarms together that are known from announces.
     pub announcers: usize,
-    /// Torrents that one session may be a member of.
+    /// Maximum number of torrents that one session may publish.
     pub torrents_per_session: usize,
-    /// Bytes of all the sets of pieces that sessions told.
+    /// Maximum number of bytes of all the bitfields of sessions together.
     pub set_bytes: usize,
-    /// How often announcers are asked to call. One that was not heard of for twice as long is gone.
+    /// Announce interval. An announcer that was silent for twice this time is removed.
     pub interval: Duration,
 }
 
@@ -71,23 +73,23 @@ impl Default for RegistryLimits {
     }
 }
 
-/// How a peer ceased to hold a torrent.
+/// Why a peer does not hold a torrent any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
-    /// It said goodbye.
+    /// It sent `leave` or `stopped`.
     Left,
-    /// It was not heard of for too long.
+    /// It was silent for too long.
     Silent,
     /// Its connection broke.
     Dropped,
     /// It unpublished the torrent.
     Withdrew,
-    /// It says that it does not hold any more what it held.
+    /// It reports fewer pieces than before.
     Lost,
 }
 
 impl Departure {
-    /// What is missing: `lacks` of `n_parts` pieces, from `first` on.
+    /// The reason for people, where `lacks` of `n_parts` pieces have no holder, the first of them `first`.
     fn reason(self, (lacks, first): (u32, u32), n_parts: u32) -> String {
         let what = match lacks {
             1 => format!("the last holder of piece {first}"),
@@ -105,7 +107,7 @@ impl Departure {
     }
 }
 
-/// Totals, for the metrics.
+/// Totals for the metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
     pub sessions: usize,
@@ -117,7 +119,7 @@ pub struct Census {
     pub announcers: usize,
 }
 
-/// All that the tracker knows.
+/// All that the tracker knows: swarms, sessions and the catalogue.
 pub struct Registry {
     limits: RegistryLimits,
     swarms: HashMap<InfoHash, Swarm>,
@@ -129,16 +131,16 @@ pub struct Registry {
     changes: ChangeLog,
     offers: ChangeLog,
     has_news: bool,
-    /// Bytes of the metainfo files in the catalogue.
+    /// Bytes of all metainfo files in the catalogue.
     metainfo_bytes: usize,
     sums: Sums,
-    /// When time began to be counted.
+    /// The zero of every [`Tick`].
     start: Instant,
     rng: fastrand::Rng,
 }
 
 impl Registry {
-    /// An empty registry. `seed` decides which peers are picked where there are too many.
+    /// An empty registry. `seed` is the seed of the random choice of peers.
     pub fn new(limits: RegistryLimits, seed: u64, start: Instant) -> Registry {
         Registry {
             limits,
@@ -158,20 +160,20 @@ impl Registry {
     }
 
     fn tick(&self, now: Instant) -> Tick {
-        Tick(now.saturating_duration_since(self.start).as_millis() as u32) // comes round, as it is meant to
+        Tick(now.saturating_duration_since(self.start).as_millis() as u32) // wraps around, as intended
     }
 
-    /// Swarms that are in no catalogue.
+    /// Number of swarms that are not in the catalogue.
     fn loose_swarms(&self) -> usize {
         self.swarms.len() - self.names.len()
     }
 
-    /// Whether there has been news since this was last asked.
+    /// Whether there have been new events since the last call.
     pub fn take_has_news(&mut self) -> bool {
         std::mem::take(&mut self.has_news)
     }
 
-    /// The hash under which the swarm of `hash` is kept.
+    /// The primary hash of the swarm of `hash`.
     fn primary(&self, hash: InfoHash) -> InfoHash {
         self.aliases.get(&hash).copied().unwrap_or(hash)
     }
@@ -186,11 +188,11 @@ impl Registry {
         Some(self.swarms.get(&hash)?.facts()?.key.clone())
     }
 
-    /// Whether the catalogue takes another metainfo file of `len` bytes. Asked before the file is stored, outside of
-    /// the lock, so as many files as there are sessions may slip in beyond the limit.
+    /// Whether the catalogue has room for another metainfo file of `len` bytes. It is asked before the file
+    /// is stored, which happens without the lock, so the limit may be exceeded by one file for each session.
     ///
     /// # Errors
-    /// When it is full.
+    /// If the catalogue is full.
     pub fn has_room(&self, len: usize) -> Result<(), Refusal> {
         let fits = self.names.len() < self.limits.torrents
             && self.metainfo_bytes.saturating_add(len) <= self.limits.metainfo_bytes;
@@ -198,8 +200,8 @@ impl Registry {
             .ok_or_else(|| Refusal::new("the catalogue is full: the tracker takes no more torrents"))
     }
 
-    /// Puts a torrent into the catalogue whose metainfo is in the store. Swarms that announces made for its hashes
-    /// become one. Nothing happens if it is known.
+    /// Adds a torrent to the catalogue; its metainfo is already in the store. Swarms that were created by
+    /// announces for its hashes are merged. Nothing happens if it is in the catalogue already.
     pub fn catalogue(&mut self, torrent: &Torrent) {
         let hash = torrent.info_hash();
         if self.knows(hash) {
@@ -229,15 +231,15 @@ impl Registry {
         self.swarms.insert(hash, swarm);
     }
 
-    /// Takes a swarm out of the table and the sums; an empty one if it is not known.
+    /// Removes a swarm from the table and the sums; gives an empty one if it is not known.
     fn take_out(&mut self, hash: InfoHash) -> Swarm {
         let swarm = self.swarms.remove(&hash).unwrap_or_default();
         self.sums -= swarm.sums();
         swarm
     }
 
-    /// Changes a swarm, and sees to what follows from it: news if it became available or ceased to be, and its end if
-    /// nobody is left in a swarm that is in no catalogue. `how` tells what became of a member that is not there any more.
+    /// Changes a swarm, and does what follows: records an event if it became available or unavailable, and
+    /// removes it if it has no members and is not in the catalogue. `how` says why a member is gone.
     fn change<T>(
         &mut self,
         hash: InfoHash,
@@ -285,7 +287,7 @@ impl Registry {
         })
     }
 
-    /// An offer is heard of only while it can be followed.
+    /// An offer is told only while the torrent is available.
     fn offered(&self, hash: InfoHash) -> Option<Event> {
         let swarm = self.swarms.get(&hash).filter(|swarm| swarm.is_available())?;
         Some(Event::Offered { entry: swarm.entry()?, by: swarm.listing.as_ref()?.offer? })

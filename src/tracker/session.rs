@@ -1,10 +1,10 @@
-//! One session: JSON lines over a connection that stays open. Runs on the connection's own thread `client-N`; takes the
-//! registry's lock for one question at a time.
+//! One session: JSON lines over a connection that stays open. Runs on the connection's thread `client-N`;
+//! takes the lock `registry` for one query at a time.
 //!
-//! Nothing that a peer does makes another one wait. It is answered in the order of its requests, and as long as it does
-//! not read its answers its requests are not read either ([`HIGH_WATER`]), so what is kept for it is bounded by that,
-//! one answer, and the shared budget for big lines. News wait for it in the registry. A peer that has not
-//! taken a byte for the time of `limits.stall` is dropped.
+//! A peer never makes another peer wait. Requests are answered in their order. While a peer does not read its
+//! answers, its requests are not read either ([`HIGH_WATER`]), so the memory for a peer is bounded by that,
+//! one answer, and the shared budget for long lines. Events wait for it in the registry. A peer that has read
+//! nothing for the time `limits.stall` is dropped.
 
 use std::time::Instant;
 
@@ -20,21 +20,21 @@ use crate::protocol::catalogue::{
 };
 use crate::protocol::lines::Lines;
 
-/// As long as more bytes than this wait to be sent, nothing more is read, answered or told.
+/// While more bytes than this wait to be sent, nothing more is read, answered or told.
 const HIGH_WATER: usize = 64 << 10;
 
-/// What a connection may hold without asking the budget.
+/// Bytes that a connection may hold without taking them from the budget.
 const FREE: usize = 2 * HIGH_WATER;
 
-/// About what a thousand entries with long names take, in bytes.
+/// About the size of an answer with a thousand entries with long names, in bytes.
 const LISTING: usize = 512 << 10;
 
 const SHORT_OF_MEMORY: &str = "the tracker is short of memory for long lines, try again later";
 
-/// How many events are taken from the registry at once.
+/// Maximum number of events taken from the registry at once.
 const EVENTS_AT_ONCE: usize = 64;
 
-/// Serves a session, which has `begun` with these bytes, until it ends, one way or another.
+/// Serves a session until it ends. `begun` are the first bytes that came.
 pub fn serve(shared: &TrackerShared, connection: &mut ClientConnection, id: ConnectionId, begun: &[u8]) {
     let now = Instant::now();
     let mut lines = Lines::default();
@@ -62,14 +62,17 @@ pub fn serve(shared: &TrackerShared, connection: &mut ClientConnection, id: Conn
     session.end(how);
 }
 
-/// How a session ends.
+/// Why a session ends.
 enum Over {
-    /// It said `leave`, and is answered.
+    /// The peer sent `leave` and was answered.
     Left,
-    /// It is told why it is turned away.
+    /// The peer broke a rule, and is told which.
     TurnedAway(&'static str),
+    /// Nothing was received for the time `limits.silence`.
     Silent,
+    /// The peer read nothing for the time `limits.stall`.
     Behind,
+    /// The connection ended, or the tracker stops.
     Dropped,
 }
 
@@ -83,21 +86,21 @@ struct ServerSession<'a, 'c> {
     shared: &'a TrackerShared,
     connection: &'a mut ClientConnection<'c>,
     id: ConnectionId,
-    /// Once it said hello.
+    /// `None` before `hello`.
     member: Option<(SessionId, Read)>,
     lines: Lines,
-    /// Bytes to send, and how many of them are sent.
+    /// Bytes to send, of which `sent` are sent.
     out: Vec<u8>,
     sent: usize,
     big: Share,
     started: Instant,
-    /// When the last byte came in.
+    /// When the last byte was received.
     heard: Instant,
-    /// When the line began that has not ended.
+    /// When the line began that is not complete yet.
     line_begun: Instant,
-    /// Since when the socket has taken none of the bytes that wait.
+    /// Since when the socket has taken none of the waiting bytes.
     stuck: Option<Instant>,
-    /// More news are there than were taken.
+    /// Whether there may be more events than were taken.
     news_left: bool,
 }
 
@@ -118,7 +121,7 @@ impl ServerSession<'_, '_> {
         self.out.len() - self.sent > HIGH_WATER
     }
 
-    /// Reads what is there, up to 64 KiB, then looks for lines again.
+    /// Reads the bytes that are there, up to 64 KiB, before lines are looked for again.
     fn receive(&mut self) -> Result<(), Over> {
         let mut chunk = [0; 16 << 10];
         for _ in 0..4 {
@@ -150,7 +153,7 @@ impl ServerSession<'_, '_> {
         }
     }
 
-    /// Takes from the budget what this session holds now and will hold with `more` bytes to send.
+    /// Takes memory from the budget for what this session holds now and for `more` bytes to send.
     fn make_room(&mut self, more: usize) -> bool {
         let needed = self.lines.len() + self.out.len() + more;
         self.big.resize(needed.saturating_sub(FREE))
@@ -160,7 +163,7 @@ impl ServerSession<'_, '_> {
         while !self.is_congested() {
             let Some(line) = self.lines.next_line() else { return Ok(()) };
             if line.is_empty() {
-                self.out.push(b'\n'); // alive, too
+                self.out.push(b'\n'); // a keep-alive is answered by one
                 continue;
             }
             let call = Call::parse(line);
@@ -233,7 +236,7 @@ impl ServerSession<'_, '_> {
         self.shared.metrics.sessions.add();
         self.member = Some(self.shared.registry(|registry| registry.hello(hello, remote)));
         self.shared.subscribe(self.id);
-        self.news_left = true; // the offers that stand, for a mirror
+        self.news_left = true; // a mirror is told of the open offers
         log::debug!("session of {} at {remote}: {}", hello.peer_id, hello.client);
         let keep_alive = self.shared.limits.silence / 3;
         Reply::Hello {
@@ -279,7 +282,7 @@ impl ServerSession<'_, '_> {
     fn tell_news(&mut self) {
         self.news_left = false;
         if self.is_congested() {
-            return; // they are still there when it has read what it got
+            return; // the events stay in the registry until the peer has read what it got
         }
         let Some((_, read)) = &mut self.member else { return };
         let events = self.shared.registry(|registry| registry.events(read, EVENTS_AT_ONCE));
@@ -302,7 +305,8 @@ impl ServerSession<'_, '_> {
             }
             self.stuck = None;
             if self.is_congested() {
-                // It could not be heard, since it was not listened to; that it reads is as good.
+                // Its requests were not read while it was congested, so that it reads counts as
+                // a sign of life.
                 self.heard = Instant::now();
                 self.line_begun = self.heard;
             }
@@ -335,7 +339,7 @@ impl ServerSession<'_, '_> {
         Ok(())
     }
 
-    /// Sleeps until there is something to do. The only place of a session that does.
+    /// Sleeps until there is something to do. A session sleeps nowhere else.
     fn wait(&mut self) -> Result<(), Over> {
         let is_congested = self.is_congested();
         if !is_congested && (self.news_left || self.lines.has_line()) {
@@ -344,7 +348,7 @@ impl ServerSession<'_, '_> {
         let limits = &self.shared.limits;
         let mut until = self.heard + limits.silence;
         if let Some(since) = self.stuck {
-            // Whoever is not listened to is not silent.
+            // A peer whose requests are not read does not count as silent.
             until = if is_congested { since + limits.stall } else { until.min(since + limits.stall) };
         }
         if self.member.is_none() {
@@ -358,14 +362,15 @@ impl ServerSession<'_, '_> {
         Ok(())
     }
 
-    /// Takes the session out of the registry first, so that others hear at once, and then says goodbye.
+    /// Takes the session out of the registry first, so that others are told at once, and then sends
+    /// the last message.
     fn end(mut self, how: Over) {
         let departure = match how {
             Over::Left => Departure::Left,
             Over::Silent => Departure::Silent,
             Over::TurnedAway(_) | Over::Behind | Over::Dropped => Departure::Dropped,
         };
-        // A tracker that stops has no news: the peers are there still.
+        // When the tracker stops, no events are sent: the peers are still there.
         if let Some((id, _)) = self.member.take()
             && !self.shared.is_stopping()
         {

@@ -1,12 +1,12 @@
-//! What the tracker's threads share, and all its locks:
+//! State shared by the tracker's threads, and all its locks:
 //!
 //! | lock | what it guards | held for |
 //! |---|---|---|
-//! | `registry` | swarms, sessions, catalogue | one question or one change, in memory, whose cost does not grow with the swarms |
-//! | `subscribers` | how to wake each connection's thread, connections per address | one look |
+//! | `registry` | swarms, sessions, catalogue | one query or change in memory, not slower in a large swarm |
+//! | `subscribers` | how to wake each connection's thread, connections per address | one lookup |
 //! | the store's | metainfo files, only without a folder | one copy |
 //!
-//! No thread holds two of them, and none is held over a socket, the disk or a channel.
+//! No thread holds two of them. None is held during an operation on a socket, the disk or a channel.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,13 +27,13 @@ use super::registry::Registry;
 use super::store::Store;
 use crate::protocol::catalogue::Refusal;
 
-/// Wakes a thread that waits; nothing is ever put into it.
+/// Wakes a waiting thread. No mail is ever put into it.
 pub type Waker = Mailbox<()>;
 
 /// A connection's number, never used twice.
 pub type ConnectionId = u64;
 
-/// The tracker as its threads see it.
+/// State shared by the tracker's threads.
 pub struct TrackerShared {
     pub limits: Limits,
     pub store: Store,
@@ -42,19 +42,19 @@ pub struct TrackerShared {
     pub started: Instant,
     registry: Mutex<Registry>,
     subscribers: Mutex<OpenConnections>,
-    /// The thread `events`, to be woken when there is news.
+    /// Wakes the thread `events` when there are new events.
     herald: Waker,
     stopping: AtomicBool,
 }
 
-/// The connections that there are.
+/// The open connections.
 #[derive(Default)]
 struct OpenConnections {
     by_id: HashMap<ConnectionId, Subscriber>,
     at_address: HashMap<IpAddr, usize>,
 }
 
-/// Where to knock for a connection's thread.
+/// How to wake a connection's thread.
 struct Subscriber {
     /// `None` until a thread serves it.
     mailbox: Option<Waker>,
@@ -77,7 +77,7 @@ impl TrackerShared {
         }
     }
 
-    /// Asks or changes the registry, and has the sessions told if there is news.
+    /// Reads or changes the registry, and wakes the sessions if there are new events.
     pub fn registry<T>(&self, work: impl FnOnce(&mut Registry) -> T) -> T {
         let mut registry = self.registry.lock();
         let result = work(&mut registry);
@@ -89,10 +89,10 @@ impl TrackerShared {
         result
     }
 
-    /// Stores a torrent that is not in the catalogue. When this returns it is on disk.
+    /// Stores a torrent if it is not in the catalogue yet. When this returns, it is on disk.
     ///
     /// # Errors
-    /// When the catalogue is full or the disk fails.
+    /// If the catalogue is full or the disk fails.
     pub fn keep(&self, torrent: &Torrent) -> Result<(), Refusal> {
         let hash = torrent.info_hash();
         let is_known = self.registry(|registry| match registry.knows(hash) {
@@ -119,7 +119,7 @@ impl TrackerShared {
         self.wake_if(|_| true);
     }
 
-    /// Lets a connection in, if there is room for it.
+    /// Registers a connection. Gives false if there are as many as the limits allow.
     pub fn enter(&self, id: ConnectionId, remote: IpAddr) -> bool {
         let mut subscribers = self.subscribers.lock();
         let same_address = subscribers.at_address.get(&remote).copied().unwrap_or(0);
@@ -132,13 +132,14 @@ impl TrackerShared {
         fits
     }
 
-    /// A thread serves the connection now, and can be woken in this way.
+    /// Notes that a thread serves the connection now and can be woken by `mailbox`.
     pub fn open(&self, id: ConnectionId, mailbox: Waker) {
         if let Some(id) = self.subscribers.lock().by_id.get_mut(&id) {
             id.mailbox = Some(mailbox);
         }
     }
 
+    /// Forgets a connection that has ended.
     pub fn exit(&self, id: ConnectionId) {
         let mut subscribers = self.subscribers.lock();
         let Some(id) = subscribers.by_id.remove(&id) else { return };
@@ -150,18 +151,19 @@ impl TrackerShared {
         }
     }
 
-    /// From now on this connection is woken when there is news.
+    /// From now on this connection's thread is woken when there are new events.
     pub fn subscribe(&self, id: ConnectionId) {
         if let Some(id) = self.subscribers.lock().by_id.get_mut(&id) {
             id.is_subscribed = true;
         }
     }
 
-    /// Wakes all that subscribed.
+    /// Wakes the threads of all subscribed connections.
     pub fn wake_subscribers(&self) {
         self.wake_if(|id| id.is_subscribed);
     }
 
+    /// Number of open connections.
     pub fn connections(&self) -> usize {
         self.subscribers.lock().by_id.len()
     }

@@ -1,13 +1,13 @@
-//! The metainfo files of the catalogue. With `--data` they are in a folder, `KEY.torrent` each, beside a list of them
-//! for people and other programs, `search_content.txt`; else in memory.
+//! The metainfo files of the catalogue. With `--data` they are in a folder, as `KEY.torrent`, beside a list
+//! of them for people and other programs, `search_content.txt`. Without it they are in memory.
 //!
-//! A file is written under a temporary name, synced, renamed, and the folder synced, so that after a crash it is there
-//! in full or not at all. [`Store::put`] returns when that is done, on the thread that calls it. The list is written by the
-//! thread `store`, which takes all that is waiting into one rewrite; it is made anew from the folder at every start, so a
-//! crash before it is written loses nothing.
+//! A file is written under a temporary name, synced, and renamed; then the folder is synced. After a crash
+//! the file is there in full or not at all. [`Store::put`] does that on the thread that calls it, and returns
+//! when it is done. The list is written by the thread `store`, which writes all waiting entries at once. It
+//! is made again from the folder at every start, so a crash before it is written loses nothing.
 //!
-//! One lock, `memory`, only without a folder. The folder itself needs none: files are replaced as a whole. A second
-//! tracker is kept out by a lock on the file `.lock`.
+//! One lock, on the files in memory, only without a folder. The folder needs none: files are replaced as a
+//! whole. A lock on the file `.lock` keeps a second tracker out of the folder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
@@ -27,26 +27,44 @@ use super::registry::Facts;
 
 const LIST: &str = "search_content.txt";
 
-/// How many listings may wait for the thread `store`. Whoever publishes one more waits for the disk a little longer.
+/// Maximum number of list entries that wait for the thread `store`. If there are as many, `put` waits until
+/// one has been written.
 const WAITING: usize = 1024;
 
-/// Why a folder cannot be used.
+/// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// It cannot be created, read or written.
     #[error("cannot use the data folder {}: {source}", path.display())]
-    Folder { path: PathBuf, source: io::Error },
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Another tracker uses it.
     #[error("the data folder {} is in use by another tracker", path.display())]
-    InUse { path: PathBuf },
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
 }
 
-/// Where metainfo files are kept.
+/// Keeps the metainfo files of the catalogue.
 pub struct Store {
     backend: StoreBackend,
 }
 
+/// The two ways to keep the files.
 enum StoreBackend {
     Memory(Mutex<HashMap<String, Arc<[u8]>>>),
-    Folder { path: PathBuf, listings: Option<Sender<ListEntry>>, writer: Option<JoinHandle<()>>, _lock: File },
+    Folder {
+        path: PathBuf,
+        listings: Option<Sender<ListEntry>>,
+        writer: Option<JoinHandle<()>>,
+        /// The file `.lock`, locked as long as the store is open.
+        _lock: File,
+    },
 }
 
 /// A torrent's line in the list.
@@ -64,16 +82,16 @@ impl ListEntry {
 }
 
 impl Store {
-    /// A store in memory, which ends with the tracker.
+    /// A store in memory, which is lost when the tracker ends.
     pub fn in_memory() -> Store {
         Store { backend: StoreBackend::Memory(Mutex::new(HashMap::new())) }
     }
 
-    /// A store in the folder `path`, which is made if need be, and the torrents that are in it. Files that are no
-    /// torrents are passed over with a warning.
+    /// A store in the folder `path`, which is created if it is missing, and the torrents in it. Files that
+    /// are no torrents are skipped with a warning.
     ///
     /// # Errors
-    /// When the folder cannot be read and written, or another tracker uses it.
+    /// If the folder cannot be read and written, or another tracker uses it.
     pub fn open(path: &Path) -> Result<(Store, Vec<Torrent>), StoreError> {
         let failed = |source| StoreError::Folder { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(failed)?;
@@ -102,7 +120,7 @@ impl Store {
         Ok((Store { backend }, torrents))
     }
 
-    /// Keeps a torrent. With a folder it is on disk when this returns.
+    /// Stores a torrent. With a folder, it is on disk when this returns.
     ///
     /// # Errors
     /// Those of the disk.
@@ -115,7 +133,7 @@ impl Store {
                 let facts = Facts::of(torrent);
                 replace(path, &file_name(&facts.key), torrent.bytes())?;
                 if let Some(listings) = listings {
-                    // Fails only when the writer is gone, which ends the process.
+                    // Fails only if the writer has panicked, which ends the process.
                     let _ = listings.send(ListEntry::of(&facts));
                 }
             }
@@ -123,7 +141,7 @@ impl Store {
         Ok(())
     }
 
-    /// The metainfo file of a torrent that was put. `key` must come from the catalogue, not from a peer.
+    /// The metainfo file of a stored torrent. `key` must come from the catalogue, never directly from a peer.
     ///
     /// # Errors
     /// Those of the disk; `NotFound` if it is not there.
@@ -154,7 +172,8 @@ fn file_name(key: &str) -> String {
     format!("{key}.torrent")
 }
 
-/// Reads all torrents in the folder. One under another name than its key, put there by hand, gets a copy under its key.
+/// Reads all torrents in the folder. A file under another name, put there by hand, is copied to
+/// its key's name.
 fn load(path: &Path) -> io::Result<Vec<Torrent>> {
     let mut torrents: BTreeMap<String, Torrent> = BTreeMap::new();
     for entry in fs::read_dir(path)? {
@@ -199,8 +218,8 @@ fn write_list(path: &Path, list: &BTreeMap<String, String>) -> io::Result<()> {
     replace(path, LIST, lines.concat().as_bytes())
 }
 
-/// Puts `bytes` into the file `name` of `folder` so that after a crash the file is the old or the new one. Two threads
-/// may do so at the same time; the later one wins.
+/// Writes `bytes` to the file `name` in `folder`, so that after a crash it is the old or the new file. Two
+/// threads may do so at the same time; the later one wins.
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!("{name}.{:016x}.tmp", fastrand::u64(..)));
     atomic::write_by(&folder.join(name), &temporary, bytes)

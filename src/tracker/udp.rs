@@ -1,14 +1,14 @@
-//! The UDP tracker (BEP 15) on the port of the same number: the threads `udp-N`, one a core, each the only one that touches
-//! its socket. The sockets share the port, and the system spreads the clients over them by their addresses, so the
-//! threads need nothing of each other. Takes the registry's lock for one question at a time; feeds the same swarms as HTTP
-//! and the sessions do.
+//! The UDP tracker (BEP 15) on the UDP port of the same number. Runs on the threads `udp-N`, one per core;
+//! each is the only one that touches its socket. The sockets share the port, and the system spreads the
+//! clients over them by their addresses, so the threads do not depend on each other. They take the lock
+//! `registry` for one query at a time; the swarms are the same as for HTTP and sessions.
 //!
-//! Anybody can write any sender on a packet, so what asks for more than 16 bytes must come with a connection id, which
-//! only reaches a client that is where it says (`connection_ids.rs`). Everything else gets no answer at all: the
-//! tracker cannot be used to flood a stranger with more than was sent to it.
+//! A packet may carry a false sender address. So a request for more than 16 bytes must carry a connection id,
+//! which only a client at its true address receives (`connection_ids.rs`). Everything else gets no answer:
+//! the tracker cannot be used to send a third party more bytes than the sender sent.
 //!
-//! One packet in, at most one packet out, into two buffers that are made once; nothing waits in a queue but in the
-//! system's own. A packet that cannot be sent at once is dropped, as UDP has it: the client asks again.
+//! For each packet received at most one is sent, from two buffers that are allocated once; there is no queue
+//! but the system's own. A packet that cannot be sent at once is dropped: with UDP the client asks again.
 
 mod connection_ids;
 
@@ -26,19 +26,21 @@ use crate::protocol::announce::Scraped;
 use crate::protocol::announce_udp::{Counts, Family, MAX_REPLY, Reply, Request, UdpAnnounce};
 pub use connection_ids::ConnectionIds;
 
-/// The longest packet that is read, in bytes: a scrape of 74 swarms has 1496, an announce with a long URL less.
+/// Maximum length of a packet that is read, in bytes. A scrape of 74 swarms has 1496, an announce with a
+/// long URL less.
 const MAX_PACKET: usize = 2048;
 
-/// How many packets the system should keep for us while the registry is busy, in bytes; it may give less.
+/// Size of the system's receive buffer, in bytes, for packets that come while the registry is busy. The
+/// system may give less.
 const BACKLOG: usize = 4 << 20;
 
-/// The most threads. Far fewer fill any link with answers.
+/// Maximum number of threads. Far fewer can fill any link with answers.
 const MAX_THREADS: usize = 16;
 
-/// How often to look for a port that is free for both TCP and UDP.
+/// Maximum number of attempts to find a port that is free for both TCP and UDP.
 const ATTEMPTS: usize = 20;
 
-/// Listens on `address` for TCP, and for UDP with a socket for each core. With port 0 the system chooses one that is
+/// Listens on `address`: one socket for TCP, and one per core for UDP. With port 0, a port is chosen that is
 /// free for both.
 pub fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, Vec<UdpSocket>)> {
     let mut attempts = 1;
@@ -56,7 +58,7 @@ pub fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, Vec<UdpSocket>
 }
 
 fn bind_sockets(address: SocketAddr) -> io::Result<Vec<UdpSocket>> {
-    // Whoever shares the address gets some of the packets, so nobody may who is not of this tracker.
+    // Sockets that share the address share its packets, so no other process may have bound it.
     drop(UdpSocket::bind(address)?);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = if net::SPREADS_PACKETS { cores.min(MAX_THREADS) } else { 1 };
@@ -67,7 +69,7 @@ fn bind_sockets(address: SocketAddr) -> io::Result<Vec<UdpSocket>> {
     Ok(sockets)
 }
 
-/// A thread `udp-N`.
+/// Runs a thread `udp-N`.
 pub fn serve(shared: &TrackerShared, ids: &ConnectionIds, socket: &UdpSocket, mut inbox: Inbox<()>) {
     let mut packet = [0; MAX_PACKET];
     let mut answer = Vec::with_capacity(MAX_REPLY);
@@ -95,7 +97,7 @@ pub fn serve(shared: &TrackerShared, ids: &ConnectionIds, socket: &UdpSocket, mu
     }
 }
 
-/// Appends the answer to a packet from `from`, if it gets one.
+/// Appends to `out` the answer to a packet from `from`, if it gets one.
 fn respond(shared: &TrackerShared, ids: &ConnectionIds, packet: &[u8], from: IpAddr, out: &mut Vec<u8>) {
     shared.metrics.udp_packets.add();
     let (from, now) = (from.to_canonical(), Instant::now());

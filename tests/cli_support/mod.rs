@@ -1,5 +1,6 @@
-//! The real programs as processes: started in a folder of their own, spoken to through their pipes, killed when the test
-//! is over. What a process prints, on both outputs, is read by a thread as it comes, so none ever waits for its reader.
+//! The real programs as processes: started in a folder of their own, spoken to through their pipes, killed
+//! when the test is over. What a process prints, on both outputs, is read by a thread as it comes, so none
+//! ever waits for its reader.
 
 #![allow(dead_code)] // each test file uses its own part of it
 
@@ -57,8 +58,8 @@ impl Said {
         self.out
     }
 
-    /// The one line about what was wrong, if it failed with this status and said nothing else. Where the peer listens is
-    /// no complaint.
+    /// The one line about what was wrong, if it failed with this status and said nothing else. Where the peer
+    /// listens is no complaint.
     pub fn bad(self, status: i32) -> String {
         let complaint: Vec<&str> =
             self.err.lines().filter(|line| !line.starts_with("listening on ")).collect();
@@ -142,7 +143,8 @@ impl Process {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// What a shell answers to a line, without what its threads log meanwhile. A word that it does not know shows where the answer ends.
+    /// What a shell answers to a line, without what its threads log meanwhile. A word that it does not know
+    /// shows where the answer ends.
     pub fn ask(&mut self, line: &str) -> Vec<String> {
         self.questions += 1;
         let end = format!("question-{}", self.questions);

@@ -69,7 +69,8 @@ impl Raw {
         self.send_bytes(&bytes);
     }
 
-    /// Passes on all that comes until `take` breaks off, and its value; `None` if the other side closed before.
+    /// Passes on all that comes until `take` breaks off, and its value; `None` if the other side
+    /// closed before.
     pub fn listen<T>(
         &mut self,
         mut take: impl FnMut(&mut TcpStream, Message<'_>) -> ControlFlow<T>,

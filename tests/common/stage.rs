@@ -1,4 +1,5 @@
-//! A place for a peer and a scripted one to meet: content, its torrent, a folder to download to, and how connections end.
+//! A place for a peer and a scripted one to meet: content, its torrent, a folder to download to, and how
+//! connections end.
 
 use super::{assert_same, content, torrent_of, wait_until};
 use parking_lot::Mutex;

@@ -1,8 +1,9 @@
-//! Kills at random moments: anywhere in a download, while what an earlier life left is looked through, and while a download that
-//! is all there gets its name. After each, what is vouched for is on the disk, bit by bit; what has its name is whole; and
-//! nothing that was vouched for is ever downloaded again.
+//! Kills at random moments: anywhere in a download, while what an earlier life left is looked through, and
+//! while a download that is all there gets its name. After each, what is vouched for is on the disk, bit by
+//! bit; what has its name is whole; and nothing that was vouched for is ever downloaded again.
 //!
-//! `make crash KILLS=200` does more of it, `SEED=... KILLS=...` the same once more (but for the machine's own moods).
+//! `make crash KILLS=200` does more of it, `SEED=... KILLS=...` the same once more (but for the
+//! machine's own moods).
 
 use crate::common::truth::{Truth, copy_without, durable_in};
 use crate::common::*;
@@ -15,8 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// When a download is killed, before it may end. Every second one is not brought to its end that way, but by a seed that
-/// lacks what is vouched for.
+/// When a download is killed, before it may end. Every second one is not brought to its end that way, but by
+/// a seed that lacks what is vouched for.
 const LIVES: [&[Moment]; 2] = {
     use Moment::*;
     [
@@ -190,7 +191,8 @@ impl Download<'_> {
         if root.ends_with("content") {
             assert_same(&target.from.path().join("content"), &root);
         }
-        let keeps = |piece| vouched.has(piece) || root.ends_with("content"); // then nobody needs a resume state
+        // With its final name it needs no resume state.
+        let keeps = |piece| vouched.has(piece) || root.ends_with("content");
         assert!(vouched_before.iter().all(keeps), "{why}: it vouches for less than before");
         let needed = target.total() - target.bytes(vouched_before);
         assert!(sent <= needed, "{why}: {sent} bytes were downloaded, and only {needed} were needed");

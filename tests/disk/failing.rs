@@ -1,5 +1,5 @@
-//! A disk that fails in the middle of a download, and files that are taken away or changed underneath: by somebody who stands
-//! between the peer and the disk, or behind its back.
+//! A disk that fails in the middle of a download, and files that are taken away or changed underneath: by
+//! somebody who stands between the peer and the disk, or behind its back.
 
 use super::*;
 use crate::common::truth::{Truth, copy_without, durable_in};
@@ -21,7 +21,8 @@ struct Faults {
 
 #[derive(Default)]
 struct FaultsInner {
-    /// The next sync of a file whose path has this word fails, and the kernel forgets what it should have written.
+    /// The next sync of a file whose path has this word fails, and the kernel forgets what it
+    /// should have written.
     sync: Option<&'static str>,
     /// Whether the file shows what was forgotten, as the page cache may.
     shows: bool,
@@ -176,8 +177,9 @@ impl Shaky {
     }
 }
 
-/// The kernel forgets what it could not write, and the next sync succeeds: it was believed, and pieces were vouched for that were
-/// not there. Nor is it enough to look, since the page cache may show what the disk does not have.
+/// The kernel forgets what it could not write, and the next sync succeeds: it was believed, and pieces were
+/// vouched for that were not there. Nor is it enough to look, since the page cache may show what the disk
+/// does not have.
 #[test]
 fn after_a_failed_sync_the_next_one_is_not_believed() {
     for (shows, restart) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -315,7 +317,8 @@ fn a_finished_download_that_was_changed_is_neither_served_nor_vouched_for() {
     shaky.assert_finished(&swarm);
     let file = fs::File::options().write(true).open(shaky.to().join("file")).unwrap();
     file.write_all_at(&[0; 100_000], 1_000_000).unwrap();
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap(); // a clock tick later, without waiting for it
+    // As if it were written at another time, without waiting.
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let (third, to) = (peer(), tempfile::tempdir().unwrap());
     let thirds = shaky.source.download(&third, &leecher, to.path());
     let why = reason(&swarm);

@@ -1,4 +1,5 @@
-//! Our clients at a tracker that lies, drips, talks without end, or is none; and the downloads, which go on by other means.
+//! Our clients at a tracker that lies, drips, talks without end, or is none; and the downloads, which go on
+//! by other means.
 
 use crate::common::stage::*;
 use crate::common::*;
@@ -111,7 +112,8 @@ fn wait_for_the_end(mut socket: &TcpStream) {
     let _ = socket.read(&mut [0; 64]);
 }
 
-/// Downloads by a torrent that names these trackers, from a seed that the user names or the last tracker does.
+/// Downloads by a torrent that names these trackers, from a seed that the user names or the
+/// last tracker does.
 fn downloads(trackers: &[&Bad], given: bool) {
     let stage = Stage::new(500_000, PIECE_LEN, Format::V1);
     let tiers: Vec<Vec<String>> = trackers.iter().map(|tracker| vec![tracker.url()]).collect();
@@ -146,8 +148,8 @@ fn reply(interval: &str, peers: &[u8]) -> Vec<u8> {
     [format!("d8:intervali{interval}e5:peers{}:", peers.len()).as_bytes(), peers, b"e"].concat()
 }
 
-/// The beginning of a gzip stream that becomes so many zeros, 158 times as long: one zero, and then again and again "the
-/// last byte, 258 times more" (RFC 1951, fixed codes).
+/// The beginning of a gzip stream that becomes so many zeros, 158 times as long: one zero, and then again and
+/// again "the last byte, 258 times more" (RFC 1951, fixed codes).
 fn compressed_zeros(len: usize) -> Vec<u8> {
     let mut bits: Vec<bool> = vec![true, true, false]; // the last block, with fixed codes
     let code = |bits: &mut Vec<bool>, code: u16, len: u16| {
@@ -191,7 +193,8 @@ fn a_tracker_that_names_ourselves_holds_nothing_up() {
         let mut head = String::new();
         BufReader::new(socket).read_line(&mut head).unwrap();
         let port = head.split_once("&port=").and_then(|(_, rest)| rest.split_once('&')).map(|(port, _)| port);
-        let Some(port) = port.and_then(|port| port.parse::<u16>().ok()) else { return }; // the end of the test
+        // No port comes at the end of the test.
+        let Some(port) = port.and_then(|port| port.parse::<u16>().ok()) else { return };
         let body = reply("1800", &compact(&[([127, 0, 0, 1], port).into()]));
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
         let _ = socket.write_all(&[head.as_bytes(), &body].concat());
@@ -281,7 +284,7 @@ fn behind_a_tracker_that_lies_another_is_asked() {
     assert!(liar.seen.connections() > 0);
 }
 
-// ---- the session ------------------------------------------------------------------------------------------------
+// ---- the session ------------------------------------------------------------------------------------------
 
 /// A peer that has nothing.
 #[derive(Default)]

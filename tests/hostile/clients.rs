@@ -25,7 +25,8 @@ fn assert_serves(tracker: &Tracker, torrent: &Torrent, times: u8) {
     }
 }
 
-/// A connection from another address of this machine, so that it does not count as one of the honest clients'.
+/// A connection from another address of this machine, so that it does not count as one of the
+/// honest clients'.
 fn connect_from_elsewhere(to: SocketAddr) -> TcpStream {
     let SocketAddr::V4(to) = to else { panic!("the tests use IPv4") };
     let elsewhere = SocketAddrV4::new([127, 0, 0, 2].into(), 0);

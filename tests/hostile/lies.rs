@@ -79,7 +79,8 @@ fn a_liar_among_five_sources_is_found_and_the_four_honest_ones_stay() {
     }
 }
 
-/// On loopback an address cannot be banned. What is left is to find the liar each time, and to get on meanwhile.
+/// On loopback an address cannot be banned. What is left is to find the liar each time, and to
+/// get on meanwhile.
 #[test]
 fn a_liar_with_a_new_name_each_time_does_not_keep_a_download_from_its_end() {
     let stage = Stage::new(4_000_000, PIECE_LEN, Format::V1);

@@ -1,6 +1,6 @@
-//! Peers, trackers and clients that lie, flood, drip, crowd or say nothing. Each noun has a file; docs/HOSTILE.md is the
-//! table of attacks, of what stops each, and of the test that shows it. Who breaks a single rule stands in
-//! tests/hostile_peer.rs.
+//! Peers, trackers and clients that lie, flood, drip, crowd or say nothing. Each noun has a file;
+//! docs/HOSTILE.md is the table of attacks, of what stops each, and of the test that shows it. Who breaks a
+//! single rule stands in tests/hostile_peer.rs.
 
 #[path = "../cli_support/mod.rs"]
 mod cli_support;

@@ -68,7 +68,8 @@ fn keep_alives_do_not_excuse_a_peer_that_owes_blocks() {
     assert!(!silent.is_closed(), "it may still come to its senses");
 }
 
-/// A peer that lost its network was refused as its own twin until the silence of its old connection was noticed.
+/// A peer that lost its network was refused as its own twin until the silence of its old
+/// connection was noticed.
 #[test]
 fn who_vanished_without_a_goodbye_may_come_again() {
     let stage = Stage::new(500_000, PIECE_LEN, Format::V1);

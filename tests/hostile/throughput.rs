@@ -1,10 +1,10 @@
-//! What an honest leecher still gets while a seed is attacked, as a share of what it gets in peace: `make hostile`. A
-//! measurement, not a test of a bound: it is ignored by `cargo test`, and prints a table.
+//! What an honest leecher still gets while a seed is attacked, as a share of what it gets in peace: `make
+//! hostile`. A measurement, not a test of a bound: it is ignored by `cargo test`, and prints a table.
 //!
-//! Peace and attack take turns within one run, and the median of each counts. The seed and the leecher are processes of
-//! their own, so that what the attackers themselves use of the processor is seen apart: a third column gives the
-//! share of peace that is left while the same attackers attack another seed, which nobody downloads from. What our
-//! defence has to answer for is the difference between the two.
+//! Peace and attack take turns within one run, and the median of each counts. The seed and the leecher are
+//! processes of their own, so that what the attackers themselves use of the processor is seen apart: a third
+//! column gives the share of peace that is left while the same attackers attack another seed, which nobody
+//! downloads from. What our defence has to answer for is the difference between the two.
 
 use crate::cli_support::{Process, program, run};
 use crate::common::raw::hello;

@@ -1,11 +1,12 @@
-//! A network of hosts on this machine: each has a network namespace of its own, with its own addresses, routes and
-//! sockets, in which the real programs run. All that hosts send each other passes through a [`Switch`], which does to
-//! it what networks do.
+//! A network of hosts on this machine: each has a network namespace of its own, with its own addresses,
+//! routes and sockets, in which the real programs run. All that hosts send each other passes through a
+//! [`Switch`], which does to it what networks do.
 //!
-//! Hosts are called by numbers from 1 to 250. Host 7 has the interface `eth0` with the address 10.0.0.7, a VXLAN device
-//! that puts every Ethernet frame into a UDP packet and sends that to the switch. It does so over a veth pair and a
-//! bridge in the switch's namespace, which the programs know nothing of. So no part of the machine's own
-//! network is touched, and the kernel needs no module that many lack, as they do `sch_netem`.
+//! Hosts are called by numbers from 1 to 250. Host 7 has the interface `eth0` with the address 10.0.0.7,
+//! a VXLAN device that puts every Ethernet frame into a UDP packet and sends that to the switch. It does
+//! so over a veth pair and a bridge in the switch's namespace, which the programs know nothing of. So no
+//! part of the machine's own network is touched, and the kernel needs no module that many lack, as they
+//! do `sch_netem`.
 //!
 //! All of it has the number of this process in its name, and goes when the [`Lab`] is dropped.
 
@@ -31,7 +32,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A network without hosts. `None`, and a line that says why, where this machine does not let us have one.
+    /// A network without hosts. `None`, and a line that says why, where this machine does not
+    /// let us have one.
     pub fn new() -> Option<Lab> {
         static LABS: AtomicU32 = AtomicU32::new(0);
         let name = format!("shoal-{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
@@ -122,8 +124,8 @@ impl Lab {
         ip(&["-n", &self.namespace(host), "link", "set", "eth0", "up"]).unwrap();
     }
 
-    /// Takes a host away with all that its system knew, as the mains do. Its processes have been killed. It may be made
-    /// again.
+    /// Takes a host away with all that its system knew, as the mains do. Its processes have been killed. It
+    /// may be made again.
     pub fn cut_off(&mut self, host: u8) {
         ip(&["-n", &self.hub(), "link", "del", &format!("veth{host}")]).unwrap();
         ip(&["netns", "del", &self.namespace(host)]).unwrap();

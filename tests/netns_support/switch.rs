@@ -1,6 +1,6 @@
-//! The switch: a thread in a namespace of its own that gets every Ethernet frame in a UDP packet (VXLAN, RFC 7348),
-//! finds out for which host it is, and holds it back, loses it, or lets later ones overtake it, all by chance from one
-//! seed. It owns the socket; the one lock is held for a look at the weather.
+//! The switch: a thread in a namespace of its own that gets every Ethernet frame in a UDP packet (VXLAN, RFC
+//! 7348), finds out for which host it is, and holds it back, loses it, or lets later ones overtake it, all by
+//! chance from one seed. It owns the socket; the one lock is held for a look at the weather.
 
 use parking_lot::Mutex;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -108,8 +108,8 @@ fn open(namespace: &File, port: u16) -> io::Result<UdpSocket> {
     UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
 }
 
-/// A frame that waits: when it is to go, the how-manieth it is, so that those of one instant keep their order, where to,
-/// and the packet.
+/// A frame that waits: when it is to go, the how-manieth it is, so that those of one instant keep their
+/// order, where to, and the packet.
 type Held = Reverse<(Instant, u64, u8, Vec<u8>)>;
 
 struct Worker {
@@ -156,7 +156,8 @@ impl Worker {
         self.hosts.insert(source);
         let Some(frame) = packet.get_mut(HEADER..).filter(|frame| frame.len() >= 14) else { return };
         fill_checksum(frame);
-        // Host 7 has the Ethernet address 02:00:00:00:00:07; the rest is for everybody, as ARP's questions are.
+        // Host 7 has the Ethernet address 02:00:00:00:00:07; the rest is for everybody, as ARP's
+        // questions are.
         let target = if frame[..5] == [2, 0, 0, 0, 0] { Some(frame[5]) } else { None };
         let others: Vec<u8> = self.hosts.iter().copied().filter(|host| *host != source).collect();
         for host in others.into_iter().filter(|host| target.is_none_or(|target| target == *host)) {
@@ -182,7 +183,8 @@ impl Worker {
     }
 }
 
-/// Fills in the checksum of a TCP segment (RFC 9293, 3.1), which the kernel leaves to the hardware, and there is none.
+/// Fills in the checksum of a TCP segment (RFC 9293, 3.1), which the kernel leaves to the hardware, and
+/// there is none.
 fn fill_checksum(frame: &mut [u8]) {
     let (is_ipv4, is_tcp) = (frame[12..14] == [8, 0], frame.get(23) == Some(&6));
     if !is_ipv4 || !is_tcp || frame.len() < 54 {

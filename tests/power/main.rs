@@ -1,9 +1,10 @@
 //! Cuts the power after every step of a download, and looks at what is left.
 //!
-//! A real download is recorded between the peer and the disk, with two deaths of the process in the middle. Then, for every
-//! prefix of the record, the file system of [`model`] says what may be there after a power cut: all that was not synced lost, all
-//! of it kept, and many mixtures. Each is examined in memory, and some are laid on the disk for a real peer to start with.
-//! That the examination can fail is shown by records in which a sync is left out or comes too late.
+//! A real download is recorded between the peer and the disk, with two deaths of the process in the middle.
+//! Then, for every prefix of the record, the file system of [`model`] says what may be there after a power
+//! cut: all that was not synced lost, all of it kept, and many mixtures. Each is examined in memory, and some
+//! are laid on the disk for a real peer to start with. That the examination can fail is shown by records in
+//! which a sync is left out or comes too late.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -29,7 +30,8 @@ const MIXTURES: u64 = 60;
 /// One state of so many is given to a real peer.
 const STARTED: usize = 199;
 
-/// Writes down what passes. One operation at a time passes, so what is written is the order in which it happened.
+/// Writes down what passes. One operation at a time passes, so what is written is the order in
+/// which it happened.
 #[derive(Default)]
 struct Recorder {
     events: Mutex<Vec<Event>>,
@@ -179,8 +181,8 @@ impl Record {
         self.resume(tree).map(|json| durable_in(json, pieces))
     }
 
-    /// Lays a state on the disk and starts a real peer with it: it must believe no piece that is not there, and it must believe
-    /// all that are.
+    /// Lays a state on the disk and starts a real peer with it: it must believe no piece that is not there,
+    /// and it must believe all that are.
     fn start_with(&self, tree: &Tree) {
         let place = tempfile::tempdir().unwrap();
         let (before, now) = (self.root.to_str().unwrap(), place.path().to_str().unwrap());

@@ -1,10 +1,11 @@
 //! A file system that knows what of it would survive a power cut.
 //!
-//! It promises what `src/disk.rs` builds upon, and not a bit more. What was written to a file and not synced since may be there or
-//! not, each page of 4 KiB for itself; the length may be any that the file had since its last sync, and what the length
-//! covers without its data having come through is old junk. Names that were made, moved or removed in a folder that was not
-//! synced since may be so or not, each for itself. A sync makes all earlier writes of that file durable, but not its name; a
-//! rename is whole or has not happened.
+//! It promises what `src/disk.rs` builds upon, and not a bit more. What was written to a file and not
+//! synced since may be there or not, each page of 4 KiB for itself; the length may be any that the file
+//! had since its last sync, and what the length covers without its data having come through is old junk.
+//! Names that were made, moved or removed in a folder that was not synced since may be so or not, each for
+//! itself. A sync makes all earlier writes of that file durable, but not its name; a rename is whole or
+//! has not happened.
 
 use shoal::disk::Op;
 use std::collections::BTreeMap;
@@ -230,7 +231,8 @@ impl File {
                 }
                 Change::SetLen(to) => {
                     len = *to;
-                    // Shortened and grown again is the same as neither, unless both came through: then there are zeros.
+                    // Shortened and grown again is the same as neither, unless both came through: then
+                    // there are zeros.
                     if matches!(fate, Fate::Kept) {
                         bytes.resize(len as usize, 0);
                     }

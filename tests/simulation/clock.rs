@@ -1,13 +1,14 @@
-//! Virtual time, and what is to happen in it.
+//! Virtual time, and the queue of future events.
 //!
-//! Two events at the same moment happen in the order in which they were planned, so a run depends on nothing but its
-//! seed. The library's clocks are `Instant`s; here each is one fixed instant plus the virtual time that has passed.
+//! Two events at the same time happen in the order in which they were planned, so a run depends only on
+//! its seed. The library's clocks are `Instant`s; here each is a fixed instant plus the virtual time
+//! that has passed.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-/// What is planned, the earliest first.
+/// The planned events, the earliest first.
 pub struct Agenda<E> {
     start: Instant,
     now: Duration,
@@ -31,12 +32,12 @@ impl<E> Agenda<E> {
         self.now
     }
 
-    /// The same for the library.
+    /// The same as an instant for the library.
     pub fn instant(&self) -> Instant {
         self.start + self.now
     }
 
-    /// The virtual time of an instant that the library gave.
+    /// The virtual time of an instant from the library.
     pub fn time_of(&self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.start)
     }
@@ -51,7 +52,7 @@ impl<E> Agenda<E> {
         self.at(self.now + wait, event);
     }
 
-    /// The next event; it is its time now.
+    /// The next event; the virtual time becomes the event's time.
     pub fn next(&mut self) -> Option<E> {
         let next = self.planned.pop()?;
         self.now = next.at;

@@ -1,8 +1,8 @@
-//! What must hold at any time, and the sweeps that check what is too dear to check at every step.
+//! The invariants of a swarm, and the sweeps that check those that are too expensive to check at every step.
 //!
-//! With every step: the requests of the connection whose turn it was, the owners of pieces when one is picked or a
-//! connection ends, the slots whenever they are given. With every sweep: owners, slots, bytes and progress of all, and
-//! the full books of a few. At the end: everything.
+//! At every step: the requests of the connection that had its turn, the owners of pieces when one is picked
+//! or a connection ends, the slots whenever they are given. At every sweep: owners, slots, bytes and progress
+//! of all peers, and all requests of a few. At the end: everything.
 
 use super::network::NodeNo;
 use super::peer::Peer;
@@ -11,32 +11,33 @@ use super::world::Env;
 use std::fmt;
 use std::time::Duration;
 
-/// What is to hold.
+/// The invariants.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Invariant {
-    /// Each piece in flight is owned by a connection that lives.
+    /// Each piece in flight is owned by a live connection.
     Owners,
-    /// Each request ends as a block, a refusal, a cancel or a choke, or with its connection; none is answered twice.
+    /// Each request ends as a block, a refusal, a cancel or a choke, or with its connection; none is
+    /// answered twice.
     Requests,
-    /// Never more requests under way than the window.
+    /// Never more requests outstanding than the window allows.
     Window,
-    /// Never more peers served than there are slots.
+    /// Never more peers unchoked than there are slots.
     Slots,
     /// Bytes sent = bytes delivered + bytes under way + bytes lost with their link.
     Bytes,
-    /// Little comes that is of no use.
+    /// Few bytes arrive that are of no use.
     Waste,
     /// Honest peers neither ban each other nor break the protocol.
     Honest,
     /// No mailbox overflows.
     Mailbox,
-    /// Whoever is connected to somebody who has what it lacks gets some of it, in time.
+    /// A peer that is connected to a peer with a piece that it lacks gets blocks within the time limit.
     Starved,
     /// Every download completes.
     Unfinished,
 }
 
-/// An invariant that does not hold.
+/// A broken invariant.
 #[derive(Clone, Debug)]
 pub struct Broken {
     pub invariant: Invariant,
@@ -57,7 +58,7 @@ pub struct Sweeper {
 
 impl Sweeper {
     pub const EVERY: Duration = Duration::from_secs(5);
-    /// Each sweep checks the full books of every so many-th peer.
+    /// Each sweep checks all requests of every n-th peer, with this n.
     const SAMPLE: usize = 16;
 
     pub fn sweep(&mut self, scenario: &Scenario, peers: &mut [Peer], env: &mut Env) {
@@ -74,7 +75,7 @@ impl Sweeper {
         check_progress(scenario, peers, env);
     }
 
-    /// Once all is over.
+    /// Checks everything at the end of a run.
     pub fn last(&self, scenario: &Scenario, peers: &[Peer], env: &mut Env) {
         for peer in peers.iter().filter(|peer| peer.alive) {
             peer.check_owners(env);
@@ -87,7 +88,7 @@ impl Sweeper {
     }
 }
 
-/// Panics if a pure part is at odds with itself.
+/// Panics if a pure part contradicts itself.
 fn check_books(peer: &Peer) {
     peer.picker.assert_invariant();
     peer.conns.values().for_each(|conn| conn.driver.session.assert_invariant());
@@ -108,7 +109,7 @@ fn check_bytes(peers: &[Peer], env: &mut Env) {
     }
 }
 
-/// Where nothing is under way, what one end still has to be answered is what the other end has still to answer.
+/// If nothing is on its way, the requests that one end waits for are those that the other end has to answer.
 fn check_answers(peers: &[Peer], env: &mut Env) {
     for peer in peers {
         for conn in peer.conns.values() {
@@ -145,7 +146,7 @@ fn check_progress(scenario: &Scenario, peers: &mut [Peer], env: &mut Env) {
     }
 }
 
-/// Whether it is connected to somebody who would give it what it lacks.
+/// Whether it is connected to a peer that would send it what it lacks.
 fn has_source(peer: &Peer, peers: &[Peer], env: &Env) -> bool {
     let (have, now) = (peer.picker.have(), env.agenda.now());
     peer.conns.values().map(|conn| &peers[conn.far]).any(|far| {
@@ -156,7 +157,7 @@ fn has_source(peer: &Peer, peers: &[Peer], env: &Env) -> bool {
     })
 }
 
-/// How a peer stands that lacks something.
+/// Describes the state of a peer that lacks something.
 pub fn describe(peer: &Peer, peers: &[Peer]) -> String {
     let mut text = format!(
         "peer {} ({:?}, memory {}, {:?}) has {} of {} pieces, in flight {:?}, and got nothing since {:?}; connections:",

@@ -1,9 +1,9 @@
-//! A deterministic simulator of whole swarms, and what it has to show.
+//! A deterministic simulator of whole swarms, and its tests.
 //!
-//! It runs the library's own pure parts (sessions, pickers, request windows, chokers, ledgers, the blame for bad
-//! pieces) over a fake network with a virtual clock, hundreds of peers in one thread. Everything follows from one seed.
-//! After every step it checks what must hold ([`invariants`]). `make test` runs a few seeds; `make simulate
-//! SEEDS=0..1000` as many as wanted, and a seed that fails prints the command that runs it again.
+//! It runs the library's own pure parts (sessions, pickers, request windows, chokers, ledgers, the blame for
+//! bad pieces) over a fake network with a virtual clock, hundreds of peers in one thread. One seed determines
+//! everything. After every step it checks the [`invariants`]. `make test` runs a few seeds; `make simulate
+//! SEEDS=0..1000` runs as many as wanted. A seed that fails prints the command that runs it again.
 
 mod clock;
 mod connection;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use uneven::Split;
 use world::{Fault, Report, World};
 
-/// What `make test` runs.
+/// The seeds that `make test` runs.
 const FEW: Range<u64> = 0..16;
 
 #[test]
@@ -48,8 +48,8 @@ fn a_seed_gives_the_same_run_again() {
     assert_ne!(digest(3), digest(7));
 }
 
-/// The invariants are worth nothing if they do not notice what is wrong. Each of three mistakes in what surrounds the
-/// pure parts is noticed in some of a few swarms, by the invariant that it breaks and before any other does.
+/// The invariants are useless if they do not detect mistakes. Each of three mistakes in the code around the
+/// pure parts is detected in some of a few swarms, first by the invariant that it breaks.
 #[test]
 fn deliberate_faults_are_caught() {
     const SEEDS: u64 = 16;
@@ -67,7 +67,7 @@ fn deliberate_faults_are_caught() {
     }
 }
 
-/// Virtual time, so it may be asserted.
+/// This is virtual time, so it may be asserted.
 #[test]
 fn the_next_missing_piece_beats_a_static_split_over_uneven_links() {
     const RUNS: u64 = 100;
@@ -86,7 +86,7 @@ fn the_next_missing_piece_beats_a_static_split_over_uneven_links() {
     }
 }
 
-/// Runs these seeds, and prints how it went.
+/// Runs these seeds, and prints a summary.
 fn run(seeds: Range<u64>) {
     let began = Instant::now();
     let mut sum = Report::default();
@@ -124,7 +124,7 @@ fn run(seeds: Range<u64>) {
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
 }
 
-/// Runs one seed. If it fails, says why and how to see it again.
+/// Runs one seed. If it fails, prints why and how to run it again.
 fn simulate(seed: u64) -> Option<Report> {
     let began = Instant::now();
     let run = || World::new(Scenario::draw(seed), None).run();

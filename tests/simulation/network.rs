@@ -1,8 +1,9 @@
-//! The fake network: links with latency and jitter between peers whose lines have a rate each way.
+//! The fake network: links with latency and jitter between peers whose lines have a rate in each direction.
 //!
-//! A link is two lanes. What one end sends waits in its lane for the peer's uplink, which serves its lanes in turn, one
-//! cargo at a time; then it flies for as long as the latency says, queues at the receiver's downlink, and is there. A
-//! lane keeps its order, and only so much of it flies at once, as TCP would have it.
+//! A link has two lanes. What one end sends waits in its lane for the peer's uplink, which serves its
+//! lanes in turn, one cargo at a time. Then it travels for the time of the latency, waits for the
+//! receiver's downlink, and arrives. A lane keeps its order, and as in TCP a limited number of its bytes
+//! is on the way at a time.
 //!
 //! Invariant: bytes sent = bytes delivered + bytes on their way + bytes lost with their link.
 
@@ -13,10 +14,11 @@ use shoal::protocol::wire::{BlockRequest, PIECE_HEADER_LEN};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// A connection puts blocks into its lane while less than this waits there: its socket's buffer.
+/// A connection puts blocks into its lane while fewer bytes than this wait there. It stands for the
+/// socket's buffer.
 pub const ROOM: usize = 32 * 1024;
-/// Bytes of one lane that fly at once: what the receiver's line takes in a round trip and this much time more, which
-/// is what congestion control comes to; within bounds.
+/// The bytes of one lane that are on the way at a time: what the receiver's line takes in a round trip plus
+/// this time, about the result of congestion control; within bounds.
 const QUEUE: Duration = Duration::from_millis(100);
 const LEAST_FLIGHT: usize = 20 * 1024;
 const MOST_FLIGHT: usize = 512 * 1024;
@@ -26,7 +28,8 @@ pub type LinkNo = usize;
 /// Which end of a link: 0 is the one that dialled.
 pub type Side = usize;
 
-/// What travels. A block goes as its description and is rebuilt where it arrives; all else is the bytes of the wire.
+/// What travels. A block is sent as its description and rebuilt at the receiver; everything else is sent as
+/// the bytes on the wire.
 #[derive(Clone, Debug)]
 pub enum Cargo {
     Messages(Vec<u8>),
@@ -54,7 +57,7 @@ struct Link {
     ends: [End; 2],
     latency: Duration,
     jitter: Duration,
-    /// How many bytes of each lane fly at once.
+    /// Maximum number of bytes of each lane that are on the way at a time.
     flights: [usize; 2],
     lanes: [Lane; 2],
 }
@@ -65,9 +68,9 @@ struct Lane {
     waiting_bytes: usize,
     flying: VecDeque<Cargo>,
     flying_bytes: usize,
-    /// Nothing arrives before what was sent before it.
+    /// No cargo arrives earlier than one that was sent before it.
     arrives_at: Duration,
-    /// Whether it stands in its peer's `turns`.
+    /// Whether it is in its peer's `turns`.
     queued: bool,
     /// Whether its sender waits for room.
     wanted: bool,
@@ -78,7 +81,7 @@ struct Lane {
 pub struct Line {
     pub up: f64,
     pub down: f64,
-    /// How fast blocks go out, if that is slower than the rest: the peer that sends one byte a second.
+    /// Rate of blocks, if they go out more slowly than the rest: for the peer that sends one byte per second.
     pub blocks: Option<f64>,
 }
 
@@ -87,7 +90,7 @@ struct Port {
     /// Lanes with something to send, in turn.
     turns: VecDeque<(LinkNo, Side)>,
     busy: bool,
-    /// Nothing goes out before.
+    /// Nothing is sent before this time.
     stalled_until: Duration,
     down_free_at: Duration,
 }
@@ -148,7 +151,8 @@ impl Network {
         self.links.contains_key(&link)
     }
 
-    /// Ends a link; what was on its way is lost. The far end of `from` hears of it, unless it just goes dead.
+    /// Ends a link; what was on its way is lost. The other end of `from` is told, unless the link
+    /// just goes dead.
     pub fn close(&mut self, link: LinkNo, from: Side, dead: bool, agenda: &mut Agenda<Event>) {
         let Some(link) = self.links.remove(&link) else { return };
         for lane in &link.lanes {
@@ -159,13 +163,14 @@ impl Network {
         }
     }
 
-    /// Some of all links, to be cut.
+    /// Random links, to be cut.
     pub fn any_link(&self, random: &mut fastrand::Rng) -> Option<(LinkNo, [End; 2])> {
         let nth = random.usize(..self.links.len().max(1));
         self.links.iter().nth(nth).map(|(no, link)| (*no, link.ends))
     }
 
-    /// How many bytes of blocks the lane takes now. If none, the sender gets a turn once there is room.
+    /// Number of bytes of blocks that the lane takes now. If it is 0, the sender gets a turn when
+    /// there is room.
     pub fn room(&mut self, link: LinkNo, side: Side) -> usize {
         let Some(link) = self.links.get_mut(&link) else { return 0 };
         let lane = &mut link.lanes[side];
@@ -201,7 +206,7 @@ impl Network {
         }
     }
 
-    /// Nothing leaves the peer for so long.
+    /// Nothing leaves the peer for this time.
     pub fn stall(&mut self, node: NodeNo, until: Duration) {
         let port = &mut self.ports[node];
         port.stalled_until = port.stalled_until.max(until);
@@ -252,7 +257,7 @@ impl Network {
         agenda.at(port.down_free_at, Event::Deliver(no, side));
     }
 
-    /// The front of a lane is there: who gets it, and what.
+    /// The front of a lane has arrived: who gets it, and what.
     pub fn on_deliver(&mut self, no: LinkNo, side: Side, agenda: &mut Agenda<Event>) -> Option<(End, Cargo)> {
         let link = self.links.get_mut(&no)?;
         let (to, lane) = (link.ends[1 - side], &mut link.lanes[side]);
@@ -263,7 +268,7 @@ impl Network {
         Some((to, cargo))
     }
 
-    /// Until when these two cannot reach each other, if they cannot.
+    /// Until when these two cannot reach each other; `None` if they can.
     pub fn parted(&self, a: NodeNo, b: NodeNo, now: Duration) -> Option<Duration> {
         let partition = self.partition.as_ref().filter(|partition| now < partition.until)?;
         (partition.inside[a] != partition.inside[b]).then_some(partition.until)

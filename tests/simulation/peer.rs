@@ -1,5 +1,5 @@
-//! One peer: what `src/peer/swarm.rs`, `fetch.rs` and `uploads.rs` do around the library's pure parts, for one torrent.
-//! Where they hand something to another thread, it happens a little later here.
+//! One peer with one torrent: what `src/peer/swarm.rs`, `src/peer/workers.rs` and `src/peer/upload/slots.rs`
+//! do around the library's pure parts. What they hand to another thread happens a little later here.
 
 use super::connection::{Connection, Mail, Why};
 use super::invariants::Invariant;
@@ -26,7 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the pool's workers do.
+/// Jobs of the pool's workers.
 pub enum Job {
     Fetch(ConnId),
     Finish(Partial),
@@ -35,14 +35,14 @@ pub enum Job {
 /// Bytes and blocks since the peer first came.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct Counts {
-    /// Content that came, and that was handed to the network.
+    /// Bytes of content that arrived, and that were handed to the network.
     pub received: u64,
     pub sent: u64,
-    /// Content of the pieces that were found good.
+    /// Bytes of content of the verified pieces.
     pub gained: u64,
-    /// Blocks that came though they were no longer waited for.
+    /// Blocks that arrived when they were not waited for any more.
     pub late: u64,
-    /// Pieces that came broken.
+    /// Pieces that failed verification.
     pub broken: u64,
 }
 
@@ -52,7 +52,7 @@ pub struct Peer {
     pub manners: Manners,
     plan: Plan,
     pub picker: Picker,
-    /// In the order they were finished since the peer last started.
+    /// In the order in which they were finished since the peer last started.
     pub finished: Vec<Piece>,
     starved: BTreeSet<ConnId>,
     blame: Blame,
@@ -67,9 +67,9 @@ pub struct Peer {
     nudged: bool,
     next_conn: u64,
     pub alive: bool,
-    /// How often it has started.
+    /// Number of its starts.
     life: u32,
-    /// Since when it has had no reason to complain: the last block, or the start.
+    /// Time of the last block, or of the start.
     pub progress_at: Duration,
     pub joined_at: Duration,
     pub completed_at: Option<Duration>,
@@ -118,17 +118,17 @@ impl Peer {
         self.picker.is_complete()
     }
 
-    /// Whether it wants what it does not have.
+    /// Whether it wants the pieces that it does not have.
     pub fn is_fetching(&self) -> bool {
         !self.plan.only_serves && !self.is_complete()
     }
 
-    /// Whether its download is not complete; nobody asks that of those who misbehave.
+    /// Whether its download is not complete; false for peers that misbehave, which need not complete.
     pub fn is_lacking(&self) -> bool {
         self.manners.is_honest() && self.is_fetching()
     }
 
-    /// Starts, or starts again with the pieces that are on its disk.
+    /// Starts, or restarts with the pieces that are on its disk.
     pub fn start(&mut self, env: &mut Env) {
         self.alive = true;
         self.life += 1;
@@ -148,12 +148,12 @@ impl Peer {
         env.agenda.after(Duration::ZERO, Event::Dial(self.no, self.life));
     }
 
-    /// Whether it is alive, and has not been dead since it was in that life.
+    /// Whether it is alive, and was not restarted since the life `life`.
     pub fn is_in(&self, life: u32) -> bool {
         self.alive && self.life == life
     }
 
-    /// Ends without a word. Gives its links.
+    /// Ends without sending anything. Gives its links.
     pub fn stop(&mut self) -> Vec<(LinkNo, Side)> {
         self.alive = false;
         self.jobs.clear();
@@ -162,7 +162,7 @@ impl Peer {
         std::mem::take(&mut self.conns).into_values().map(|conn| (conn.link, conn.side)).collect()
     }
 
-    // ---- meeting others -------------------------------------------------------------------------------------
+    // ---- meeting others -----------------------------------------------------------------------------------
 
     pub fn new_conn(&mut self) -> ConnId {
         self.next_conn += 1;
@@ -198,7 +198,7 @@ impl Peer {
         self.conns.len() < self.plan.connections
     }
 
-    /// A connection begins, unless there is a better one to the same peer or it is banned.
+    /// Begins a connection, unless there is a better one to the same peer or the peer is banned.
     pub fn join(
         &mut self,
         (id, link, side, far): (ConnId, LinkNo, Side, NodeNo),
@@ -276,7 +276,7 @@ impl Peer {
         self.check_owners(env);
     }
 
-    /// Writes to another connection; if it has ended the letter is in vain, but for an offer of help.
+    /// Sends mail to another connection. If that has ended, the mail is dropped, except for an offer of help.
     pub fn write_to(&mut self, id: ConnId, mail: Mail, env: &mut Env) {
         match (self.conns.get_mut(&id), mail) {
             (Some(conn), mail) => conn.post(self.no, mail, env),
@@ -287,9 +287,9 @@ impl Peer {
         }
     }
 
-    // ---- pieces ---------------------------------------------------------------------------------------------
+    // ---- pieces -------------------------------------------------------------------------------------------
 
-    /// Has a worker do something soon.
+    /// Plans a job for a worker.
     pub fn push(&mut self, job: Job, env: &mut Env) {
         self.jobs.push_back(job);
         let soon = env.hand_over();
@@ -408,10 +408,10 @@ impl Peer {
         }
     }
 
-    /// Every piece in flight is somebody's who can bring it or give it back.
+    /// Every piece in flight is owned by a connection that can deliver it or give it back.
     pub fn check_owners(&self, env: &mut Env) {
         for (piece, owner) in self.picker.in_flight() {
-            // The connection whose turn it is stands beside the others for as long as it lasts.
+            // During its turn a connection is kept apart from the others.
             if !self.conns.contains_key(&owner) && env.turn != Some((self.no, owner)) {
                 let index = piece.index();
                 env.fail(Invariant::Owners, || {
@@ -421,9 +421,9 @@ impl Peer {
         }
     }
 
-    // ---- upload slots ---------------------------------------------------------------------------------------
+    // ---- upload slots -------------------------------------------------------------------------------------
 
-    /// Has the choker look soon.
+    /// Plans a run of the choker.
     pub fn nudge(&mut self, env: &mut Env) {
         if !std::mem::replace(&mut self.nudged, true) {
             let soon = env.hand_over();
@@ -493,12 +493,12 @@ impl Peer {
     }
 }
 
-/// Where a peer lives.
+/// The address of a peer.
 pub fn address(node: NodeNo) -> SocketAddr {
     SocketAddr::from(([10, 0, (node / 250) as u8, (node % 250) as u8 + 1], 6881))
 }
 
-/// Who lives there.
+/// The peer at an address.
 pub fn number(addr: IpAddr) -> NodeNo {
     match addr {
         IpAddr::V4(addr) => usize::from(addr.octets()[2]) * 250 + usize::from(addr.octets()[3]) - 1,

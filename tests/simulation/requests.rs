@@ -1,8 +1,8 @@
-//! What became of each request that a connection sent: the books that the session's own are compared with.
+//! The state of each request that a connection sent, to be compared with the session's own state.
 //!
-//! Invariant: the requests *open* here are the ones that the session waits for. A request that the session no longer
-//! waits for is *excused*: it cancelled it, or it was choked, refused or let down by a peer that owed blocks for too
-//! long. An excused one may still be answered. An answer to anything else was never asked for.
+//! Invariant: the *open* requests here are those that the session waits for. A request that the session does
+//! not wait for any more is *excused*: it was cancelled, choked or refused, or the peer was snubbed. An
+//! excused request may still be answered. An answer to any other request was never asked for.
 
 use shoal::protocol::wire::BlockRequest;
 use shoal::torrent::Block;
@@ -24,7 +24,7 @@ pub struct Requests {
     excused: usize,
 }
 
-/// What an answer was to.
+/// The request that an answer belongs to.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     Awaited,
@@ -38,7 +38,7 @@ impl Requests {
         self.open += 1;
     }
 
-    /// We no longer want it. False if we did not wait for it.
+    /// The block is not wanted any more. Gives false if it was not waited for.
     pub fn cancelled(&mut self, wanted: BlockRequest) -> bool {
         let Some(count) = self.counts.get_mut(&key(wanted)).filter(|count| count.open > 0) else {
             return false;
@@ -50,7 +50,7 @@ impl Requests {
         true
     }
 
-    /// A block or a refusal came.
+    /// A block or a refusal arrived.
     pub fn answered(&mut self, wanted: BlockRequest) -> Answer {
         let Some(count) = self.counts.get_mut(&key(wanted)) else { return Answer::Unasked };
         let answer = if count.open > 0 {
@@ -68,9 +68,9 @@ impl Requests {
         answer
     }
 
-    /// The other side gave a reason to give up on requests: all but these.
+    /// The other side gave a reason to give up all requests but these.
     pub fn excuse_all_but(&mut self, awaited: impl Iterator<Item = Block>) {
-        // The same block may be awaited twice: for this connection and to help another.
+        // The same block may be waited for twice: for this connection and to help another.
         let mut waiting: BTreeMap<Key, u32> = BTreeMap::new();
         awaited.for_each(|block| *waiting.entry(key(block.into())).or_default() += 1);
         for (key, count) in &mut self.counts {
@@ -82,12 +82,12 @@ impl Requests {
         }
     }
 
-    /// How many the session should be waiting for.
+    /// Number of requests that the session should wait for.
     pub fn open(&self) -> usize {
         self.open
     }
 
-    /// How many will still be answered, if the other side is honest.
+    /// Number of requests that an honest peer will still answer.
     pub fn unanswered(&self) -> usize {
         self.open + self.excused
     }

@@ -1,6 +1,7 @@
-//! A swarm drawn from a seed: who takes part, over which lines, and what befalls them.
+//! A random swarm from a seed: its peers, their lines, and the faults that happen.
 //!
-//! However bad it gets, in the end all sources are back and the network is whole, so every download has to complete.
+//! Whatever happens, in the end all sources are back and the network is connected, so every download
+//! has to complete.
 
 use super::network::{Line, NodeNo};
 use shoal::bitfield::Bitfield;
@@ -11,11 +12,11 @@ use std::time::Duration;
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Manners {
     Honest,
-    /// One of so many blocks that it sends is wrong.
+    /// One of this many blocks that it sends is wrong.
     Liar(u32),
     /// Gives slots and takes requests, and never sends a block.
     Silent,
-    /// Sends blocks at a byte a second.
+    /// Sends blocks at one byte per second.
     Trickle,
 }
 
@@ -33,41 +34,41 @@ impl Manners {
     }
 }
 
-/// How one peer is set up.
+/// Settings of one peer.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub manners: Manners,
     pub line: Line,
-    /// How far it is from the middle of the network.
+    /// Its latency to the middle of the network.
     pub place: Duration,
-    /// What it has at the start, if anything.
+    /// The pieces that it has at the start, if any.
     pub source: Option<Bitfield>,
-    /// It is content with what it has.
+    /// It wants no more pieces than it has.
     pub only_serves: bool,
     pub slots: usize,
-    /// Memory for pieces in flight, bytes.
+    /// Memory for pieces in flight, in bytes.
     pub memory: usize,
-    /// How many others it connects to by itself, and how many connections it has at most.
+    /// Number of peers that it connects to by itself, and maximum number of its connections.
     pub dial: usize,
     pub connections: usize,
-    /// It goes so long after its download is complete.
+    /// It leaves this long after its download is complete.
     pub leaves_after: Option<Duration>,
 }
 
-/// What befalls the swarm.
+/// Faults that happen to the swarm.
 #[derive(Clone, Debug)]
 pub enum Happening {
     Start(NodeNo),
     Die(NodeNo),
-    /// So many connections break.
+    /// This many connections break.
     Cut(usize),
     /// Nothing leaves that peer for a while.
     Stall(NodeNo, Duration),
-    /// Those inside and the others cannot reach each other for a while.
+    /// The peers inside and the others cannot reach each other for a while.
     Part(Vec<bool>, Duration),
 }
 
-/// A swarm and its fate.
+/// A swarm and its faults.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub seed: u64,
@@ -76,11 +77,11 @@ pub struct Scenario {
     pub piece_length: u32,
     pub plans: Vec<Plan>,
     pub happenings: Vec<(Duration, Happening)>,
-    /// How much longer a way may take, as a part of its latency.
+    /// Maximum jitter, as a part of the latency.
     pub jitter: f64,
-    /// Everything is over by then.
+    /// The run must be over by then.
     pub deadline: Duration,
-    /// How long a peer may get nothing from those who have what it lacks.
+    /// How long a peer may get nothing from peers that have what it lacks.
     pub patience: Duration,
 }
 
@@ -91,7 +92,7 @@ impl Scenario {
         let random = &mut random;
         let count = spread(random, 5.0, 200.0) as usize;
         let piece_length = 1u32 << random.u32(14..=17);
-        let most = (200 << 20) / count; // what a run may cost
+        let most = (200 << 20) / count; // bounds the cost of a run
         let length = (spread(random, 20_000.0, 8e6) as usize).min(most);
         let sources = random.usize(1..=3).min(count - 1);
         let pieces = length.div_ceil(piece_length as usize) as u32;
@@ -146,7 +147,7 @@ impl Scenario {
         }
     }
 
-    /// Generous, and finite: what is a hundred times too slow is caught, and so is what stands still.
+    /// Generous but finite: a download that is a hundred times too slow, or makes no progress, is detected.
     pub fn set_bounds(&mut self) {
         let honest = || self.plans.iter().filter(|plan| plan.manners.is_honest());
         let sources = || honest().filter(|plan| plan.source.is_some());
@@ -171,8 +172,8 @@ impl Scenario {
         self.plans.iter().enumerate().filter(|(_, plan)| lies(plan)).map(|(no, _)| no).collect()
     }
 
-    /// How many bytes may be of no use, for so many that were: half as many; at each end of a download a block from each
-    /// connection, which crossed its cancel; and what accidents cost.
+    /// Maximum number of useless bytes for this many useful ones: half as many; one block from each
+    /// connection at each end of a download, which crossed its cancel; and the cost of the faults.
     pub fn waste(&self, gained: u64) -> u64 {
         let deaths = self.happenings.iter().filter(|(_, what)| !matches!(what, Happening::Start(_))).count();
         let hostile = self.plans.iter().filter(|plan| !plan.manners.is_honest()).count();
@@ -212,7 +213,7 @@ fn plan(random: &mut fastrand::Rng, base: f64, source: bool, hostile: f64) -> Pl
     }
 }
 
-/// Gives the sources what there is: all of it to each, or to each a part so that nothing is missing.
+/// Gives the sources their pieces: all pieces to each, or a part to each so that none is missing.
 fn share_out(random: &mut fastrand::Rng, sources: &mut [Plan], pieces: u32) {
     let whole = sources.len() == 1 || random.bool();
     for source in sources.iter_mut() {
@@ -226,7 +227,7 @@ fn share_out(random: &mut fastrand::Rng, sources: &mut [Plan], pieces: u32) {
     }
 }
 
-/// Something between two numbers, each order of magnitude as likely.
+/// A random number between two numbers, each order of magnitude equally likely.
 fn spread(random: &mut fastrand::Rng, least: f64, most: f64) -> f64 {
     least * (most / least).powf(random.f64())
 }

@@ -1,8 +1,9 @@
-//! Five sources over uneven, noisy lines, one of which dies and comes back, and one peer that fetches a small file from
-//! them: the next missing piece for whoever has time, against a split that is fixed beforehand.
+//! Five sources over uneven, noisy lines, one of which dies and comes back, and one peer that fetches a small
+//! file from them. It compares two splits: the next missing piece goes to the source that is free, or it is
+//! fixed in advance which source sends it.
 //!
-//! The static split needs no other picker: source `k` of five has the pieces whose number is `k` modulo five, and no
-//! others, so nobody can help anybody.
+//! The static split needs no other picker: source `k` of five has only the pieces whose number is `k` modulo
+//! five, so no source can help another.
 
 use super::network::Line;
 use super::scenario::{Happening, Manners, Plan, Scenario};
@@ -13,7 +14,7 @@ use std::time::Duration;
 const SOURCES: usize = 5;
 const LENGTH: usize = 800_000;
 
-/// Who has what.
+/// Which pieces each source has.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Split {
     /// Every source has everything.
@@ -30,7 +31,7 @@ pub fn time(seed: u64, piece_length: u32, split: Split) -> Duration {
     report.times[0]
 }
 
-/// The same lines and the same misfortunes for both splits.
+/// The same lines and the same faults for both splits.
 fn scenario(seed: u64, piece_length: u32, split: Split) -> Scenario {
     let mut random = fastrand::Rng::with_seed(seed);
     let pieces = LENGTH.div_ceil(piece_length as usize) as u32;
@@ -81,7 +82,7 @@ fn plan(up: f64, place: f64, source: Option<Bitfield>) -> Plan {
         manners: Manners::Honest,
         line: Line { up, down: 1e6, blocks: None },
         place: seconds(0.01 + 0.09 * place),
-        only_serves: source.is_some(), // or it would carry pieces from one to the other
+        only_serves: source.is_some(), // otherwise it would carry pieces from one source to another
         dial: if source.is_some() { 0 } else { SOURCES },
         source,
         slots: 4,

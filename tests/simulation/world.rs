@@ -1,5 +1,5 @@
-//! A whole swarm in one thread: takes one event after the other and lets the peers act, until every download is
-//! complete, an invariant is broken, or the time is over.
+//! A whole swarm in one thread: it handles one event after the other, until every download is complete, an
+//! invariant is broken, or the time is over.
 
 use super::clock::Agenda;
 use super::invariants::{Broken, Invariant, Sweeper, describe};
@@ -16,13 +16,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A tracker gives so many addresses, so often.
+/// Number of addresses that the tracker gives, and how often.
 const ADDRESSES: usize = 50;
 const ANNOUNCE: Duration = Duration::from_secs(30);
-/// How often the `accept` thread looks for somebody to dial.
+/// How often the `accept` thread looks for an address to dial.
 const DIAL: Duration = Duration::from_secs(1);
 
-/// What happens next. Those that a peer plans for itself carry which of its lives they belong to.
+/// The events. Those that a peer plans for itself carry the number of its life.
 #[derive(Copy, Clone, Hash, Debug)]
 pub enum Event {
     /// A connection has its turn, if it is still due.
@@ -41,7 +41,7 @@ pub enum Event {
     /// A peer asks the tracker.
     Look(NodeNo, u32),
     Dial(NodeNo, u32),
-    /// Somebody's connection request is there; and what came of it is back.
+    /// A connection request has arrived; and its result is back.
     Meet(NodeNo, NodeNo, u32),
     Met(NodeNo, NodeNo, u32, Option<(LinkNo, ConnId)>),
     Completed(NodeNo),
@@ -49,10 +49,10 @@ pub enum Event {
     Sweep,
 }
 
-/// A deliberate mistake in what surrounds the pure parts: the invariants have to notice.
+/// A deliberate mistake in the code around the pure parts, which the invariants have to detect.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Blocks that came from elsewhere are not cancelled.
+    /// Blocks that arrived from another peer are not cancelled.
     NeverCancel,
     /// The pieces of a connection that ends are not given back.
     ForgetPieces,
@@ -60,7 +60,7 @@ pub enum Fault {
     AdmitTooMany,
 }
 
-/// The bytes that everybody wants.
+/// The content that all peers want.
 pub struct Content {
     bytes: Vec<u8>,
     geometry: Geometry,
@@ -85,14 +85,14 @@ pub struct Tally {
     pub bans: u64,
 }
 
-/// What all peers share: time, the network, chance, and the content.
+/// State that all peers share: time, the network, random numbers, and the content.
 pub struct Env {
     pub agenda: Agenda<Event>,
     pub net: Network,
     pub random: fastrand::Rng,
     pub torrent: Arc<Torrent>,
     pub content: Arc<Content>,
-    /// Who may be banned.
+    /// The peers that may be banned.
     pub liars: BTreeSet<NodeNo>,
     pub fault: Option<Fault>,
     pub counts: Tally,
@@ -102,7 +102,7 @@ pub struct Env {
 }
 
 impl Env {
-    /// How long it takes until another thread sees what one has left for it.
+    /// How long it takes until another thread sees a message.
     pub fn hand_over(&mut self) -> Duration {
         Duration::from_micros(self.random.u64(20..1000))
     }
@@ -115,7 +115,7 @@ impl Env {
     }
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Report {
     pub peers: usize,
@@ -125,7 +125,7 @@ pub struct Report {
     pub events: u64,
     pub blocks: u64,
     pub bans: u64,
-    /// Content that came to honest peers, and that of pieces they had not had: bytes.
+    /// Bytes of content that arrived at honest peers, and those of pieces that they did not have.
     pub received: u64,
     pub gained: u64,
     /// How long each download took.
@@ -140,7 +140,7 @@ pub struct World {
     env: Env,
     sweeper: Sweeper,
     digest: DefaultHasher,
-    /// Happenings that did not happen yet.
+    /// Faults that have not happened yet.
     ahead: usize,
 }
 
@@ -231,7 +231,7 @@ impl World {
         }
     }
 
-    // ---- events ---------------------------------------------------------------------------------------------
+    // ---- events -------------------------------------------------------------------------------------------
 
     fn on_event(&mut self, event: Event) {
         let World { peers, env, .. } = self;
@@ -263,7 +263,7 @@ impl World {
         }
     }
 
-    /// The tracker's answer: some of those who are there.
+    /// The tracker's answer: some of the live peers.
     fn look(&mut self, node: NodeNo, life: u32) {
         let env = &mut self.env;
         let mut there: Vec<SocketAddr> = self
@@ -287,7 +287,7 @@ impl World {
         env.agenda.after(DIAL, Event::Dial(node, life));
     }
 
-    /// A handshake has reached `to`, which answers, or does not.
+    /// A handshake has reached `to`, which may answer.
     fn meet(&mut self, from: NodeNo, to: NodeNo, life: u32) {
         let latency = self.scenario.latency(from, to);
         let env = &mut self.env;
@@ -335,7 +335,7 @@ impl World {
         }
     }
 
-    // ---- what befalls the swarm -----------------------------------------------------------------------------
+    // ---- what befalls the swarm ---------------------------------------------------------------------------
 
     fn happens(&mut self, nth: usize) {
         self.ahead -= 1;
@@ -346,7 +346,7 @@ impl World {
             Happening::Start(_) => {}
             Happening::Die(node) => {
                 for (link, side) in self.peers[node].stop() {
-                    // Some die so suddenly that nobody hears of it.
+                    // Some die without their connections being closed.
                     let dead = env.random.u8(..) < 64;
                     env.net.close(link, side, dead, &mut env.agenda);
                 }
@@ -390,7 +390,7 @@ fn shake_hands(torrent: &Torrent, from: &Peer, to: &Peer) -> (Agreement, Agreeme
     (ours, theirs.expect("two different peers"))
 }
 
-/// A v1 torrent of one file. Its hashes are zeros: nobody looks at them here.
+/// A v1 torrent of one file. Its hashes are zeros, because they are not used here.
 fn torrent(length: usize, piece_length: u32) -> Arc<Torrent> {
     let hashes = 20 * length.div_ceil(piece_length as usize);
     let head =

@@ -109,7 +109,8 @@ impl Session {
     fn value(&mut self) -> Value {
         let mut line = String::new();
         while line.is_empty() {
-            line = self.line().expect("the tracker closed the connection"); // an empty one says that it is alive
+            // An empty line is a keep-alive.
+            line = self.line().expect("the tracker closed the connection");
         }
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }

@@ -1,5 +1,6 @@
-//! libtorrent as the client under test, in a process of its own: `libtorrent_client.py`, which carries out one order after
-//! the other. Orders and answers are JSON, one a line. A thread called `libtorrent` reads the answers; `main` waits for them.
+//! libtorrent as the client under test, in a process of its own: `libtorrent_client.py`, which executes one
+//! order after the other. Orders and answers are JSON objects, one per line. The thread `libtorrent` reads
+//! the answers; `main` waits for them. No lock.
 
 use super::{Client, LIMIT, Measured, Settings};
 use crate::experiment::Failure;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const SCRIPT: &str = include_str!("libtorrent_client.py");
-/// To start, and to take a torrent; an interpreter on a busy machine needs a while.
+/// How long it may take to start, or to add a torrent. An interpreter on a busy machine needs a while.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Libtorrent {
@@ -69,7 +70,7 @@ impl Libtorrent {
         Ok(client)
     }
 
-    /// Has an order carried out.
+    /// Sends an order, and waits for its answer.
     fn ask(&mut self, order: &Value, limit: Duration, stop: &Stop) -> Result<Answer, Failure> {
         let Some(orders) = &mut self.orders else { return Err(unexpected()) };
         orders
@@ -94,7 +95,7 @@ fn unexpected() -> Failure {
     Failure::Client("libtorrent's process answered something else than it was asked".to_owned())
 }
 
-/// The lines of `output` as they come; the thread ends with the process that writes them.
+/// The lines of `output` as they come. The thread that reads them ends with the process.
 fn read_lines(output: Option<ChildStdout>) -> std::io::Result<Receiver<String>> {
     let (line, lines) = crossbeam_channel::bounded(1); // one order at a time has one answer
     let _ends_with_the_process = threads::spawn("libtorrent", move || {
@@ -144,7 +145,7 @@ impl Client for Libtorrent {
 }
 
 impl Drop for Libtorrent {
-    /// It ends when there can be no more orders; if it is busy, it is ended.
+    /// The process ends when its input is closed; if it is busy, it is killed.
     fn drop(&mut self) {
         drop(self.orders.take());
         let _ = self.process.kill();

@@ -1,5 +1,5 @@
-//! shoal as the client under test, in this process: a peer that serves, and for each repetition one that fetches. `main`
-//! waits for their threads.
+//! shoal as the client under test, in this process: an engine that serves, and a new one for each repetition
+//! that fetches. `main` waits for their threads. No lock.
 
 use super::{Client, LIMIT, Measured, Settings};
 use crate::experiment::Failure;
@@ -26,7 +26,8 @@ impl Shoal {
     }
 }
 
-/// A peer that keeps nothing for a next start, and lets the same address connect for each repetition.
+/// An engine without saved state. It has no reconnect limit, because each repetition connects from
+/// the same address.
 fn config(listen: SocketAddr) -> Config {
     let tuning = Tuning { no_reconnect_limit: true, ..Tuning::default() };
     Config { listen: Some(listen), state: None, tuning, ..Config::default() }
@@ -65,20 +66,20 @@ impl Client for Shoal {
             Some(Err(why)) => return Err(Failure::Client(why)),
             None => return Err(Failure::Client(format!("{} did not come in time", torrent.name()))),
         };
-        peer.stop(); // joins its connections: all is counted
+        peer.stop(); // joins its connections, so all bytes are counted
         let (received, sent) = peer.shared.traffic.totals();
         Ok(Measured { time: end - start, received, sent })
     }
 }
 
-/// Tells when a download ends, or why it does not.
+/// Reports when a download ends, or why it is paused.
 struct Watch {
     outcome: Sender<Result<Instant, String>>,
 }
 
 impl Watch {
     fn new() -> (Arc<Self>, crossbeam_channel::Receiver<Result<Instant, String>>) {
-        let (outcome, receiver) = crossbeam_channel::bounded(1); // only the first counts
+        let (outcome, receiver) = crossbeam_channel::bounded(1); // only the first outcome counts
         (Arc::new(Watch { outcome }), receiver)
     }
 }

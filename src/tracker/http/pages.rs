@@ -1,4 +1,5 @@
-//! What is found under which path.
+//! The pages of the tracker's HTTP server by their paths. Runs on the threads `client-N`; takes the lock
+//! `registry` for one query at a time.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use crate::tracker::shared::TrackerShared;
 use super::Response;
 use crate::http::request::{HttpError, Request};
 
-/// The answer to a request from `remote`.
+/// The response to a request from `remote`.
 pub fn respond(shared: &TrackerShared, request: &Request, remote: IpAddr) -> Response {
     match request.path.as_str() {
         "/announce" => announce(shared, &request.query, remote),
@@ -26,7 +27,7 @@ pub fn respond(shared: &TrackerShared, request: &Request, remote: IpAddr) -> Res
     }
 }
 
-/// BEP 3. Refusals are bencoded, with status 200: that is where clients look for them.
+/// `/announce` (BEP 3). A refusal is bencoded and has status 200, because clients look for it there.
 fn announce(shared: &TrackerShared, query: &str, remote: IpAddr) -> Response {
     shared.metrics.announces.add();
     let reply = Announce::parse(query).and_then(|announce| {
@@ -37,7 +38,7 @@ fn announce(shared: &TrackerShared, query: &str, remote: IpAddr) -> Response {
     bencoded(shared, reply)
 }
 
-/// BEP 48.
+/// `/scrape` (BEP 48).
 fn scrape(shared: &TrackerShared, query: &str) -> Response {
     shared.metrics.scrapes.add();
     let hashes = scrape_hashes(query);
@@ -126,7 +127,7 @@ fn row(page: &mut String, entry: &Entry) {
     );
 }
 
-/// Names are strangers' words.
+/// Escapes text for HTML: names come from peers that are not trusted.
 fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,7 +1,8 @@
-//! Clients that announce: how they come into their swarms, what they are told, and how they are forgotten. Pure.
+//! Clients that announce: how they join a swarm, which peers they are told, and when they are removed. Pure.
 //!
-//! An announcer is known by its address and port. A peer that has a session in the swarm is not added again when
-//! it announces as well. One announce costs a few look-ups and what it is told, however large the swarm is.
+//! An announcer is identified by its address and port. A peer that is a member through its session is not
+//! added again when it announces. The cost of an announce depends on the number of peers that it is told, not
+//! on the size of the swarm.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -18,10 +19,10 @@ use super::member::{Caller, Have, Member, Who};
 use super::swarm::Swarm;
 use super::{Departure, Registry, RegistryLimits};
 
-/// How many members a [`Sweep`] looks at before it lets others have the registry.
+/// Maximum number of members that a [`Sweep`] checks before other threads get the registry.
 const SWEEP_AT_ONCE: usize = 2048;
 
-/// What the registry takes from an announce, whichever way it came.
+/// The fields of an announce that the registry uses, whether it came over HTTP or UDP.
 #[derive(Debug, Clone, Copy)]
 pub struct Told {
     info_hash: InfoHash,
@@ -61,10 +62,10 @@ impl From<&UdpAnnounce> for Told {
     }
 }
 
-/// A walk over all swarms in search of announcers that are silent, a little at a time.
+/// A walk over all swarms that finds silent announcers, in small steps.
 pub struct Sweep {
     swarms: Vec<InfoHash>,
-    /// How many members of the last of `swarms` are left to look at.
+    /// How many members of the last of `swarms` are still to be checked.
     left: usize,
 }
 
@@ -72,7 +73,7 @@ impl Registry {
     /// Answers an announce that came from `from` (BEP 3).
     ///
     /// # Errors
-    /// When there are too many swarms.
+    /// If there are too many swarms.
     pub fn announce(
         &mut self,
         told: impl Into<Told>,
@@ -82,10 +83,11 @@ impl Registry {
         self.announce_among(&told.into(), from, now, |_| true)
     }
 
-    /// The same with peers of the asker's own family of addresses alone: a packet has no room for the other (BEP 15).
+    /// As [`Registry::announce`], but only with peers of the asker's own address family: a UDP packet has no
+    /// room for the other (BEP 15).
     ///
     /// # Errors
-    /// When there are too many swarms.
+    /// If there are too many swarms.
     pub fn announce_in_family(
         &mut self,
         told: impl Into<Told>,
@@ -156,7 +158,7 @@ impl Registry {
         }
     }
 
-    /// The numbers of the swarms that are known among `hashes` (BEP 48).
+    /// The numbers of those swarms of `hashes` that are known (BEP 48).
     pub fn scrape(&self, hashes: &[InfoHash]) -> Vec<Scraped> {
         hashes.iter().filter_map(|hash| self.scrape_one(*hash)).collect()
     }
@@ -170,12 +172,13 @@ impl Registry {
         self.swarms.get(&hash).map(|swarm| scraped(swarm, asked))
     }
 
-    /// Begins to look for silent announcers.
+    /// Begins a sweep for silent announcers.
     pub fn begin_sweep(&self) -> Sweep {
         Sweep { swarms: self.swarms.keys().copied().collect(), left: usize::MAX }
     }
 
-    /// Looks at some more announcers, and removes those that were not heard of for two intervals. False at the end.
+    /// Checks some more announcers, and removes those that were silent for two intervals. Gives
+    /// false at the end.
     pub fn sweep(&mut self, sweep: &mut Sweep, now: Instant) -> bool {
         let mut looks = 0;
         while looks < SWEEP_AT_ONCE {
@@ -189,8 +192,9 @@ impl Registry {
         true
     }
 
-    /// Looks at some members of a swarm: those that stand before the place `end`, from the back. So whoever takes the
-    /// place of one that is removed has been looked at. Gives the place up to which members are left.
+    /// Checks some members of a swarm, those before the index `end`, from the back. A removed member is
+    /// replaced by the last one, which has been checked already. Gives the index up to which members are
+    /// still to be checked.
     fn sweep_swarm(
         &mut self,
         hash: InfoHash,
@@ -221,8 +225,8 @@ impl Registry {
     }
 }
 
-/// Notes an announcer as a member of the swarm, unless it is one already through its session or there is no room, which
-/// `limits` are for: `None` if there is none at all.
+/// Adds an announcer to the swarm, unless it is a member through its session or the swarm is full. `limits`
+/// is `None` if there are too many announcers in all swarms together.
 fn admit(swarm: &mut Swarm, who: Who, member: Member, told: &Told, limits: Option<&RegistryLimits>) {
     let Who::Announcer(ip, _) = who else { return };
     let renewed = swarm.renew(who, member);

@@ -7,14 +7,14 @@ use super::listing::Facts;
 use super::swarm::Swarm;
 use super::{Registry, unknown};
 
-/// Whether a torrent is meant, in one way to read what was said.
+/// One way to match a torrent with the text that names it.
 type Reading<'a> = &'a dyn Fn(&Facts) -> bool;
 
-/// The fewest digits of a key that may stand for it.
+/// Minimum number of digits of a key's prefix that may stand for the key.
 const MIN_PREFIX: usize = 6;
 
 impl Registry {
-    /// The part of the catalogue whose names hold every one of `words`, in the order of names.
+    /// The torrents whose names contain every word of `words`, in the order of names.
     pub fn search(&self, words: &str, all: bool, skip: usize) -> Found {
         let matches = self
             .names
@@ -32,10 +32,11 @@ impl Registry {
         found
     }
 
-    /// The torrent that `text` names: its key or the beginning of one, its name, or its name without the extension.
+    /// The torrent that `text` names: its key or the beginning of one, its name, or its name without
+    /// the extension.
     ///
     /// # Errors
-    /// When there is none, or several; then they are the refusal's choices.
+    /// If there is none, or there are several, which are then the refusal's choices.
     pub fn resolve(&self, text: &str) -> Result<InfoHash, Refusal> {
         if let Some(hash) = text.parse().ok().map(|hash| self.primary(hash)).filter(|hash| self.knows(*hash))
         {
@@ -50,7 +51,7 @@ impl Registry {
         ];
         for (words, reading) in readings {
             if words.is_empty() && !is_prefix {
-                continue; // nothing to look through the whole catalogue for
+                continue; // it cannot be a prefix, so the catalogue need not be searched
             }
             let known = self.names.search(words).filter_map(|hash| self.swarms.get_key_value(&hash));
             let mut fitting = known.filter(|(_, swarm)| swarm.facts().is_some_and(reading));

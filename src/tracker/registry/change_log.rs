@@ -1,26 +1,27 @@
-//! What changed, for sessions that want to hear of it. Pure.
+//! The change log: which torrents have changed, for sessions that are told. Pure.
 //!
-//! News are state, not mail: each torrent stands in the list at most once, at its latest change, and every session
-//! has a cursor of its own. So the list is bounded by the catalogue, a slow session costs nothing and makes nobody wait, and a
-//! torrent that comes and goes a hundred times while a session does not look is one piece of news.
+//! It is state, not a queue: each torrent is in the list at most once, at its latest change, and each
+//! session has its own cursor. So the list is no longer than the catalogue, and a slow session costs
+//! nothing and makes no other session wait. A torrent that changes a hundred times between two looks of a
+//! session is one change.
 
 use std::collections::BTreeMap;
 
 use crate::torrent::InfoHash;
 
-/// A list of changes by their number, which only grows.
+/// Changed torrents by the number of the change. Numbers only grow.
 #[derive(Debug, Default)]
 pub struct ChangeLog {
     by_number: BTreeMap<u64, InfoHash>,
     last: u64,
 }
 
-/// How far somebody has read.
+/// How far a reader has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor(u64);
 
 impl ChangeLog {
-    /// Puts `hash` at the end. `place` is where it stood, 0 if nowhere, and becomes where it stands.
+    /// Moves `hash` to the end. `place` is its change number, 0 if it is not in the list, and is updated.
     pub fn add(&mut self, hash: InfoHash, place: &mut u64) {
         self.remove(place);
         self.last += 1;
@@ -28,18 +29,18 @@ impl ChangeLog {
         self.by_number.insert(self.last, hash);
     }
 
-    /// Takes what stands at `place` out of the list.
+    /// Removes the change with the number `place` from the list, and sets `place` to 0.
     pub fn remove(&mut self, place: &mut u64) {
         self.by_number.remove(place);
         *place = 0;
     }
 
-    /// The cursor of somebody who wants only what comes from now on.
+    /// The cursor of a reader that is told only later changes.
     pub fn end(&self) -> Cursor {
         Cursor(self.last)
     }
 
-    /// The next change behind `cursor`, which moves.
+    /// The next change after `cursor`, which is advanced.
     pub fn next(&self, cursor: &mut Cursor) -> Option<InfoHash> {
         let (number, hash) = self.by_number.range(cursor.0 + 1..).next()?;
         *cursor = Cursor(*number);

@@ -1,16 +1,17 @@
-//! How often each piece of a torrent is held by members that hold a part of it and say which. Pure.
+//! Number of holders of each piece, among the members that hold a known part of a torrent. Pure.
 
 use crate::bitfield::Bitfield;
 
-/// Holders of each piece. Seeds are not among them, they hold everything.
+/// Number of holders of each piece. Seeds are not counted: they hold everything.
 #[derive(Debug, Default)]
 pub struct Coverage {
     n_parts: u32,
-    /// Members that hold a known part.
+    /// Number of members that hold a known part.
     partial: usize,
-    /// Holders of each piece among those; empty when there are none, which is the common case by far.
+    /// Number of holders of each piece among them; empty if there are no such members, which is by far
+    /// the usual case.
     counts: Vec<u32>,
-    /// How many of `counts` are zero.
+    /// Number of zeros in `counts`.
     bare: u32,
 }
 
@@ -23,6 +24,7 @@ impl Coverage {
         self.n_parts
     }
 
+    /// Adds a member that holds the pieces `bits`.
     pub fn add(&mut self, bits: &Bitfield) {
         if self.partial == 0 {
             self.counts = vec![0; self.n_parts as usize];
@@ -32,7 +34,7 @@ impl Coverage {
         bits.iter().for_each(|piece| self.gain(piece));
     }
 
-    /// A member that was added holds one piece more.
+    /// Notes that a member that was added holds one piece more.
     pub fn gain(&mut self, piece: u32) {
         if let Some(count) = self.counts.get_mut(piece as usize) {
             self.bare -= u32::from(*count == 0);
@@ -40,6 +42,7 @@ impl Coverage {
         }
     }
 
+    /// Removes a member that holds the pieces `bits`.
     pub fn remove(&mut self, bits: &Bitfield) {
         self.partial -= 1;
         if self.partial == 0 {
@@ -54,12 +57,12 @@ impl Coverage {
         }
     }
 
-    /// Whether every piece is held by somebody.
+    /// Whether every piece has a holder.
     pub fn is_complete(&self) -> bool {
         self.partial > 0 && self.bare == 0
     }
 
-    /// How many pieces nobody holds, and the first of them.
+    /// Number of pieces without a holder, and the first of them.
     pub fn lacks(&self) -> (u32, u32) {
         match self.counts.iter().position(|count| *count == 0) {
             _ if self.partial == 0 => (self.n_parts, 0),

@@ -1,14 +1,16 @@
-//! Some of a swarm's members, its seeds or the others: found by who they are and by where they call from, and drawn at
-//! random. Pure.
+//! A part of a swarm's members, either its seeds or the others. A member is found by its identity or its
+//! address, or drawn at random. Pure.
 //!
-//! A swarm may have a hundred thousand members, and somebody asks it for fifty of them a thousand times a second. So
-//! nothing here walks over all: the members stand in one row without gaps, where a random place and those behind it
-//! make a random choice; and their addresses stand in order, where those of a subnet are neighbours.
+//! A swarm may have a hundred thousand members, and be asked for fifty of them a thousand times a
+//! second. So no operation walks over all of them. The members stand in one row without gaps: a random
+//! index and the members after it are a random choice. Their addresses are sorted, so that those of a
+//! subnet are neighbours.
 //!
-//! Most crowds are small. Up to [`SMALL`] members they have no `by_address`; to walk over them costs less than to keep it.
+//! Most crowds are small. With up to [`SMALL`] members there is no `by_address`: to walk over all members
+//! costs less than to maintain it.
 //!
-//! Invariant: if there is `by_address`, the place of every member is in it once, under the address that it calls from, at
-//! its `nth`; and there is if there are more members than [`SMALL`].
+//! Invariant: if there is a `by_address`, the index of every member is in it once, under the member's
+//! address, at its `nth`. There is one if there are more members than [`SMALL`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,7 +22,7 @@ use crate::tracker::address::Subnet;
 
 use super::member::{Member, MemberRef, Who};
 
-/// How many members are walked over rather than listed by their addresses.
+/// Maximum number of members without a `by_address`.
 const SMALL: usize = 16;
 
 /// Members in a row.
@@ -35,7 +37,7 @@ type ByAddress = BTreeMap<IpAddr, Vec<u32>>;
 #[derive(Debug)]
 struct Seat {
     member: Member,
-    /// Where its place stands among those at its address.
+    /// Position of its index in the list of its address.
     nth: u32,
 }
 
@@ -52,22 +54,22 @@ impl Crowd {
         self.row.get(who).map(|seat| &seat.member)
     }
 
-    /// The member where it stands.
+    /// The member, with its identity.
     pub fn find(&self, who: &Who) -> Option<MemberRef<'_>> {
         self.row.get_key_value(who).map(|(who, seat)| MemberRef { who, member: &seat.member })
     }
 
-    /// The member, to be changed in all but where it calls from.
+    /// The member. Everything but its address may be changed.
     pub fn get_mut(&mut self, who: &Who) -> Option<&mut Member> {
         self.row.get_mut(who).map(|seat| &mut seat.member)
     }
 
-    /// The member that stands at `place`, one of the numbers up to [`Crowd::len`].
+    /// The member at the index `place`, below [`Crowd::len`].
     pub fn nth(&self, place: usize) -> Option<MemberRef<'_>> {
         self.row.get_index(place).map(|(who, seat)| MemberRef { who, member: &seat.member })
     }
 
-    /// How many call from this address.
+    /// Number of members at this address.
     pub fn at_address(&self, ip: IpAddr) -> usize {
         match &self.by_address {
             Some(by_address) => by_address.get(&ip).map_or(0, Vec::len),
@@ -88,17 +90,17 @@ impl Crowd {
         }
     }
 
-    /// Puts the place of a member into `by_address`.
+    /// Adds the index of a member to `by_address`.
     fn list(&mut self, place: usize) {
         let (Some((ip, _)), Some(by_address)) = (self.address_of(place), &mut self.by_address) else {
             return;
         };
         let here = by_address.entry(ip).or_default();
-        self.row[place].nth = here.len() as u32; // swarms are bounded far below that
+        self.row[place].nth = here.len() as u32; // the limits of a swarm are far below that
         here.push(place as u32);
     }
 
-    /// Takes a member out. Whoever stood last in its lists takes its places in them.
+    /// Removes a member. The last one of each list takes its position in that list.
     pub fn remove(&mut self, who: &Who) -> Option<Member> {
         let place = self.row.get_index_of(who)?;
         self.unlist(place);
@@ -114,7 +116,7 @@ impl Crowd {
         Some(seat.member)
     }
 
-    /// Takes the place of a member out of `by_address`.
+    /// Removes the index of a member from `by_address`.
     fn unlist(&mut self, place: usize) {
         let (Some((ip, nth)), Some(by_address)) = (self.address_of(place), &mut self.by_address) else {
             return;
@@ -128,13 +130,13 @@ impl Crowd {
         }
     }
 
-    /// The address that the member at `place` calls from, and where its place stands there.
+    /// The address of the member at the index `place`, and the position in the list of that address.
     fn address_of(&self, place: usize) -> Option<(IpAddr, usize)> {
         let (who, seat) = self.row.get_index(place)?;
         Some((MemberRef { who, member: &seat.member }.observed(), seat.nth as usize))
     }
 
-    /// All members, in no order.
+    /// All members, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = MemberRef<'_>> {
         self.row.iter().map(|(who, seat)| MemberRef { who, member: &seat.member })
     }
@@ -147,10 +149,11 @@ impl Crowd {
         behind.chain(before).map(|(who, seat)| MemberRef { who, member: &seat.member })
     }
 
-    /// The members that call from `subnet`, from a random one on. Whoever follows a wide gap between addresses comes
-    /// first more often.
+    /// The members at addresses of `subnet`, from a random one on. A member after a wide gap between
+    /// addresses comes first more often.
     ///
-    /// Where most members are of one subnet, as in a room, the row itself is walked: neighbours in memory come ten times as fast.
+    /// If most members are on the subnet, as in a local network, the row itself is walked: neighbours in
+    /// memory are read ten times as fast.
     pub fn near<'a>(
         &'a self,
         subnet: Subnet,
@@ -176,8 +179,8 @@ impl Crowd {
         })
     }
 
-    /// Whether the row is to be walked for those of `subnet`: there are few members, or most are of it, since those at some
-    /// of its addresses alone are.
+    /// Whether the row should be walked for the members of `subnet`: there are few members, or those at some
+    /// of its addresses are already most of them.
     fn is_most(&self, subnet: Subnet) -> bool {
         let some = self.at(subnet.first..=subnet.last).take(16);
         self.by_address.is_none() || some.map(|(_, here)| here.len()).sum::<usize>() * 2 > self.len()

@@ -1,9 +1,10 @@
-//! Which members of a swarm an asker is told. Pure.
+//! Chooses the members of a swarm that an asker is told. Pure.
 //!
-//! First those on its own subnets, then others at random; seeds and leechers in the mixture in which the swarm has them; no address twice.
-//! What a draw costs depends on how many are wanted, not on the swarm: it looks at [`LOOKS`] members for each that is
-//! wanted and no more. So whoever cannot use most of a huge swarm, as a client of the rarer family of addresses, may be
-//! told fewer than there are.
+//! First come members on the asker's own subnets, then others at random. Seeds and leechers come in the ratio
+//! in which the swarm has them, and no address comes twice. The cost depends on the number of members that
+//! are wanted, not on the size of the swarm: at most [`LOOKS`] members are examined for each that is wanted,
+//! and [`MIN_LOOKS`] more. So an asker that cannot use most of a huge swarm, such as a client of the rarer
+//! address family, may be told fewer members than there are.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,25 +14,26 @@ use crate::tracker::address::PeerAddresses;
 use super::crowd::Crowd;
 use super::member::MemberRef;
 
-/// How many members may be looked at for each that is wanted.
+/// Maximum number of members examined for each that is wanted.
 const LOOKS: usize = 8;
 
-/// How many may be looked at however few are wanted.
+/// Number of members that may be examined in addition, however few are wanted.
 const MIN_LOOKS: usize = 256;
 
-/// What is asked of a swarm.
+/// One choice of members for one asker.
 pub struct Draw<'a, F> {
     asker: &'a PeerAddresses,
     want: usize,
     wanted: F,
     looks: usize,
     picked: Vec<(MemberRef<'a>, SocketAddr)>,
-    /// Addresses among `picked`. Announcers have one each; only a session may share that of an announcer.
+    /// The addresses in `picked`; `None` without sessions. Each announcer has an address of its own; only a
+    /// session may share one.
     seen: Option<HashSet<SocketAddr>>,
 }
 
 impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
-    /// Up to `want` of the members that `wanted` lets pass, and where `asker` reaches them.
+    /// Chooses up to `want` members that `wanted` accepts, with the addresses at which `asker` reaches them.
     pub fn new(asker: &'a PeerAddresses, want: usize, has_sessions: bool, wanted: F) -> Draw<'a, F> {
         Draw {
             asker,
@@ -43,7 +45,7 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
         }
     }
 
-    /// Takes all that are wanted of crowds that are no larger than the wish, in one walk.
+    /// Takes all acceptable members of crowds that together have no more than `want`, in one walk.
     pub fn everybody(&mut self, seeds: Option<&'a Crowd>, leeches: Option<&'a Crowd>) {
         let mut far = Vec::new();
         for peer in [leeches, seeds].into_iter().flatten().flat_map(Crowd::iter) {
@@ -55,7 +57,7 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
         self.picked.append(&mut far);
     }
 
-    /// Takes from the members of the asker's subnets.
+    /// Takes members on the asker's subnets.
     pub fn near(&mut self, seeds: Option<&'a Crowd>, leeches: Option<&'a Crowd>, rng: &mut fastrand::Rng) {
         for subnet in self.asker.subnets() {
             let share = share(seeds, leeches);
@@ -64,7 +66,7 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
         }
     }
 
-    /// Takes from all members that are not near.
+    /// Takes members that are not on the asker's subnets.
     pub fn far(&mut self, seeds: Option<&'a Crowd>, leeches: Option<&'a Crowd>, rng: &mut fastrand::Rng) {
         let share = share(seeds, leeches);
         let [seeds, leeches] = [seeds, leeches].map(|crowd| crowd.map(|crowd| crowd.all(rng)));
@@ -74,7 +76,7 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
         self.take(mixed(seeds, leeches, share, rng.fork()).filter(is_far));
     }
 
-    /// Takes from `peers` what is wanted and as long as something is.
+    /// Takes members from `peers` until enough are picked or examined.
     pub fn take(&mut self, peers: impl Iterator<Item = MemberRef<'a>>) {
         if self.picked.len() >= self.want || self.looks == 0 {
             return;
@@ -90,7 +92,7 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
         }
     }
 
-    /// Where the asker reaches the peer, if it is wanted and was not picked before.
+    /// The address at which the asker reaches the peer, if the peer is wanted and was not picked before.
     fn looked_at(&mut self, peer: MemberRef<'a>) -> Option<SocketAddr> {
         let address = peer.address_for(self.asker)?;
         let is_wanted =
@@ -103,13 +105,13 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
     }
 }
 
-/// The seeds' share of the swarm, of 256.
+/// The seeds' share of the members, as a part of 256.
 fn share(seeds: Option<&Crowd>, leeches: Option<&Crowd>) -> u8 {
     let [seeds, leeches] = [seeds, leeches].map(|crowd| crowd.map_or(0, Crowd::len));
     (seeds * 255).checked_div(seeds + leeches).unwrap_or(0) as u8 // at most 255
 }
 
-/// Items of both, about `share` of 256 from the first, until both are at their end.
+/// Items of both iterators, about `share` of 256 from the first, until both are at their end.
 fn mixed<T>(
     first: Option<impl Iterator<Item = T>>,
     second: Option<impl Iterator<Item = T>>,

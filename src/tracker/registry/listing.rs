@@ -1,6 +1,7 @@
-//! What a swarm has if its torrent is in the catalogue: the facts of the torrent, and the sessions that are members. Pure.
+//! What only a swarm of the catalogue has: the facts of its torrent, and the sessions that are members. Pure.
 //!
-//! Invariant: the tables of sessions have all sessions that are members; `coverage` and `memory` are sums over them.
+//! Invariant: the tables of sessions have all sessions that are members; `coverage` and `memory` are
+//! sums over them.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use super::SessionId;
 use super::coverage::Coverage;
 use super::member::{Contact, Have};
 
-/// What the catalogue says of a torrent for as long as the tracker knows it. Its metainfo is in the store.
+/// The properties of a torrent in the catalogue. They never change. Its metainfo is in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     pub key: String,
@@ -55,30 +56,31 @@ fn kind(name: &str, is_file: bool) -> &str {
     }
 }
 
-/// What only a torrent of the catalogue has.
+/// What only a swarm of the catalogue has.
 #[derive(Debug)]
 pub struct Listing {
     pub facts: Facts,
     pub coverage: Coverage,
-    /// Bytes of the members' sets of pieces.
+    /// Bytes of the members' bitfields.
     pub memory: usize,
-    /// The sessions that are members, by what makes a peer the same.
+    /// The sessions that are members, by peer id and address, which identify a peer.
     pub sessions: HashMap<(PeerId, IpAddr), SessionId>,
-    /// Those of them that tell which part they hold.
+    /// Those of them that hold a part of the torrent.
     pub partial: HashSet<SessionId>,
-    /// Those on the tracker's machine that are reached from elsewhere all the same.
+    /// Those on the tracker's machine that can be reached from elsewhere.
     pub local: HashSet<SessionId>,
-    /// Who invites all others to fetch it.
+    /// The peer that offers it to all others.
     pub offer: Option<PeerId>,
-    /// Why it is not available any more; `None` while it is, and if it never was.
+    /// Why it is not available any more; `None` if it is available or never was.
     pub gone: Option<String>,
-    /// Where it stands in the registry's news; 0 if nowhere.
+    /// Its number in the registry's log of changes; 0 if it is not there.
     pub changed_at: u64,
+    /// Its number in the registry's log of offers; 0 if it is not there.
     pub offered_at: u64,
 }
 
 impl Listing {
-    /// Of a torrent that comes into the catalogue, whose swarm has no session yet.
+    /// The listing of a torrent that is added to the catalogue; no session is a member yet.
     pub fn new(facts: Facts) -> Listing {
         Listing {
             coverage: Coverage::new(facts.n_parts),
@@ -94,12 +96,12 @@ impl Listing {
         }
     }
 
-    /// Without seeds, how many pieces nobody holds, and the first of them.
+    /// Number of pieces that no member holds, not counting seeds, and the first of them.
     pub fn lacks(&self) -> (u32, u32) {
         self.coverage.lacks()
     }
 
-    /// Notes a session that became a member.
+    /// Adds a session that became a member.
     pub fn enter(&mut self, id: SessionId, contact: &Contact, have: &Have) {
         self.sessions.insert((contact.peer_id, contact.addresses.observed()), id);
         if contact.addresses.has_told() {
@@ -112,7 +114,7 @@ impl Listing {
         }
     }
 
-    /// Forgets one that is no member any more.
+    /// Removes a session that is not a member any more.
     pub fn exit(&mut self, id: SessionId, contact: &Contact, have: &Have) {
         let left = self.sessions.remove(&(contact.peer_id, contact.addresses.observed()));
         debug_assert_eq!(left, Some(id), "a peer has one session in a swarm");

@@ -1,7 +1,7 @@
-//! A peer in a swarm: who it is, where it is, what it holds. Pure.
+//! A member of a swarm: its identity, its address, and what it holds. Pure.
 //!
-//! There may be a million of them, most known from announces alone, so an announcer takes no memory of its own beyond its
-//! place in its swarm's tables.
+//! There may be a million members, most of them known from announces alone. So an announcer takes no memory
+//! beyond its entries in the tables of its swarm.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::tracker::address::{self, PeerAddresses};
 
 use super::SessionId;
 
-/// What tells the members of a swarm apart.
+/// Identifies a member of a swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Who {
     Session(SessionId),
-    /// Where it calls from, and the port on which it takes connections.
+    /// The address that it announces from, and the port on which it accepts connections.
     Announcer(IpAddr, u16),
 }
 
-/// How to know and to reach a session's peer. All its swarms share one.
+/// Identity and addresses of a session's peer, shared by all its swarms.
 #[derive(Debug)]
 pub struct Contact {
     pub peer_id: PeerId,
@@ -44,7 +44,7 @@ impl Contact {
     }
 }
 
-/// The program that a peer id names, after BEP 20: `-LT2110-` and twelve bytes more.
+/// The program that a peer id names (BEP 20): the first 8 of its 20 bytes, such as `-LT2110-`.
 fn client_of(id: PeerId) -> String {
     id.0.iter().take(8).take_while(|byte| byte.is_ascii_graphic()).map(|byte| char::from(*byte)).collect()
 }
@@ -54,7 +54,7 @@ fn client_of(id: PeerId) -> String {
 pub enum Have {
     All,
     Some(Box<Bitfield>),
-    /// An announcer that lacks this many bytes. Which ones, announces do not say.
+    /// An announcer that lacks this many bytes. An announce does not say which.
     Left(u64),
 }
 
@@ -67,7 +67,7 @@ impl Have {
         if left == 0 { Have::All } else { Have::Left(left) }
     }
 
-    /// Bytes of the set of pieces.
+    /// Size of the bitfield in bytes.
     pub fn memory(&self) -> usize {
         if let Have::Some(bits) = self { bits.as_bytes().len() } else { 0 }
     }
@@ -76,7 +76,7 @@ impl Have {
         matches!(self, Have::All)
     }
 
-    /// What it holds of the pieces `first..end`.
+    /// The pieces of `first..end` that it holds.
     pub fn within(&self, (first, end): Pieces) -> Vec<Pieces> {
         match self {
             Have::All => vec![(first, end)],
@@ -89,7 +89,8 @@ impl Have {
     }
 }
 
-/// A moment: milliseconds since the registry's beginning. It comes round after 49 days; nobody is silent for so long.
+/// A point in time: milliseconds since the registry's start. It wraps around after 49 days; no member is
+/// silent that long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tick(pub u32);
 
@@ -100,21 +101,21 @@ impl Tick {
     }
 }
 
-/// What is known of a member beside where it calls from, if that is in its [`Who`].
+/// How a member is known. The address of an announcer is in its [`Who`].
 #[derive(Debug)]
 pub enum Caller {
     Session(Arc<Contact>),
     Announcer { peer_id: PeerId, key: Option<Key>, heard: Tick },
 }
 
-/// A peer in a swarm.
+/// A member of a swarm.
 #[derive(Debug)]
 pub struct Member {
     pub caller: Caller,
     pub have: Have,
 }
 
-/// A member where it stands.
+/// A member, with its identity.
 #[derive(Debug, Clone, Copy)]
 pub struct MemberRef<'a> {
     pub who: &'a Who,
@@ -129,7 +130,7 @@ impl MemberRef<'_> {
         }
     }
 
-    /// The address that it calls from.
+    /// The address that it connects from.
     pub fn observed(&self) -> IpAddr {
         match (self.who, &self.member.caller) {
             (_, Caller::Session(contact)) => contact.addresses.observed(),
@@ -138,7 +139,7 @@ impl MemberRef<'_> {
         }
     }
 
-    /// Where `asker` reaches it; `None` if it cannot.
+    /// The address at which `asker` reaches it; `None` if it cannot.
     pub fn address_for(&self, asker: &PeerAddresses) -> Option<SocketAddr> {
         match (self.who, &self.member.caller) {
             (_, Caller::Session(contact)) => contact.address_for(asker),

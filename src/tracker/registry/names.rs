@@ -1,16 +1,17 @@
-//! The names of the catalogue in their order, to be searched for words. Pure.
+//! The sorted names of the catalogue, searched for words. Pure.
 //!
-//! A search asks which names hold a word anywhere, so no order helps; what helps is that the names stand behind one another
-//! in pages of text, through which a vector unit goes at some gigabytes a second. A page is small enough that another
-//! name in its midst costs little.
+//! A search asks which names contain a word anywhere, so sorting does not help. Instead, the names stand one
+//! after the other in pages of text, which a vector unit searches at some gigabytes per second. A page is
+//! small, so that inserting a name costs little.
 //!
-//! Invariant: names ascend, in lower case, and those alike by their keys; a name's line is `text[start..]` up to the line's end.
+//! Invariant: names are in lower case and ascending order, equal ones in the order of their keys. A name is
+//! `text[start..]` up to the end of the line.
 
 use memchr::memmem;
 
 use crate::torrent::InfoHash;
 
-/// A page with more names than this becomes two.
+/// Maximum number of names in a page; a longer one is split.
 const FULL: usize = 256;
 
 /// The names of all torrents.
@@ -20,7 +21,7 @@ pub struct Names {
     len: usize,
 }
 
-/// Some neighbouring names; never none.
+/// Some neighbouring names, at least one.
 #[derive(Debug, Default)]
 struct Page {
     /// One name a line.
@@ -42,7 +43,7 @@ impl Names {
 
     /// Adds a torrent that is not there.
     pub fn insert(&mut self, name: &str, key: &str, hash: InfoHash) {
-        let name = name.to_lowercase().replace('\n', " "); // words have neither
+        let name = name.to_lowercase().replace('\n', " "); // words contain neither
         let after = self.pages.partition_point(|page| page.order(0) <= (name.as_str(), key));
         let at = after.saturating_sub(1);
         if self.pages.is_empty() {
@@ -57,11 +58,12 @@ impl Names {
         }
     }
 
-    /// The torrents whose names hold every one of the words, in order.
+    /// The torrents whose names contain every word of `words`, in the order of names.
     pub fn search<'a>(&'a self, words: &'a str) -> impl Iterator<Item = InfoHash> + 'a {
         let mut words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
         words.sort_by_key(String::len);
-        let rarest = words.pop().unwrap_or_default(); // likely so, and the text is searched for it alone
+        // The longest word is probably the rarest. Only it is searched for in the text.
+        let rarest = words.pop().unwrap_or_default();
         self.pages.iter().flat_map(move |page| page.search(&rarest, &words))
     }
 }
@@ -88,7 +90,7 @@ impl Page {
         self.lines.insert(nth, Line { start, key: key.to_owned(), hash });
     }
 
-    /// Takes the second half out.
+    /// Removes the second half, and gives it.
     fn split(&mut self) -> Page {
         let mut lines = self.lines.split_off(self.lines.len() / 2);
         let start = lines.first().map_or(self.text.len(), |line| line.start);
@@ -96,7 +98,7 @@ impl Page {
         Page { text: self.text.split_off(start), lines }
     }
 
-    /// The torrents whose names hold `word` and all of `others`.
+    /// The torrents whose names contain `word` and all of `others`.
     fn search(&self, word: &str, others: &[String]) -> Vec<InfoHash> {
         let finder = memmem::Finder::new(word);
         let (mut found, mut nth) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! Sessions in the registry: how they come, what they publish and withdraw, whom they are told of. Pure.
+//! Sessions in the registry: how they begin and end, what they publish, and which peers they are told. Pure.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -17,20 +17,21 @@ use super::{Departure, Registry, unknown};
 /// A session's number, never used twice.
 pub type SessionId = u64;
 
-/// How far a session has read the news.
+/// How far a session has read the changes and the offers.
 #[derive(Debug, Clone, Copy)]
 pub struct Read {
     pub changes: Cursor,
     pub offers: Cursor,
 }
 
+/// What the registry keeps for a session.
 pub struct SessionRecord {
     pub contact: Arc<Contact>,
     pub torrents: HashSet<InfoHash>,
 }
 
 impl Registry {
-    /// Takes in a session. Its news begin now; a mirror also hears of all offers that stand.
+    /// Begins a session. It is told of changes from now on; a mirror is also told of all open offers.
     pub fn hello(&mut self, hello: &Hello, observed: IpAddr) -> (SessionId, Read) {
         let id = self.next_session;
         self.next_session += 1;
@@ -48,7 +49,7 @@ impl Registry {
     /// Makes a session a member of a swarm of the catalogue.
     ///
     /// # Errors
-    /// When what it says it holds cannot be, or there are too many of something.
+    /// If it names pieces that the torrent does not have, or a limit is reached.
     pub fn publish(
         &mut self,
         id: SessionId,
@@ -72,7 +73,8 @@ impl Registry {
             return Err(Refusal::new("the tracker follows as many unfinished downloads as it can"));
         }
         let contact = session.contact.clone();
-        // The same peer from before it lost its connection, or as an announcer, would count twice.
+        // The same peer may be a member already, through an earlier session or as an announcer. It
+        // would count twice.
         let (peer_id, ip) = (contact.peer_id, contact.addresses.observed());
         let former = swarm.session_of(peer_id, ip).filter(|former| *former != id);
         let announcer = Who::Announcer(ip, contact.port);
@@ -96,7 +98,7 @@ impl Registry {
         Ok(())
     }
 
-    /// An offer stands until its maker withdraws it. To say it again is no news.
+    /// Notes an offer. It is open until its peer withdraws it. To repeat it is no event.
     fn offer(&mut self, hash: InfoHash, by: PeerId) {
         let Some(listing) = self.swarms.get_mut(&hash).and_then(|swarm| swarm.listing.as_mut()) else {
             return;
@@ -110,7 +112,7 @@ impl Registry {
     /// Notes that a session has finished pieces.
     ///
     /// # Errors
-    /// When it never published the torrent, or the pieces are not the torrent's.
+    /// If it has not published the torrent, or the torrent does not have these pieces.
     pub fn finished(&mut self, id: SessionId, hash: InfoHash, ranges: &[Pieces]) -> Result<(), Refusal> {
         let n_parts = self.facts(hash)?.n_parts;
         if ranges.iter().any(|&(first, end)| first >= end || end > n_parts) {
@@ -122,10 +124,10 @@ impl Registry {
             .ok_or_else(|| Refusal::new("this session has not published the torrent"))
     }
 
-    /// Takes a session out of a swarm.
+    /// Removes a session from a swarm.
     ///
     /// # Errors
-    /// When it is no member.
+    /// If it is not a member.
     pub fn unpublish(&mut self, id: SessionId, hash: InfoHash) -> Result<(), Refusal> {
         let session = self.sessions.get_mut(&id).ok_or_else(gone)?;
         if !session.torrents.remove(&hash) {
@@ -142,7 +144,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Ends a session.
+    /// Ends a session, and removes it from all its swarms.
     pub fn leave(&mut self, id: SessionId, how: Departure) {
         let Some(session) = self.sessions.remove(&id) else { return };
         for hash in session.torrents {
@@ -153,7 +155,7 @@ impl Registry {
     /// The other members of a swarm.
     ///
     /// # Errors
-    /// When the torrent is not in the catalogue.
+    /// If the torrent is not in the catalogue.
     pub fn peers(
         &mut self,
         id: SessionId,
@@ -186,10 +188,10 @@ impl Registry {
             .collect()
     }
 
-    /// Who holds any of `pieces`, and which of them.
+    /// The members that hold any of `pieces`, and which of them.
     ///
     /// # Errors
-    /// When the torrent is not in the catalogue, or the pieces are not the torrent's.
+    /// If the torrent is not in the catalogue, or does not have these pieces.
     pub fn locate(&mut self, id: SessionId, hash: InfoHash, pieces: Pieces) -> Result<Vec<Holder>, Refusal> {
         let n_parts = self.facts(hash)?.n_parts;
         if pieces.0 >= pieces.1 || pieces.1 > n_parts {
@@ -211,13 +213,13 @@ impl Registry {
     }
 }
 
-/// Whether two contacts are one peer: it calls itself the same and calls from the same address. The address keeps a
-/// stranger from taking somebody's place.
+/// Whether two contacts are one peer: same peer id and same address. The address is compared so that no other
+/// peer can take its place.
 fn is_same_peer(a: &Contact, b: &Contact) -> bool {
     a.peer_id == b.peer_id && a.addresses.observed() == b.addresses.observed()
 }
 
-/// Whether a member is that peer, in the same sense.
+/// Whether a member is the peer of `contact`, in the same sense.
 fn is_peer(member: MemberRef, contact: &Contact) -> bool {
     member.peer_id() == contact.peer_id && member.observed() == contact.addresses.observed()
 }

@@ -1,10 +1,12 @@
-//! One swarm: its members, and which pieces are held by somebody. Pure.
+//! One swarm: its members, and which pieces have a holder. Pure.
 //!
-//! Members are either seeds or leechers (whoever lacks something), each in a [`Crowd`]. What only torrents of the
-//! catalogue have, sessions among it, is in the [`Listing`]: most swarms of a busy tracker are known from announces alone.
+//! The members are in two [`Crowd`]s: seeds, and leechers, which lack something. What only torrents of the
+//! catalogue have, such as sessions, is in the [`Listing`], because most swarms of a busy tracker are known
+//! from announces alone.
 //!
-//! Invariants: nobody is in both crowds; `listing.coverage` and `listing.memory` are sums over the members; the listing's tables of
-//! sessions have all that are members; `keys` has every announcer that told one.
+//! Invariants: no member is in both crowds; `listing.coverage` and `listing.memory` are sums over
+//! the members; the listing's tables have all sessions that are members; `keys` has every announcer
+//! that sent a key.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -22,16 +24,16 @@ use super::draw::Draw;
 use super::listing::{Facts, Listing};
 use super::member::{Caller, Have, Member, MemberRef, Who};
 
-/// Numbers of one swarm, and their sums over all.
+/// Numbers of one swarm, or their sums over all swarms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     pub seeds: usize,
     pub leeches: usize,
-    /// Members that are known from announces.
+    /// Number of members that are known from announces.
     pub announcers: usize,
-    /// Torrents of the catalogue that are available.
+    /// Number of available torrents of the catalogue.
     pub available: usize,
-    /// Bytes of the members' sets of pieces.
+    /// Bytes of the members' bitfields.
     pub memory: usize,
 }
 
@@ -60,11 +62,11 @@ impl SubAssign for Sums {
 pub struct Swarm {
     seeds: Crowd,
     leeches: Crowd,
-    /// Announcers by peer id, key and family, so that one that moved is recognised.
+    /// Announcers by a hash of peer id, key and address family, so that one with a new address is recognised.
     keys: HashMap<u64, Who, RandomState>,
-    /// How often an announcer said that it has completed the download.
+    /// Number of announces with the event `completed`.
     pub downloaded: u32,
-    /// `None` for a swarm that is known from announces alone. It lasts as long as it has members.
+    /// `None` for a swarm that is known from announces alone. Such a swarm is removed with its last member.
     pub listing: Option<Box<Listing>>,
 }
 
@@ -108,12 +110,12 @@ impl Swarm {
         self.leeches.find(who).or_else(|| self.seeds.find(who))
     }
 
-    /// How many members call from this address.
+    /// Number of members at this address.
     pub fn at_address(&self, ip: IpAddr) -> usize {
         self.seeds.at_address(ip) + self.leeches.at_address(ip)
     }
 
-    /// The member that stands at `place` of the row of all of them: seeds first, then leechers.
+    /// The member at the index `place` among all of them: seeds first, then leechers.
     pub fn nth(&self, place: usize) -> Option<MemberRef<'_>> {
         match place.checked_sub(self.seeds.len()) {
             None => self.seeds.nth(place),
@@ -121,29 +123,29 @@ impl Swarm {
         }
     }
 
-    /// The session through which this peer is a member.
+    /// The session through which this peer is a member, if it is one.
     pub fn session_of(&self, peer_id: PeerId, ip: IpAddr) -> Option<SessionId> {
         self.listing.as_ref()?.sessions.get(&(peer_id, ip)).copied()
     }
 
-    /// Gives the swarm its place in the catalogue.
+    /// Notes that the swarm's torrent is in the catalogue now.
     pub fn catalogue(&mut self, facts: Facts) {
         debug_assert!(self.listing.is_none(), "a torrent is catalogued once");
         self.listing = Some(Box::new(Listing::new(facts)));
     }
 
-    /// Whether every piece is held by a member.
+    /// Whether every piece has a holder among the members.
     pub fn is_available(&self) -> bool {
         !self.seeds.is_empty() || self.listing.as_ref().is_some_and(|listing| listing.coverage.is_complete())
     }
 
-    /// Adds a member, in place of the one that was known under `who`.
+    /// Adds a member. It replaces the member with the same identity, if there is one.
     pub fn join(&mut self, who: Who, member: Member) {
         self.part(&who);
         self.enter(who, member);
     }
 
-    /// Adds a member that is none yet.
+    /// Adds a member that is not in the swarm yet.
     pub fn enter(&mut self, who: Who, member: Member) {
         if let (Who::Announcer(ip, _), Caller::Announcer { peer_id, key: Some(key), .. }) =
             (who, &member.caller)
@@ -159,7 +161,7 @@ impl Swarm {
         crowd.insert(who, member);
     }
 
-    /// Removes a member. `None` if it was none.
+    /// Removes a member; `None` if it is not in the swarm.
     pub fn part(&mut self, who: &Who) -> Option<Member> {
         let member = self.leeches.remove(who).or_else(|| self.seeds.remove(who))?;
         if let (Who::Announcer(ip, _), Caller::Announcer { peer_id, key: Some(key), .. }) =
@@ -178,17 +180,17 @@ impl Swarm {
         Some(member)
     }
 
-    /// Notes what a member says now, and gives whether it was a seed before. Whoever is no member is given back.
+    /// Updates a member, and gives whether it was a seed before. If it is not in the swarm, it is given back.
     pub fn renew(&mut self, who: Who, member: Member) -> Result<bool, Member> {
         if self.refresh(&who, &member) {
             return Ok(member.have.is_all());
         }
         let Some(was_seed) = self.get(&who).map(|before| before.have.is_all()) else { return Err(member) };
-        self.join(who, member); // it has become a seed, or another client is at that address now
+        self.join(who, member); // it became a seed, or another client has that address now
         Ok(was_seed)
     }
 
-    /// The same for an announcer of which nothing has changed but how much it lacks, the common case by far.
+    /// The same for an announcer if only the number of missing bytes has changed, by far the usual case.
     fn refresh(&mut self, who: &Who, member: &Member) -> bool {
         let crowd = if member.have.is_all() { &mut self.seeds } else { &mut self.leeches };
         let Some(known) = crowd.get_mut(who) else { return false };
@@ -207,21 +209,22 @@ impl Swarm {
         true
     }
 
-    /// The announcer of this id and key, of the same family of addresses as `ip`, wherever it announced from.
+    /// The announcer with this peer id and key and the address family of `ip`, at any address.
     pub fn announcer(&self, peer_id: PeerId, key: Key, ip: IpAddr) -> Option<Who> {
         let who = self.keys.get(&self.fingerprint(peer_id, key, ip))?;
         match &self.get(who)?.caller {
             Caller::Announcer { peer_id: id, key: Some(k), .. } if (*id, *k) == (peer_id, key) => Some(*who),
-            _ => None, // another with the same fingerprint
+            _ => None, // another announcer with the same hash
         }
     }
 
-    /// A client on both families announces from two addresses, and has not moved.
+    /// Includes the address family: a client with both families announces from two addresses
+    /// without having moved.
     fn fingerprint(&self, peer_id: PeerId, key: Key, ip: IpAddr) -> u64 {
         self.keys.hasher().hash_one((peer_id, key, ip.is_ipv4()))
     }
 
-    /// Notes that a session finished the pieces of `ranges`. False if it is no member.
+    /// Notes that a session finished the pieces of `ranges`. Gives false if it is not a member.
     pub fn finished(&mut self, id: SessionId, ranges: &[Pieces]) -> bool {
         let who = Who::Session(id);
         if self.seeds.get(&who).is_some() {
@@ -246,7 +249,7 @@ impl Swarm {
         true
     }
 
-    /// The catalogue's entry; `None` for a swarm that is not in it.
+    /// The entry in the catalogue; `None` for a swarm that is not in it.
     pub fn entry(&self) -> Option<Entry> {
         let facts = self.facts()?;
         Some(Entry {
@@ -262,7 +265,7 @@ impl Swarm {
         })
     }
 
-    /// How many pieces a member holds, and how many there are.
+    /// Number of pieces that a member holds, and number of all pieces.
     pub fn progress(&self, member: &Member) -> (u32, u32) {
         let n_parts = self.facts().map_or(0, |facts| facts.n_parts);
         let have = match (&member.have, self.facts()) {
@@ -277,8 +280,8 @@ impl Swarm {
         (have, n_parts)
     }
 
-    /// Up to `want` of the members that `wanted` lets pass, and where `asker` reaches them: see [`Draw`]. A seed is of no
-    /// use to a seed, so `leeches_only` leaves seeds out.
+    /// Up to `want` members that `wanted` accepts, with the addresses at which `asker` reaches them: see
+    /// [`Draw`]. With `leeches_only` seeds are left out, because a seed is of no use to a seed.
     pub fn pick<'a>(
         &'a self,
         asker: &'a PeerAddresses,
@@ -299,7 +302,7 @@ impl Swarm {
         draw.picked()
     }
 
-    /// The same of those that are known to hold some of the pieces `first..end`.
+    /// As [`Swarm::pick`], of the members that are known to hold some of the pieces `first..end`.
     pub fn holders<'a>(
         &'a self,
         asker: &'a PeerAddresses,
@@ -327,7 +330,7 @@ impl Swarm {
         draw.picked()
     }
 
-    /// Sessions on the tracker's own machine whose other addresses are near to an asker from elsewhere.
+    /// Sessions on the tracker's own machine that have an address on a subnet of an asker from elsewhere.
     fn neighbours<'a>(&'a self, asker: &'a PeerAddresses) -> impl Iterator<Item = MemberRef<'a>> {
         let local = self.listing.iter().filter(|_| !asker.observed().is_loopback());
         let local = local.flat_map(|listing| &listing.local).filter_map(|id| self.session(*id));

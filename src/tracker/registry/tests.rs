@@ -1,4 +1,5 @@
-//! The registry, without sockets and with a clock of the tests' own. This file has what the tests share.
+//! Tests of the registry, without sockets and with times that the tests choose. This file has
+//! what they share.
 
 mod catalogue;
 mod drawing;
@@ -16,7 +17,7 @@ use crate::protocol::catalogue::{DEFAULT_WANT, Entry, Found, Held, Hello, PeerId
 const NEAR: &str = "192.168.1.10";
 const FAR: &str = "203.0.113.9";
 
-/// A v1 torrent of one file with `n_parts` pieces of 16 KiB, hashes made up.
+/// A v1 torrent of one file with `n_parts` pieces of 16 KiB and arbitrary hashes.
 fn torrent(name: &str, n_parts: u32) -> Torrent {
     let info = bencode::dict(|d| {
         d.int("length", i64::from(n_parts) * 16384);

@@ -1,4 +1,4 @@
-//! The store: restarts, broken files, and replacement in one step.
+//! Tests of the store: restarts, broken files, and atomic replacement.
 
 use super::*;
 use crate::bencode;

@@ -1,18 +1,20 @@
-//! Connection ids that prove where a client is, without a table of them: each is a keyed hash of the client's address and
-//! the time, so that it is enough to work it out again. Pure.
+//! Connection ids, which prove that a client receives packets at its address. There is no table of them: an
+//! id is a keyed hash of the client's address and the time, and is checked by computing it again. Pure.
 //!
-//! Invariant: an id is good for two minutes at the least, as BEP 15 asks, and for four at the most; and for no other address.
+//! Invariant: an id is valid for at least two minutes, as BEP 15 asks, and at most four, and only
+//! for its address.
 //!
-//! The hash is the one that keeps the standard library's tables safe from strangers (SipHash), with keys from the system's
-//! randomness. It has 64 bits, so guessing one is as good as never right.
+//! The hash is SipHash, as in the standard library's hash tables, with random keys from the system. It has 64
+//! bits, so a guessed id is practically never valid.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// In one window of time an address has one id. The id of the window before is taken as well.
+/// In one window of time an address has one id. The id of the window before is accepted as well.
 const WINDOW: Duration = Duration::from_secs(120);
 
+/// Issues and checks connection ids (BEP 15).
 #[derive(Clone)]
 pub struct ConnectionIds {
     key: RandomState,

@@ -1,4 +1,4 @@
-//! The crowd against a plain map, and what it draws.
+//! Tests of the crowd: compared with a plain map, and what it draws.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,7 @@ fn ip(who: &Who) -> IpAddr {
     *ip
 }
 
-/// The invariant at the top of the file.
+/// Checks the invariant at the top of `crowd.rs`.
 fn check(crowd: &Crowd) {
     let Some(by_address) = &crowd.by_address else { return assert!(crowd.len() <= SMALL) };
     assert_eq!(by_address.values().map(Vec::len).sum::<usize>(), crowd.len());
@@ -80,7 +80,7 @@ fn a_draw_begins_anywhere_and_gives_everybody_once() {
         first_near.insert(near[0]);
     }
     assert_eq!((first.len(), first_near.len()), (36, 12), "somebody is never the first");
-    // The same where nearly all are of the subnet.
+    // The same if nearly all members are on the subnet.
     (0..9).for_each(|host| crowd.insert(Who::Announcer([10, 0, 1, 20 + host].into(), 1), member(1)));
     (5..30).for_each(|port| crowd.insert(Who::Announcer([10, 0, 1, 0].into(), port), member(1)));
     assert!(crowd.is_most(subnet));

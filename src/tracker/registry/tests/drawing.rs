@@ -1,4 +1,4 @@
-//! Which members an asker is told, and at which addresses.
+//! Which members an asker is told, with which addresses.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn a_peer_on_the_tracker_s_machine_is_reached_from_elsewhere() {
     assert_eq!(seen(&mut world, other), "127.0.0.1:6881");
     let all: Vec<String> =
         world.registry.all_peers(near, None).iter().map(|peer| peer.address.to_string()).collect();
-    assert_eq!(all, ["192.168.1.5:6881"]); // the other one told no address
+    assert_eq!(all, ["192.168.1.5:6881"]); // the other one sent no address
     let holders = world.registry.locate(near, hash, (1, 3)).unwrap();
     assert_eq!(holders[0].ranges, [(1, 3)]);
     assert!(world.registry.locate(near, hash, (3, 5)).is_err());
@@ -107,7 +107,7 @@ fn the_only_holder_of_a_piece_is_found_among_very_many() {
     assert_eq!(world.registry.locate(asker, hash, (3, 4)).unwrap()[0].ranges, [(3, 4)]);
     world.announce(hash, 30_000, "198.51.100.2", 0, AnnounceEvent::Started);
     assert_eq!(world.registry.locate(asker, hash, (3, 4)).unwrap().len(), 2);
-    // Nobody but the silent goes, and all of them, though they are looked at a few at a time.
+    // All silent members are removed and no others, although they are checked a few at a time.
     let late = world.start + Duration::from_secs(300);
     let still = announce(hash, 77, 5, AnnounceEvent::None);
     world.registry.announce(&still, ip(FAR), late).unwrap();

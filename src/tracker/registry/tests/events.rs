@@ -1,4 +1,4 @@
-//! What sessions hear: availability, reasons, offers.
+//! Events that sessions are told: availability, reasons, offers.
 
 use super::*;
 

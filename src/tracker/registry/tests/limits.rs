@@ -1,4 +1,4 @@
-//! Bounds, and requests that are refused.
+//! Limits, and requests that are refused.
 
 use super::*;
 
@@ -22,16 +22,17 @@ fn every_table_has_a_bound() {
     assert!(more.message.contains("as many torrents"), "{more}");
     assert!(world.registry.has_room(1).is_err());
     let (b, _) = world.join(2, NEAR);
-    assert!(world.registry.publish(b, x.info_hash(), &Held::Ranges(vec![]), false).is_err()); // no room for its set
+    // There is no memory for its bitfield.
+    assert!(world.registry.publish(b, x.info_hash(), &Held::Ranges(vec![]), false).is_err());
     world.registry.publish(b, x.info_hash(), &Held::All, false).unwrap();
-    // One place is left in the swarm; whoever does not get it is answered all the same.
+    // There is room for one more member. The announcers that are not added are answered all the same.
     for port in 1..=3 {
         assert_eq!(world.announce(x.info_hash(), port, FAR, 5, AnnounceEvent::Started).complete, 1);
     }
     assert_eq!(world.registry.census().announcers, 1);
     let (c, _) = world.join(3, NEAR);
     assert!(world.registry.publish(c, x.info_hash(), &Held::All, false).is_err());
-    // Two from one address, and two swarms that are in no catalogue.
+    // At most two members at one address, and two swarms that are not in the catalogue.
     for port in 1..=3 {
         world.announce(InfoHash([1; 20]), port, FAR, 5, AnnounceEvent::Started);
     }

@@ -1,4 +1,4 @@
-//! Who is a member of a swarm, and for how long.
+//! Which peers are members of a swarm, and for how long.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn libtorrent_and_shoal_find_each_other_under_either_hash() {
     let torrent = hybrid();
     let hashes: Vec<InfoHash> = torrent.wire_hashes().collect();
     let [v1, v2] = hashes[..] else { panic!("a hybrid has two") };
-    // Before anybody published it there are two swarms, then one.
+    // Before it is published there are two swarms, afterwards one.
     world.announce(v1, 1001, FAR, 0, AnnounceEvent::Started);
     world.announce(v2, 1001, FAR, 0, AnnounceEvent::Started);
     world.announce(v2, 1002, FAR, 5, AnnounceEvent::Started);
@@ -70,7 +70,7 @@ fn a_client_that_moved_or_came_back_counts_once() {
     world.registry.announce(&moving, ip(FAR), world.start).unwrap();
     world.registry.announce(&moving, ip("198.51.100.1"), world.start).unwrap();
     assert_eq!(world.registry.census().announcers, 1);
-    // The same id with another key is somebody else, and both families at once are no move.
+    // The same peer id with another key is another client. A second address family is no new address.
     moving.key = Some("other".into());
     world.registry.announce(&moving, ip("198.51.100.2"), world.start).unwrap();
     world.registry.announce(&moving, ip("2001:db8::1"), world.start).unwrap();
@@ -88,13 +88,13 @@ fn a_peer_with_a_session_is_not_counted_again_when_it_announces_or_reconnects() 
     same.peer_id = PeerId([b'z'; 20]);
     world.registry.announce(&same, ip(NEAR), world.start).unwrap();
     assert_eq!(world.registry.census().announcers, 0);
-    // Its connection broke unnoticed; the new session takes the place of the old one without a word.
+    // Its connection broke unnoticed; the new session replaces the old one without an event.
     let (again, _) = world.join(b'z', NEAR);
     world.publish(again, &torrent, Held::All);
     world.registry.leave(a, Departure::Silent);
     assert_eq!(world.entry("x").seeds, 1);
     assert_eq!(world.events(&mut read), [""; 0]);
-    // Somebody else by that name from elsewhere takes nobody's place.
+    // A peer with the same id at another address replaces no member.
     let (stranger, _) = world.join(b'z', FAR);
     world.publish(stranger, &torrent, Held::All);
     assert_eq!(world.entry("x").seeds, 2);
