@@ -7,7 +7,8 @@
 //! | `metainfo.rs` | bytes to [`Torrent`], with every check on untrusted input |
 //! | `geometry.rs` | [`Geometry`]: [`Piece`], [`Block`], [`Span`] |
 //! | `paths.rs` | which names are safe |
-//! | `infohash.rs` | [`InfoHash`], [`Format`], [`Proof`] |
+//! | `info.rs` | [`Info`] and [`PieceLayers`], which can come apart |
+//! | `infohash.rs` | [`InfoHash`], [`InfoHashes`], [`Format`], [`Proof`] |
 //! | `magnet.rs` | [`Magnet`] links |
 //! | `create.rs`, `verify.rs` | [`create`] and [`verify`], on the threads of `readers.rs` |
 //! | `selection.rs` | [`Selection`]: which files a user wants |
@@ -19,6 +20,7 @@ pub mod units;
 pub mod verify;
 
 mod geometry;
+mod info;
 mod infohash;
 mod magnet;
 mod metainfo;
@@ -28,13 +30,12 @@ mod selection;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Range;
+
 use std::path::{Path, PathBuf};
 
-use data_encoding::HEXLOWER;
-
 pub use geometry::{BLOCK_LEN, Block, Geometry, MAX_REQUEST_LEN, Piece, Span};
-pub use infohash::{Format, InfoHash, NotAnInfoHash, Proof};
+pub use info::{Info, PieceLayers};
+pub use infohash::{Format, InfoHash, InfoHashes, NotAnInfoHash, Proof};
 pub use magnet::{Magnet, MagnetError};
 pub use metainfo::{MAX_FILES, MAX_METAINFO_LEN, MAX_PIECE_LENGTH, MAX_PIECES};
 pub use paths::{MAX_PATH_DEPTH, unsafe_name};
@@ -42,7 +43,7 @@ pub use readers::all_cores;
 pub use selection::{Selection, SelectionError};
 
 use crate::bencode;
-use crate::hash::{self, Hash256, LEAF_LEN};
+use crate::hash::{self, LEAF_LEN};
 
 /// Why bytes or a file are not a torrent that we accept.
 #[derive(Debug, thiserror::Error)]
@@ -147,34 +148,12 @@ pub struct FileEntry {
     pub pieces_root: Option<[u8; 32]>,
 }
 
-/// The v1 part: SHA-1.
-#[derive(Debug)]
-struct V1 {
-    hash: InfoHash,
-    /// Where the metainfo file holds the SHA-1 hashes, 20 bytes for each piece.
-    pieces: Range<usize>,
-}
-
-/// The v2 part: SHA-256.
-#[derive(Debug)]
-struct V2 {
-    hash: [u8; 32],
-    /// The merkle root of each piece, over as many leaves as the piece has in its file's tree.
-    roots: Vec<Hash256>,
-}
-
 /// A checked metainfo file. Never changes.
 pub struct Torrent {
-    bytes: Box<[u8]>,
-    info: Range<usize>,
-    name: String,
-    single_file: bool,
-    v1: Option<V1>,
-    v2: Option<V2>,
-    geometry: Geometry,
-    files: Vec<FileEntry>,
+    info: Info,
+    /// The hashes of the v2 part.
+    layers: Option<PieceLayers>,
     trackers: Vec<Vec<String>>,
-    private: bool,
     comment: Option<String>,
     created_by: Option<String>,
     creation_date: Option<i64>,
@@ -201,67 +180,70 @@ impl Torrent {
         metainfo::parse(bytes)
     }
 
+    /// The info dictionary, checked.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// The hashes that the torrent goes by.
+    pub fn hashes(&self) -> &InfoHashes {
+        &self.info.hashes
+    }
+
     /// The bytes of the whole metainfo file, unchanged.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.info.whole
     }
 
     /// The bytes of the info dictionary, unchanged. The info-hashes are computed over them.
     pub fn info_bytes(&self) -> &[u8] {
-        &self.bytes[self.info.clone()]
+        self.info.bytes()
     }
 
     /// Name of the file or folder: one safe path component.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.info.name
     }
 
     /// Whether the torrent is a single file instead of a folder.
     pub fn is_single_file(&self) -> bool {
-        self.single_file
+        self.info.single_file
     }
 
     /// Which info dictionaries the torrent holds: v1, v2 or both.
     pub fn format(&self) -> Format {
-        match (&self.v1, &self.v2) {
-            (Some(_), Some(_)) => Format::Hybrid,
-            (Some(_), None) => Format::V1,
-            (None, _) => Format::V2,
-        }
+        self.info.format()
     }
 
     /// The v1 info-hash: SHA-1 of the info dictionary. `None` without a v1 part.
     pub fn v1_hash(&self) -> Option<InfoHash> {
-        self.v1.as_ref().map(|v1| v1.hash)
+        self.info.hashes.v1()
     }
 
     /// The v2 info-hash: SHA-256 of the info dictionary. `None` without a v2 part.
     pub fn v2_hash(&self) -> Option<[u8; 32]> {
-        self.v2.as_ref().map(|v2| v2.hash)
+        self.info.hashes.v2()
     }
 
     /// The v2 info-hash as it appears on the wire, truncated to 20 bytes.
     pub fn v2_short(&self) -> Option<InfoHash> {
-        self.v2.as_ref().map(|v2| InfoHash::truncated(&v2.hash))
+        self.info.hashes.v2_short()
     }
 
     /// The torrent's usual info-hash on the wire: v1 if it has one, otherwise v2, truncated.
     pub fn info_hash(&self) -> InfoHash {
-        self.wire_hashes().next().unwrap_or(InfoHash([0; 20]))
+        self.info.hashes.info_hash()
     }
 
     /// Every info-hash that a handshake or an announce for this torrent may carry: one, or two for
     /// a hybrid torrent.
     pub fn wire_hashes(&self) -> impl Iterator<Item = InfoHash> {
-        self.v1_hash().into_iter().chain(self.v2_short())
+        self.info.hashes.on_the_wire()
     }
 
     /// The info-hash as users see it: 40 hexadecimal digits of v1, or all 64 of a torrent that is v2 only.
     pub fn key(&self) -> String {
-        match (&self.v1, &self.v2) {
-            (None, Some(v2)) => HEXLOWER.encode(&v2.hash),
-            _ => self.info_hash().to_string(),
-        }
+        self.info.hashes.key()
     }
 
     /// Announce URLs in tiers (BEP 12).
@@ -271,7 +253,7 @@ impl Torrent {
 
     /// Whether the torrent is private: peers may come only from its trackers (BEP 27).
     pub fn private(&self) -> bool {
-        self.private
+        self.info.private
     }
 
     /// The comment of the metainfo file.
@@ -291,19 +273,19 @@ impl Torrent {
 
     /// How the torrent is divided into pieces and blocks, and where these lie in its files.
     pub fn geometry(&self) -> &Geometry {
-        &self.geometry
+        &self.info.geometry
     }
 
     /// The files, in stream order. Pad files are left out.
     pub fn files(&self) -> &[FileEntry] {
-        &self.files
+        &self.info.files
     }
 
     /// Path of a file on disk, if the torrent's file or folder is in `folder`.
     pub fn path_in(&self, folder: &Path, file: &FileEntry) -> PathBuf {
         let mut path = folder.to_owned();
-        if !self.single_file {
-            path.push(&self.name);
+        if !self.info.single_file {
+            path.push(&self.info.name);
         }
         path.extend(&file.path);
         path
@@ -317,41 +299,43 @@ impl Torrent {
 
     /// [`verify`](Self::verify) for several pieces, whose hashes are computed in parallel.
     pub fn verify_all(&self, pieces: &[(Piece, &[u8], Proof)]) -> Vec<bool> {
-        let fits = |piece: Piece, data: &[u8]| data.len() == self.geometry.piece_len(piece) as usize;
+        let fits = |piece: Piece, data: &[u8]| data.len() == self.info.geometry.piece_len(piece) as usize;
         let by_sha1 = |proof: Proof| self.is_verified_by_sha1(proof);
         let v1 = pieces.iter().filter(|(piece, data, proof)| fits(*piece, data) && by_sha1(*proof));
-        let zeros =
-            |piece: Piece| (self.geometry.padded_len(piece) - self.geometry.piece_len(piece)) as usize;
+        let zeros = |piece: Piece| {
+            (self.info.geometry.padded_len(piece) - self.info.geometry.piece_len(piece)) as usize
+        };
         let padded: Vec<_> = v1.map(|(piece, data, _)| (*data, zeros(*piece))).collect();
         let mut sha1s = hash::sha1_many_padded(&padded).into_iter();
         let is_good = |(piece, data, proof): &(Piece, &[u8], Proof)| match fits(*piece, data) {
             false => false,
             true if by_sha1(*proof) => sha1s.next().is_some_and(|hash| self.piece_sha1(*piece) == Some(hash)),
-            true => self.piece_root(*piece) == Some(hash::data_root(data, self.geometry.leaf_width(*piece))),
+            true => {
+                self.piece_root(*piece) == Some(hash::data_root(data, self.info.geometry.leaf_width(*piece)))
+            }
         };
         pieces.iter().map(is_good).collect()
     }
 
     /// Whether SHA-1 is used to verify pieces for which `proof` is asked.
     pub fn is_verified_by_sha1(&self, proof: Proof) -> bool {
-        self.v1.is_some() && (self.v2.is_none() || proof == Proof::V1)
+        self.format().has_v1() && (self.layers.is_none() || proof == Proof::V1)
     }
 
     /// The SHA-1 of the piece and its padding. `None` without a v1 part.
     pub fn piece_sha1(&self, piece: Piece) -> Option<[u8; 20]> {
-        let (hashes, _) = self.bytes[self.v1.as_ref()?.pieces.clone()].as_chunks();
-        hashes.get(piece.index() as usize).copied()
+        self.info.piece_sha1(piece)
     }
 
     /// The root of the piece's merkle tree. `None` without a v2 part.
     pub fn piece_root(&self, piece: Piece) -> Option<[u8; 32]> {
-        self.v2.as_ref()?.roots.get(piece.index() as usize).copied()
+        self.layers.as_ref()?.root(piece)
     }
 }
 
 impl std::fmt::Debug for Torrent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Torrent({:?}, {}, {})", self.name, self.format(), self.key())
+        write!(f, "Torrent({:?}, {}, {})", self.name(), self.format(), self.key())
     }
 }
 

@@ -25,6 +25,7 @@
 mod first_copy;
 mod members;
 pub mod options;
+pub mod pending;
 mod pieces;
 mod saving;
 pub mod shared;

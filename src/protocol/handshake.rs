@@ -6,7 +6,7 @@
 //! two give an [`Agreement`], which a session needs.
 
 pub use crate::peer_id::PeerId;
-use crate::torrent::{InfoHash, Proof, Torrent};
+use crate::torrent::{InfoHash, InfoHashes, Proof};
 use thiserror::Error;
 
 /// Length of a handshake in bytes.
@@ -113,10 +113,10 @@ pub struct Initiator {
 }
 
 impl Initiator {
-    /// The handshake to send for `torrent`. A hybrid torrent uses its v1 hash and offers v2.
-    pub fn new(torrent: &Torrent, peer_id: PeerId) -> (Self, [u8; HANDSHAKE_LEN]) {
-        let upgrade = torrent.v2_short();
-        let sent = Hello::ours(torrent.info_hash(), peer_id, upgrade.is_some());
+    /// The handshake to send for the torrent with these hashes. A hybrid torrent uses its v1 hash and offers v2.
+    pub fn new(hashes: &InfoHashes, peer_id: PeerId) -> (Self, [u8; HANDSHAKE_LEN]) {
+        let upgrade = hashes.v2_short();
+        let sent = Hello::ours(hashes.info_hash(), peer_id, upgrade.is_some());
         (Initiator { sent, upgrade }, sent.encode())
     }
 
@@ -132,14 +132,14 @@ impl Initiator {
     }
 }
 
-/// Answers a [`Hello`] for `torrent`: in v2 if both sides support it. The reply is sent even if there is no
+/// Answers a [`Hello`] for the torrent with these hashes: in v2 if both sides support it. The reply is sent even if there is no
 /// agreement, so that a process that connected to itself learns it from the reply.
 pub fn reply(
     theirs: &Hello,
-    torrent: &Torrent,
+    hashes: &InfoHashes,
     peer_id: PeerId,
 ) -> (Result<Agreement, HandshakeError>, [u8; HANDSHAKE_LEN]) {
-    let short = torrent.v2_short();
+    let short = hashes.v2_short();
     let (info_hash, proof) = match short {
         Some(v2) if theirs.info_hash == v2 || theirs.v2 => (v2, Proof::V2),
         _ => (theirs.info_hash, Proof::V1),
@@ -180,8 +180,8 @@ mod tests {
     fn whoever_connects_to_itself_learns_it_from_the_reply() {
         let torrent = crate::testing::torrent(b"x", 1 << 14);
         let own = PeerId::random();
-        let (initiator, hello) = Initiator::new(&torrent, own);
-        let (agreement, reply) = reply(&Hello::decode(&hello).unwrap(), &torrent, own);
+        let (initiator, hello) = Initiator::new(torrent.hashes(), own);
+        let (agreement, reply) = reply(&Hello::decode(&hello).unwrap(), torrent.hashes(), own);
         assert_eq!(agreement, Err(HandshakeError::Ourselves));
         assert_eq!(initiator.accept(&reply), Err(HandshakeError::Ourselves));
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::hash;
 use data_encoding::HEXLOWER_PERMISSIVE;
 
 /// The 20 bytes that identify a torrent on the wire: the SHA-1 of a v1 info dictionary (BEP 3), or the first
@@ -28,6 +29,67 @@ impl fmt::Display for InfoHash {
 impl fmt::Debug for InfoHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// The hashes that a torrent goes by: one of v1 or of v2, or both of a hybrid.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct InfoHashes {
+    v1: Option<InfoHash>,
+    v2: Option<[u8; 32]>,
+}
+
+impl InfoHashes {
+    /// `None` without any hash.
+    pub fn new(v1: Option<InfoHash>, v2: Option<[u8; 32]>) -> Option<Self> {
+        (v1.is_some() || v2.is_some()).then_some(InfoHashes { v1, v2 })
+    }
+
+    /// Which hashes there are.
+    pub fn format(&self) -> Format {
+        match (self.v1, self.v2) {
+            (Some(_), Some(_)) => Format::Hybrid,
+            (Some(_), None) => Format::V1,
+            (None, _) => Format::V2,
+        }
+    }
+
+    /// SHA-1 of the info dictionary, if it has a v1 part.
+    pub fn v1(&self) -> Option<InfoHash> {
+        self.v1
+    }
+
+    /// SHA-256 of the info dictionary, if it has a v2 part.
+    pub fn v2(&self) -> Option<[u8; 32]> {
+        self.v2
+    }
+
+    /// The v2 hash as it appears on the wire.
+    pub fn v2_short(&self) -> Option<InfoHash> {
+        self.v2.as_ref().map(InfoHash::truncated)
+    }
+
+    /// Every hash that a handshake or an announce may carry: one, or two for a hybrid, v1 first.
+    pub fn on_the_wire(&self) -> impl Iterator<Item = InfoHash> + use<> {
+        self.v1.into_iter().chain(self.v2_short())
+    }
+
+    /// The hash that the torrent goes by on the wire: v1 if it has that, otherwise v2, truncated.
+    pub fn info_hash(&self) -> InfoHash {
+        self.on_the_wire().next().unwrap_or(InfoHash([0; 20])) // there is one
+    }
+
+    /// What users see: the v1 info-hash in 40 hexadecimal digits, or for v2 alone all 64 of that.
+    pub fn key(&self) -> String {
+        match (self.v1, self.v2) {
+            (None, Some(v2)) => data_encoding::HEXLOWER.encode(&v2),
+            _ => self.info_hash().to_string(),
+        }
+    }
+
+    /// Whether all of these hashes are of this info dictionary.
+    pub fn are_of(&self, info: &[u8]) -> bool {
+        self.v1.is_none_or(|v1| v1.0 == hash::sha1(info)) && self.v2.is_none_or(|v2| v2 == hash::sha256(info))
     }
 }
 

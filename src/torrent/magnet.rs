@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 
-use super::{InfoHash, Torrent};
+use super::{InfoHash, InfoHashes, Torrent};
 
 /// Maximum length of a link in bytes. Real ones have a few kilobytes, with all their trackers.
 const MAX_LEN: usize = 64 * 1024;
@@ -64,10 +64,14 @@ pub enum MagnetError {
 }
 
 impl Magnet {
+    /// The hashes of the link. `None` for one that was made without any.
+    pub fn hashes(&self) -> Option<InfoHashes> {
+        InfoHashes::new(self.v1, self.v2)
+    }
+
     /// The info-hash to use on the wire: v1 if the link has one, otherwise v2, truncated.
     pub fn info_hash(&self) -> InfoHash {
-        let v2 = self.v2.as_ref().map(InfoHash::truncated);
-        self.v1.or(v2).unwrap_or(InfoHash([0; 20]))
+        self.hashes().map_or(InfoHash([0; 20]), |hashes| hashes.info_hash())
     }
 
     fn topic(&mut self, topic: &str) -> Result<(), MagnetError> {

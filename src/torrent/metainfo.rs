@@ -10,12 +10,13 @@ mod listed;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use listed::{Kind, Listed};
 
 use super::geometry::{Geometry, Layout};
 use super::paths::{collision, unsafe_name};
-use super::{FileEntry, InfoHash, Torrent, TorrentError, V1, V2};
+use super::{FileEntry, Info, InfoHash, InfoHashes, PieceLayers, Torrent, TorrentError};
 use crate::bencode::{self, Dict, List, Value};
 use crate::hash::{self, Hash256, LEAF_LEN};
 
@@ -43,11 +44,7 @@ type Result<T> = std::result::Result<T, TorrentError>;
 /// Reads a complete metainfo file.
 pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
     if bytes.len() > MAX_METAINFO_LEN {
-        return Err(TorrentError::TooLarge {
-            what: "the file",
-            limit: MAX_METAINFO_LEN as u64,
-            unit: "bytes",
-        });
+        return Err(too_large());
     }
     let root = bencode::parse(&bytes)?.as_dict().ok_or(TorrentError::NotATorrent)?;
     let [info, layers, announce, tiers, comment, created_by, date] = root.pick([
@@ -59,27 +56,72 @@ pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
         "created by",
         "creation date",
     ]);
-    let info = info.and_then(Value::as_dict).ok_or(TorrentError::NotATorrent)?;
-    let fields = Fields::read(info);
-    let name = fields.name()?;
-    let content = fields.content(layers, &name)?;
-    Ok(Torrent {
-        name,
-        info: range_of(info.raw(), &bytes),
-        v1: content
-            .pieces
-            .map(|pieces| V1 { hash: InfoHash(hash::sha1(info.raw())), pieces: range_of(pieces, &bytes) }),
-        v2: content.roots.map(|roots| V2 { hash: hash::sha256(info.raw()), roots }),
-        single_file: content.single_file,
-        geometry: content.geometry,
-        files: content.files,
-        trackers: trackers(tiers, announce),
-        private: fields.private == Some(Value::Int(1)),
-        comment: text(comment),
-        created_by: text(created_by),
-        creation_date: date.and_then(Value::as_int),
-        bytes: bytes.into_boxed_slice(),
-    })
+    let dict = info.and_then(Value::as_dict).ok_or(TorrentError::NotATorrent)?;
+    let parts = InfoParts::read(dict, &bytes)?;
+    let layers = parts.layers(layers)?;
+    let (trackers, comment, created_by) = (trackers(tiers, announce), text(comment), text(created_by));
+    let creation_date = date.and_then(Value::as_int);
+    Ok(Torrent { info: parts.into_info(bytes.into()), layers, trackers, comment, created_by, creation_date })
+}
+
+/// Reads an info dictionary that came alone.
+pub(super) fn parse_info(bytes: &[u8]) -> Result<Info> {
+    if bytes.len() > MAX_METAINFO_LEN {
+        return Err(too_large());
+    }
+    let dict = bencode::parse(bytes)?.as_dict().ok_or(TorrentError::NotATorrent)?;
+    Ok(InfoParts::read(dict, bytes)?.into_info(bytes.into()))
+}
+
+fn too_large() -> TorrentError {
+    TorrentError::TooLarge { what: "the file", limit: MAX_METAINFO_LEN as u64, unit: "bytes" }
+}
+
+/// An [`Info`] without the bytes that it was read from.
+struct InfoParts {
+    range: Range<usize>,
+    hashes: InfoHashes,
+    name: String,
+    single_file: bool,
+    geometry: Geometry,
+    files: Vec<FileEntry>,
+    pieces: Option<Range<usize>>,
+    private: bool,
+}
+
+impl InfoParts {
+    /// Reads and checks the dictionary, which was borrowed from `whole`.
+    fn read(dict: Dict<'_>, whole: &[u8]) -> Result<Self> {
+        let fields = Fields::read(dict);
+        let name = fields.name()?;
+        let Content { single_file, geometry, files, pieces, has_v2 } = fields.content(&name)?;
+        let v1 = pieces.is_some().then(|| InfoHash(hash::sha1(dict.raw())));
+        let v2 = has_v2.then(|| hash::sha256(dict.raw()));
+        Ok(InfoParts {
+            range: range_of(dict.raw(), whole),
+            hashes: InfoHashes::new(v1, v2).ok_or(TorrentError::Missing("pieces"))?,
+            name,
+            single_file,
+            geometry,
+            files,
+            pieces: pieces.map(|pieces| range_of(pieces, whole)),
+            private: fields.private == Some(Value::Int(1)),
+        })
+    }
+
+    /// The piece layers of a torrent with a v2 part, checked.
+    fn layers(&self, layers: Option<Value<'_>>) -> Result<Option<PieceLayers>> {
+        if !self.hashes.format().has_v2() {
+            return Ok(None);
+        }
+        let roots = piece_roots(&self.files, &self.geometry, &by_root(layers)?)?;
+        Ok(Some(PieceLayers { roots }))
+    }
+
+    fn into_info(self, whole: Arc<[u8]>) -> Info {
+        let InfoParts { range, hashes, name, single_file, geometry, files, pieces, private } = self;
+        Info { whole, range, hashes, name, single_file, geometry, files, pieces, private }
+    }
 }
 
 /// The position of `part`, which was borrowed from `whole`, in `whole`.
@@ -107,8 +149,9 @@ struct Content<'a> {
     single_file: bool,
     geometry: Geometry,
     files: Vec<FileEntry>,
+    /// The v1 hashes.
     pieces: Option<&'a [u8]>,
-    roots: Option<Vec<Hash256>>,
+    has_v2: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -126,7 +169,7 @@ impl<'a> Fields<'a> {
         component(value.as_bytes().ok_or(wrong("name", "a string"))?, &[])
     }
 
-    fn content(&self, layers: Option<Value<'a>>, name: &str) -> Result<Content<'a>> {
+    fn content(&self, name: &str) -> Result<Content<'a>> {
         let has_v2 = match self.meta_version.map(Value::as_int) {
             None | Some(Some(1)) => false,
             Some(Some(2)) => true,
@@ -142,10 +185,6 @@ impl<'a> Fields<'a> {
             (None, v2) => v2_geometry(v2.iter().flatten(), piece_length)?,
         };
         let pieces = if has_v1 { Some(self.pieces(geometry.piece_count())?) } else { None };
-        let roots = match &v2 {
-            Some(files) => Some(piece_roots(files, &geometry, &by_root(layers)?)?),
-            None => None,
-        };
         // The v2 list of a hybrid torrent has the roots.
         let mut files = v2.or(v1).unwrap_or_default();
         files.retain(|file| file.kind == Kind::File);
@@ -160,7 +199,7 @@ impl<'a> Fields<'a> {
             false => matches!(files.as_slice(), [only] if only.path == [name]),
         };
         let files = files.into_iter().map(Listed::into_entry).collect();
-        Ok(Content { single_file, geometry, files, pieces, roots })
+        Ok(Content { single_file, geometry, files, pieces, has_v2 })
     }
 
     fn piece_length(&self, has_v2: bool) -> Result<u32> {
@@ -276,13 +315,13 @@ fn by_root(layers: Option<Value<'_>>) -> Result<HashMap<&[u8], &[u8]>> {
 /// The merkle root of every piece. A file of one piece has that piece's root. A longer file has a piece
 /// layer, which is checked here against the root of the file.
 fn piece_roots(
-    files: &[Listed],
+    files: &[FileEntry],
     geometry: &Geometry,
     layers: &HashMap<&[u8], &[u8]>,
 ) -> Result<Vec<Hash256>> {
     let mut roots = Vec::with_capacity(geometry.piece_count() as usize);
     for file in files {
-        let Some(root) = file.root.filter(|_| file.len > 0) else { continue };
+        let Some(root) = file.pieces_root.filter(|_| file.len > 0) else { continue };
         if file.len <= geometry.piece_length().into() {
             roots.push(root);
             continue;

@@ -383,9 +383,9 @@ fn deliver(peer: &mut Peer, end: End, cargo: Cargo, env: &mut Env) {
 
 /// The bytes of both handshakes, read by the other side: what `from` and `to` agree on.
 fn shake_hands(torrent: &Torrent, from: &Peer, to: &Peer) -> (Agreement, Agreement) {
-    let (initiator, hello) = Initiator::new(torrent, from.id);
+    let (initiator, hello) = Initiator::new(torrent.hashes(), from.id);
     let hello = Hello::decode(&hello).expect("our own handshake");
-    let (theirs, reply) = handshake::reply(&hello, torrent, to.id);
+    let (theirs, reply) = handshake::reply(&hello, torrent.hashes(), to.id);
     let ours = initiator.accept(&reply).expect("an answer to it");
     (ours, theirs.expect("two different peers"))
 }

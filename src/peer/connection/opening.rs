@@ -44,7 +44,7 @@ pub fn open(origin: Origin, shared: &Shared, inbox: &mut Inbox<Mail>) -> Result<
             let theirs = Hello::decode(&read_handshake(&socket, traffic, inbox, until)?)?;
             let swarm = swarms.get(theirs.info_hash).filter(|swarm| swarm.is_running());
             let swarm = swarm.ok_or(HandshakeError::NoSuchTorrent(theirs.info_hash))?;
-            let (agreement, reply) = handshake::reply(&theirs, &swarm.torrent, own);
+            let (agreement, reply) = handshake::reply(&theirs, swarm.torrent.hashes(), own);
             write_handshake(&socket, traffic, &reply)?;
             Ok(Opened { socket, swarm, agreement: agreement? })
         }
@@ -54,7 +54,7 @@ pub fn open(origin: Origin, shared: &Shared, inbox: &mut Inbox<Mail>) -> Result<
             if let Some(why) = socket.take_error()? {
                 return Err(why.into());
             }
-            let (initiator, hello) = Initiator::new(&swarm.torrent, own);
+            let (initiator, hello) = Initiator::new(swarm.torrent.hashes(), own);
             write_handshake(&socket, traffic, &hello)?;
             let agreement = initiator.accept(&read_handshake(&socket, traffic, inbox, until)?)?;
             Ok(Opened { socket, swarm, agreement })
