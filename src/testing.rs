@@ -2,7 +2,7 @@
 
 use crate::peer::download::memory::Budget;
 use crate::peer::download::partial::Partial;
-use crate::peer::identity::PeerIdentity;
+use crate::peer::identity::{PeerIdentity, SourceIdentity};
 use crate::protocol::handshake::{Agreement, PeerId};
 use crate::torrent::{Geometry, Piece, Proof, Torrent};
 use sha1::{Digest, Sha1};
@@ -35,8 +35,9 @@ pub fn geometry(len: usize, piece_length: u32) -> Geometry {
 }
 
 /// The identity of peer `number`.
-pub fn identity(number: u8) -> Arc<PeerIdentity> {
-    Arc::new(PeerIdentity { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) })
+pub fn identity(number: u8) -> Arc<SourceIdentity> {
+    let peer = PeerIdentity { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) };
+    Arc::new(peer.into())
 }
 
 /// The agreement of two peers that support every extension, or none beyond BEP 3.

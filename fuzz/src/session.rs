@@ -14,7 +14,7 @@ use shoal::hash;
 use shoal::peer::download::memory::Budget;
 use shoal::peer::download::partial::Partial;
 use shoal::peer::identity::ConnId;
-use shoal::peer::identity::PeerIdentity;
+use shoal::peer::identity::{PeerIdentity, SourceIdentity};
 use shoal::peer::session::{Event, Session, Violation};
 use shoal::protocol::handshake::{Agreement, PeerId};
 use shoal::protocol::wire::{self, BlockRequest, Message};
@@ -383,6 +383,7 @@ fn content(block: Block) -> &'static [u8] {
     &CONTENT[at..at + block.len() as usize]
 }
 
-fn identity(number: u8) -> Arc<PeerIdentity> {
-    Arc::new(PeerIdentity { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) })
+fn identity(number: u8) -> Arc<SourceIdentity> {
+    let peer = PeerIdentity { addr: [10, 0, 0, number].into(), peer_id: PeerId([number; 20]) };
+    Arc::new(peer.into())
 }

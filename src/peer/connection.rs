@@ -19,7 +19,7 @@ pub use opening::Origin;
 use super::bandwidth::traffic::Counted;
 use super::handle::{Handle, MAILBOX, Mail};
 use super::identity::ConnId;
-use super::identity::PeerIdentity;
+use super::identity::{PeerIdentity, SourceIdentity};
 use super::session::Session;
 use super::session::dispatch::Driver;
 use super::swarm::shared::Shared;
@@ -112,10 +112,11 @@ impl Connection {
             set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;
             set_socket_send_buffer_size(&socket, bytes).map_err(io::Error::from)?;
         }
-        let identity = Arc::new(PeerIdentity { addr: addr.ip(), peer_id: agreement.peer_id });
-        if swarm.shared.bans.has(&identity) {
+        let peer = PeerIdentity { addr: addr.ip(), peer_id: agreement.peer_id };
+        if swarm.shared.bans.has(&peer) {
             return Err(End::Banned);
         }
+        let identity = Arc::new(SourceIdentity::from(peer));
         let handle =
             Arc::new(Handle::new(id, addr, outgoing, Arc::clone(&identity), agreement.proof, mailbox));
         if !swarm.join(&handle) {
@@ -167,7 +168,9 @@ impl Connection {
                 break end;
             }
         };
-        if end.is_offence() && self.member.swarm.shared.bans.offended(&self.member.handle.identity) {
+        let bans = &self.member.swarm.shared.bans;
+        let offender = self.member.handle.identity.peer().filter(|_| end.is_offence());
+        if offender.is_some_and(|peer| bans.offended(peer)) {
             log::warn!("{} broke the rules again ({end}): banned for a while", self.member.handle);
         }
         self.driver.session.give_back_all();

@@ -3,7 +3,7 @@
 
 use super::download::partial::Partial;
 use super::identity::ConnId;
-use super::identity::PeerIdentity;
+use super::identity::SourceIdentity;
 use crate::mailbox::Mailbox;
 use crate::torrent::{Block, Piece, Proof};
 use parking_lot::Mutex;
@@ -27,7 +27,7 @@ pub enum Mail<H = Helper> {
     /// Fetch these blocks for `owner`.
     Help { owner: ConnId, blocks: Vec<Block> },
     /// A block of your piece, fetched from `from`.
-    Helped { block: Block, data: Vec<u8>, from: Arc<PeerIdentity> },
+    Helped { block: Block, data: Vec<u8>, from: Arc<SourceIdentity> },
     /// `helper` will not bring these blocks.
     NotHelped { helper: ConnId, blocks: Vec<Block> },
     /// The owner has this block by now.
@@ -78,7 +78,7 @@ pub struct Handle {
     pub addr: SocketAddr,
     /// Whether we connected.
     pub outgoing: bool,
-    pub identity: Arc<PeerIdentity>,
+    pub identity: Arc<SourceIdentity>,
     pub proof: Proof,
     pub mailbox: Mailbox<Mail>,
     pub numbers: Numbers,
@@ -118,7 +118,7 @@ impl Handle {
         id: ConnId,
         addr: SocketAddr,
         outgoing: bool,
-        identity: Arc<PeerIdentity>,
+        identity: Arc<SourceIdentity>,
         proof: Proof,
         mailbox: Mailbox<Mail>,
     ) -> Self {
@@ -151,7 +151,10 @@ impl Handle {
     /// The peer's name and version; the start of its id while it has not told.
     pub fn client(&self) -> String {
         let told = self.client.lock().client.clone();
-        told.unwrap_or_else(|| self.identity.peer_id.0[..8].escape_ascii().to_string())
+        told.unwrap_or_else(|| match &*self.identity {
+            SourceIdentity::Peer(peer) => peer.peer_id.0[..8].escape_ascii().to_string(),
+            SourceIdentity::Url(url) => url.clone(),
+        })
     }
 
     /// Where the peer can be connected to, as far as we know.
@@ -194,12 +197,14 @@ impl std::fmt::Display for Handle {
 mod tests {
     use super::*;
     use crate::mailbox::{Inbox, mailbox};
+    use crate::peer::identity::PeerIdentity;
     use crate::protocol::handshake::PeerId;
 
     fn connection(id: u64) -> (Arc<Handle>, Inbox<Mail>) {
         let (mailbox, inbox) = mailbox(4).unwrap();
         let addr: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let identity = Arc::new(PeerIdentity { addr: addr.ip(), peer_id: PeerId::random() });
+        let peer = PeerIdentity { addr: addr.ip(), peer_id: PeerId::random() };
+        let identity = Arc::new(peer.into());
         (Arc::new(Handle::new(ConnId(id), addr, true, identity, Proof::V2, mailbox)), inbox)
     }
 

@@ -22,7 +22,7 @@ pub use event::{Event, Violation};
 use super::download::partial::Partial;
 use super::download::requests::Requests;
 use super::identity::ConnId;
-use super::identity::PeerIdentity;
+use super::identity::SourceIdentity;
 use crate::bitfield::Bitfield;
 use crate::protocol::extension::{self, Extended};
 use crate::protocol::handshake::Agreement;
@@ -76,7 +76,7 @@ impl Session {
     pub fn new(
         torrent: Arc<Torrent>,
         agreement: Agreement,
-        identity: Arc<PeerIdentity>,
+        identity: Arc<SourceIdentity>,
         have: &Bitfield,
         own_port: Option<u16>,
         now: Instant,
@@ -209,7 +209,7 @@ impl Session {
     }
 
     /// A helper brought a block of one of our pieces.
-    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<PeerIdentity>) {
+    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<SourceIdentity>) {
         let (cancel, arrival) = self.requests.helped(block, data, from);
         if cancel {
             Message::Cancel(block.into()).encode(&mut self.out);

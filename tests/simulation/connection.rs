@@ -9,7 +9,7 @@ use super::world::{Env, Event, Fault};
 use shoal::bitfield::Bitfield;
 use shoal::peer::download::partial::Partial;
 use shoal::peer::identity::ConnId;
-use shoal::peer::identity::PeerIdentity;
+use shoal::peer::identity::{PeerIdentity, SourceIdentity};
 use shoal::peer::session::Violation;
 use shoal::peer::session::dispatch::{Driver, Environment};
 use shoal::peer::upload::super_seeding::Show;
@@ -42,7 +42,7 @@ pub struct Connection {
     /// The address that we dialled, if we did.
     pub dialled: Option<SocketAddr>,
     pub driver: Driver,
-    pub identity: Arc<PeerIdentity>,
+    pub identity: Arc<SourceIdentity>,
     pub mailbox: VecDeque<Mail>,
     /// What came and was not read yet.
     pub input: VecDeque<Cargo>,
@@ -61,7 +61,7 @@ impl Connection {
         (id, link, side, far): (ConnId, LinkNo, Side, NodeNo),
         dialled: Option<SocketAddr>,
         driver: Driver,
-        identity: Arc<PeerIdentity>,
+        identity: Arc<SourceIdentity>,
     ) -> Self {
         Connection {
             id,
@@ -79,6 +79,11 @@ impl Connection {
             out: Vec::new(),
             turn_at: None,
         }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &PeerIdentity {
+        self.identity.peer().expect("all sources are peers here")
     }
 
     /// Whether the other side is served, or will be once the mail is read.
@@ -327,7 +332,7 @@ struct Member<'a> {
     peer: &'a mut Peer,
     env: &'a mut Env,
     id: ConnId,
-    identity: &'a Arc<PeerIdentity>,
+    identity: &'a Arc<SourceIdentity>,
 }
 
 impl Environment for Member<'_> {

@@ -13,7 +13,7 @@ use shoal::peer::download::memory::Budget;
 use shoal::peer::download::partial::Partial;
 use shoal::peer::download::picker::{Late, Pick, Picker};
 use shoal::peer::identity::ConnId;
-use shoal::peer::identity::PeerIdentity;
+use shoal::peer::identity::{PeerIdentity, SourceIdentity};
 use shoal::peer::session::Session;
 use shoal::peer::session::dispatch::Driver;
 use shoal::peer::upload::choker::{Choker, Decision, ROUND};
@@ -182,7 +182,7 @@ impl Peer {
         }
         loop {
             let addr = self.addresses.next(false, env.agenda.instant())?;
-            let known = self.conns.values().any(|conn| conn.identity.addr == addr.ip());
+            let known = self.conns.values().any(|conn| conn.peer().addr == addr.ip());
             if !known && addr != address(self.no) {
                 return Some(addr);
             }
@@ -206,19 +206,20 @@ impl Peer {
         dialled: Option<SocketAddr>,
         env: &mut Env,
     ) -> bool {
-        let identity = Arc::new(PeerIdentity { addr: address(far).ip(), peer_id: agreement.peer_id });
-        if self.banned.contains(&identity.addr) {
+        let peer = PeerIdentity { addr: address(far).ip(), peer_id: agreement.peer_id };
+        if self.banned.contains(&peer.addr) {
             return false;
         }
-        let twin = self.conns.values().find(|other| other.identity.peer_id == identity.peer_id);
+        let twin = self.conns.values().find(|other| other.peer().peer_id == peer.peer_id);
         if let Some(twin) = twin {
             // As in `Swarm::prefers`.
             let (old, new) = (twin.dialled.is_some(), dialled.is_some());
-            if new == old || new != (self.id > identity.peer_id) {
+            if new == old || new != (self.id > peer.peer_id) {
                 return false;
             }
             self.write_to(twin.id, Mail::Close("there is another connection to the same peer"), env);
         }
+        let identity = Arc::new(SourceIdentity::Peer(peer));
         let now = env.agenda.instant();
         let (have, port) = (self.picker.have().clone(), dialled.map(|_| 6881));
         let session =
@@ -264,7 +265,7 @@ impl Peer {
         self.starved.remove(&id);
         let traffic = ContentBytes { received: conn.received, sent: conn.sent };
         if let Some((unbooked, was_admitted)) = self.room.left(id, traffic) {
-            self.ledger.add(&conn.identity, unbooked.received, unbooked.sent);
+            self.ledger.add(conn.peer(), unbooked.received, unbooked.sent);
             if was_admitted {
                 self.nudge(env);
             }
@@ -340,7 +341,7 @@ impl Peer {
         &mut self,
         block: Block,
         data: &[u8],
-        from: &Arc<PeerIdentity>,
+        from: &Arc<SourceIdentity>,
         env: &mut Env,
     ) -> Option<ConnId> {
         let len = env.torrent.geometry().piece_length();
@@ -392,15 +393,16 @@ impl Peer {
         self.retry_starved(env);
     }
 
-    fn ban(&mut self, identity: &PeerIdentity, env: &mut Env) {
+    fn ban(&mut self, identity: &SourceIdentity, env: &mut Env) {
+        let Some(peer) = identity.peer() else { return };
         env.counts.bans += 1;
-        let accused = number(identity.addr);
+        let accused = number(peer.addr);
         if !env.liars.contains(&accused) {
             env.fail(Invariant::Honest, || {
                 format!("peer {} banned peer {accused}, which is honest", self.no)
             });
         }
-        self.banned.insert(identity.addr);
+        self.banned.insert(peer.addr);
         let members: Vec<ConnId> =
             self.conns.values().filter(|conn| *conn.identity == *identity).map(|conn| conn.id).collect();
         for id in members {
@@ -444,7 +446,7 @@ impl Peer {
         let now = env.agenda.instant();
         for (id, unbooked) in self.room.sample(now) {
             if let Some(conn) = self.conns.get(&id) {
-                self.ledger.add(&conn.identity, unbooked.received, unbooked.sent);
+                self.ledger.add(conn.peer(), unbooked.received, unbooked.sent);
             }
         }
         let (waiting, idle) = self.room.look(now, |id| self.credit(id));
@@ -462,7 +464,7 @@ impl Peer {
     }
 
     fn credit(&self, id: ConnId) -> u64 {
-        self.conns.get(&id).map_or(0, |conn| self.ledger.credit(&conn.identity))
+        self.conns.get(&id).map_or(0, |conn| self.ledger.credit(conn.peer()))
     }
 
     fn carry_out(&mut self, mut decision: Decision, env: &mut Env) {

@@ -73,7 +73,7 @@ pub fn ban(bans: &Bans, own: PeerId, members: &[Arc<Handle>], name: &str) -> Res
 /// The peer ids of the peers at this address and port, and the address if it is not a loopback address.
 fn somebody_at(at: SocketAddr, members: &[Arc<Handle>]) -> Result<Vec<Who>, BanError> {
     let there = members.iter().filter(|member| member.known_as() == at || member.addr == at);
-    let mut banned: Vec<Who> = there.map(|member| Who::Id(member.identity.peer_id)).collect();
+    let mut banned: Vec<Who> = there.filter_map(|member| member.identity.peer_id()).map(Who::Id).collect();
     if !at.ip().is_loopback() {
         banned.push(Who::Addr(at.ip().to_canonical()));
     }

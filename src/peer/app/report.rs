@@ -227,7 +227,7 @@ pub fn connections_json(swarm: &Swarm) -> Vec<Value> {
     let members = swarm.members();
     let members = members.iter().map(|member| {
         json!({
-            "address": member.known_as(), "peer_id": member.identity.peer_id, "client": member.client(),
+            "address": member.known_as(), "peer_id": member.identity.peer_id(), "client": member.client(),
             "key": swarm.torrent.key(), "received": member.received(),
             "sent": member.sent(), "admitted": member.is_admitted(),
         })

@@ -149,7 +149,7 @@ impl Acceptor {
         }
         let swarms = self.swarms.all();
         for member in swarms.iter().flat_map(|swarm| swarm.members()) {
-            if bans.has(&member.identity) {
+            if member.identity.peer().is_some_and(|peer| bans.has(peer)) {
                 let _ = member.mailbox.post(Mail::Close("it is banned")); // it ended by itself
             }
         }

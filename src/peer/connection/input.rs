@@ -10,8 +10,9 @@
 //! sends other messages in between, as one that fetches from us does, is read through the buffer.
 
 use super::end::End;
+use crate::peer::download::landing::Target;
 use crate::peer::session::{Landing, Violation};
-use crate::protocol::wire::{self, PIECE_HEADER_LEN};
+use crate::protocol::wire::{self, BlockRequest, PIECE_HEADER_LEN, piece_header};
 use std::io::{self, IoSliceMut, Read};
 
 /// The buffer starts so small, for a connection that stays idle ...
@@ -49,7 +50,12 @@ struct Expected<'a> {
     place: &'a mut [u8],
 }
 
-impl Expected<'_> {
+impl<'a> Expected<'a> {
+    fn of(Target { piece, begin, memory }: Target<'a>) -> Self {
+        let header = piece_header(BlockRequest { index: piece.index(), begin, len: memory.len() as u32 });
+        Expected { header, slot: header, place: memory }
+    }
+
     fn len(&self) -> usize {
         PIECE_HEADER_LEN + self.place.len()
     }
@@ -102,7 +108,7 @@ impl Input {
     fn expect<'a>(&self, landing: Landing<'a>, most: usize) -> Vec<Expected<'a>> {
         let begun = &self.bytes[..self.end];
         let mut left = begun.len() + most;
-        let expected = landing.blocks().map(|(header, place)| Expected { header, slot: header, place });
+        let expected = landing.blocks().map(Expected::of);
         let expected = expected.take(self.depth).take_while(|expected| {
             let fits = expected.len() <= left;
             left = left.saturating_sub(expected.len());

@@ -6,7 +6,7 @@
 
 use super::partial::Partial;
 use crate::hash::{Hash256, sha256};
-use crate::peer::identity::PeerIdentity;
+use crate::peer::identity::SourceIdentity;
 use crate::torrent::{BLOCK_LEN, Piece};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ struct Evidence {
     /// Index of the block in its piece.
     nth: usize,
     digest: Hash256,
-    identity: Arc<PeerIdentity>,
+    identity: Arc<SourceIdentity>,
 }
 
 /// The open cases of one torrent: pieces of which a bad copy came from several peers.
@@ -33,7 +33,7 @@ pub struct Blame {
 
 impl Blame {
     /// A complete piece failed its hash. Returns the culprit if only one peer sent it.
-    pub fn bad(&mut self, partial: &Partial) -> Option<Arc<PeerIdentity>> {
+    pub fn bad(&mut self, partial: &Partial) -> Option<Arc<SourceIdentity>> {
         if let [only] = partial.contributors() {
             return Some(Arc::clone(only));
         }
@@ -63,10 +63,10 @@ impl Blame {
 
     /// A good copy of the piece arrived. Returns every peer that sent something else in it before, and
     /// closes the case.
-    pub fn good(&mut self, piece: Piece, data: &[u8]) -> Vec<Arc<PeerIdentity>> {
+    pub fn good(&mut self, piece: Piece, data: &[u8]) -> Vec<Arc<SourceIdentity>> {
         let Some(copies) = self.cases.remove(&piece) else { return Vec::new() };
         let truth: Vec<Hash256> = data.chunks(BLOCK_LEN as usize).map(sha256).collect();
-        let mut liars: Vec<Arc<PeerIdentity>> = Vec::new();
+        let mut liars: Vec<Arc<SourceIdentity>> = Vec::new();
         for evidence in copies.into_iter().flatten() {
             let lied = truth.get(evidence.nth) != Some(&evidence.digest);
             if lied && !liars.contains(&evidence.identity) {
@@ -89,7 +89,7 @@ mod tests {
         let geometry = geometry(LEN as usize, LEN);
         let piece = geometry.piece(0).unwrap();
         let mut partial = empty(&geometry, piece);
-        let contributors: Vec<Arc<PeerIdentity>> = (0..10).map(identity).collect();
+        let contributors: Vec<Arc<SourceIdentity>> = (0..10).map(identity).collect();
         for (nth, (sender, lies)) in senders.iter().enumerate() {
             let block = geometry.block(piece, nth as u32);
             let mut data = truth()[block.begin() as usize..][..block.len() as usize].to_vec();

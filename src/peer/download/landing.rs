@@ -7,7 +7,6 @@
 //! missing block may hold anything.
 
 use super::partial::Partial;
-use crate::protocol::wire::{BlockRequest, PIECE_HEADER_LEN, piece_header};
 use crate::torrent::{BLOCK_LEN, Block, Piece};
 use std::ops::Range;
 
@@ -42,6 +41,16 @@ pub fn runs(blocks: impl Iterator<Item = Block>) -> Vec<Run> {
     runs
 }
 
+/// Where one block belongs: the bytes of `piece` from `begin` on.
+pub struct Target<'a> {
+    /// The piece.
+    pub piece: Piece,
+    /// Bytes from the start of the piece.
+    pub begin: u32,
+    /// The block's memory, as long as the block.
+    pub memory: &'a mut [u8],
+}
+
 impl<'a> Landing<'a> {
     /// Finds the memory of `runs` in the partials of their pieces.
     pub fn new(runs: Vec<Run>, partials: impl Iterator<Item = &'a mut Partial>) -> Self {
@@ -55,14 +64,12 @@ impl<'a> Landing<'a> {
         Landing { runs: runs.collect() }
     }
 
-    /// The blocks in order: the header of the piece message (BEP 3) that announces each, and its memory.
-    pub fn blocks(self) -> impl Iterator<Item = ([u8; PIECE_HEADER_LEN], &'a mut [u8])> {
-        self.runs.into_iter().flat_map(|(Run { piece, bytes }, place)| {
+    /// The blocks in order, each with its memory.
+    pub fn blocks(self) -> impl Iterator<Item = Target<'a>> {
+        self.runs.into_iter().flat_map(|(Run { piece, bytes }, memory)| {
             let begins = bytes.step_by(BLOCK_LEN as usize);
-            place.chunks_mut(BLOCK_LEN as usize).zip(begins).map(move |(place, begin)| {
-                let wanted = BlockRequest { index: piece.index(), begin, len: place.len() as u32 };
-                (piece_header(wanted), place)
-            })
+            let targets = memory.chunks_mut(BLOCK_LEN as usize).zip(begins);
+            targets.map(move |(memory, begin)| Target { piece, begin, memory })
         })
     }
 }

@@ -4,7 +4,7 @@
 //! fetches it. It is moved, never shared, so a block is put into it without a lock.
 
 use super::memory::Buffer;
-use crate::peer::identity::PeerIdentity;
+use crate::peer::identity::SourceIdentity;
 use crate::torrent::{BLOCK_LEN, Block, Geometry, Piece};
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Partial {
     data: Buffer,
     /// For each block, one more than the index of its sender in `contributors`; 0 while it is missing.
     senders: Vec<u16>,
-    contributors: Vec<Arc<PeerIdentity>>,
+    contributors: Vec<Arc<SourceIdentity>>,
     missing: u32,
     /// Only for a piece that arrived broken: the number of peers that gave it up since then.
     alone: Option<u16>,
@@ -76,7 +76,7 @@ impl Partial {
     }
 
     /// Copies a block of this piece to its place. False if the block was there already.
-    pub fn put(&mut self, block: Block, data: &[u8], from: &Arc<PeerIdentity>) -> bool {
+    pub fn put(&mut self, block: Block, data: &[u8], from: &Arc<SourceIdentity>) -> bool {
         debug_assert_eq!((block.piece(), block.len() as usize), (self.piece, data.len()));
         if !self.lacks(block) {
             return false;
@@ -92,7 +92,7 @@ impl Partial {
     }
 
     /// Records that a block of this piece lies in its place. False if it was there already.
-    pub fn landed(&mut self, block: Block, from: &Arc<PeerIdentity>) -> bool {
+    pub fn landed(&mut self, block: Block, from: &Arc<SourceIdentity>) -> bool {
         if !self.lacks(block) {
             return false;
         }
@@ -101,7 +101,7 @@ impl Partial {
         true
     }
 
-    fn sender(&mut self, from: &Arc<PeerIdentity>) -> u16 {
+    fn sender(&mut self, from: &Arc<SourceIdentity>) -> u16 {
         let known = self.contributors.iter().position(|identity| Arc::ptr_eq(identity, from));
         let at = known.unwrap_or_else(|| {
             self.contributors.push(Arc::clone(from));
@@ -111,12 +111,12 @@ impl Partial {
     }
 
     /// Every peer that sent a block of this piece.
-    pub fn contributors(&self) -> &[Arc<PeerIdentity>] {
+    pub fn contributors(&self) -> &[Arc<SourceIdentity>] {
         &self.contributors
     }
 
     /// Each block that has arrived: its bytes and its sender.
-    pub fn blocks(&self) -> impl Iterator<Item = (&[u8], &Arc<PeerIdentity>)> {
+    pub fn blocks(&self) -> impl Iterator<Item = (&[u8], &Arc<SourceIdentity>)> {
         let chunks = self.data.chunks(BLOCK_LEN as usize);
         chunks.zip(&self.senders).filter_map(|(bytes, sender)| {
             let at = usize::from(*sender).checked_sub(1)?;

@@ -30,7 +30,7 @@ use super::memory::Buffer;
 use super::partial::Partial;
 use crate::bitfield::Bitfield;
 use crate::peer::identity::ConnId;
-use crate::peer::identity::PeerIdentity;
+use crate::peer::identity::SourceIdentity;
 use crate::torrent::{Block, Geometry, Piece};
 use piece_set::PieceSet;
 use rarity::Rarity;
@@ -344,7 +344,7 @@ impl Picker {
         &mut self,
         block: Block,
         data: &[u8],
-        from: &Arc<PeerIdentity>,
+        from: &Arc<SourceIdentity>,
         memory: Option<Buffer>,
     ) -> Late {
         let piece = block.piece();

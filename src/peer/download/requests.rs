@@ -14,7 +14,7 @@ use super::landing::{self, Landing};
 use super::partial::Partial;
 use super::window::Window;
 use crate::peer::identity::ConnId;
-use crate::peer::identity::PeerIdentity;
+use crate::peer::identity::SourceIdentity;
 use crate::torrent::{Block, Piece, Torrent};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -105,7 +105,7 @@ pub struct Arrival {
 /// The pieces and requests of one connection, as downloader.
 pub struct Requests {
     torrent: Arc<Torrent>,
-    identity: Arc<PeerIdentity>,
+    identity: Arc<SourceIdentity>,
     choked: bool,
     snubbed: bool,
     refusals: u32,
@@ -131,7 +131,7 @@ pub struct Requests {
 
 impl Requests {
     /// No pieces yet, and choked, as every connection begins (BEP 3).
-    pub fn new(torrent: Arc<Torrent>, identity: Arc<PeerIdentity>, now: Instant) -> Self {
+    pub fn new(torrent: Arc<Torrent>, identity: Arc<SourceIdentity>, now: Instant) -> Self {
         Requests {
             torrent,
             identity,
@@ -305,7 +305,7 @@ impl Requests {
         })
     }
 
-    fn put(&mut self, block: Block, data: Came<'_>, from: &Arc<PeerIdentity>) -> Option<Partial> {
+    fn put(&mut self, block: Block, data: Came<'_>, from: &Arc<SourceIdentity>) -> Option<Partial> {
         let at = self.pieces.iter().position(|held| held.piece() == block.piece())?;
         let partial = &mut self.pieces.get_mut(at)?.partial;
         match data {
@@ -395,7 +395,7 @@ impl Requests {
 
     /// A helper fetched a block. Returns whether our own request for it must be cancelled, and
     /// the consequences.
-    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<PeerIdentity>) -> (bool, Arrival) {
+    pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<SourceIdentity>) -> (bool, Arrival) {
         let helpers = self.no_longer_lent(block);
         let ours = |task: &BlockTask| task.block == block && task.owner.is_none();
         self.to_ask.retain(|task| !ours(task));

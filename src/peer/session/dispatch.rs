@@ -5,7 +5,7 @@ use super::{Event, Session, Violation};
 use crate::bitfield::Bitfield;
 use crate::peer::download::partial::Partial;
 use crate::peer::handle::Mail;
-use crate::peer::identity::{ConnId, PeerIdentity};
+use crate::peer::identity::{ConnId, SourceIdentity};
 use crate::peer::upload::super_seeding::Show;
 use crate::protocol::extension::Extended;
 use crate::torrent::{Block, Piece};
@@ -82,7 +82,7 @@ pub struct Driver {
     /// What has been said and asked for.
     pub session: Session,
     id: ConnId,
-    identity: Arc<PeerIdentity>,
+    identity: Arc<SourceIdentity>,
     /// How many of the swarm's finished pieces the peer was told of.
     told: usize,
     /// Set while the peer is shown one piece after the other (BEP 16).
@@ -99,7 +99,7 @@ impl Driver {
     pub fn new(
         session: Session,
         id: ConnId,
-        identity: Arc<PeerIdentity>,
+        identity: Arc<SourceIdentity>,
         told: usize,
         first_copy: bool,
     ) -> Self {

@@ -2,8 +2,7 @@
 
 use super::Swarm;
 use crate::peer::handle::{Handle, Mail};
-use crate::peer::identity::ConnId;
-use crate::peer::identity::PeerIdentity;
+use crate::peer::identity::{ConnId, SourceIdentity};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,16 +15,37 @@ const DIAL_MEMBERS: usize = 50;
 const LOST: Duration = Duration::from_secs(10);
 
 impl Swarm {
-    /// A connection begins; false if there is one already to the same peer that should stay.
+    /// A source of content begins: from now on it may be asked for pieces, by [`Mail::Fetch`], and gives them to
+    /// [`arrived`](Self::arrived). What is for BitTorrent peers alone, [`join`](Self::join) adds.
+    pub fn add_source(&self, handle: &Arc<Handle>) {
+        self.members.lock().insert(handle.id, Arc::clone(handle));
+        self.picker.lock().joined(handle.id);
+    }
+
+    /// A source ended, for this reason: it is asked for nothing more.
+    pub fn remove_source(self: &Arc<Self>, handle: &Handle, why: &dyn Display) {
+        self.take_out(handle.id);
+        self.retry_starved();
+        self.observer.parted(self, handle, &why.to_string());
+    }
+
+    fn take_out(&self, id: ConnId) {
+        self.members.lock().remove(&id);
+        self.starved.lock().remove(&id);
+        self.picker.lock().left(id);
+    }
+
+    /// The connection to a BitTorrent peer begins: a source that also wants to be served. False if there is another
+    /// connection to the same peer that should stay.
     pub fn join(&self, handle: &Arc<Handle>) -> bool {
         let twin = {
             let mut members = self.members.lock();
-            let twin =
-                members.values().find(|other| other.identity.peer_id == handle.identity.peer_id).cloned();
+            let is_twin = |other: &&Arc<Handle>| other.identity.peer_id() == handle.identity.peer_id();
+            let twin = members.values().find(is_twin).cloned();
             if twin.as_ref().is_some_and(|twin| !self.prefers(handle, twin)) {
                 return false;
             }
-            members.insert(handle.id, Arc::clone(handle));
+            members.insert(handle.id, Arc::clone(handle)); // under the same lock: two twins never join at once
             twin
         };
         if let Some(twin) = twin {
@@ -39,7 +59,7 @@ impl Swarm {
     /// Two peers that connected to each other at once keep the same one of the two connections: the one that the
     /// peer with the greater id made.
     fn prefers(&self, new: &Handle, old: &Handle) -> bool {
-        let we_are_greater = self.shared.peer_id > new.identity.peer_id;
+        let we_are_greater = Some(self.shared.peer_id) > new.identity.peer_id();
         let at_once = new.outgoing != old.outgoing && new.outgoing == we_are_greater;
         at_once || self.supersedes(new, old)
     }
@@ -51,11 +71,9 @@ impl Swarm {
         new.addr.ip() == old.addr.ip() && old.silence(Instant::now()) >= lost
     }
 
-    /// A connection ended, for this reason.
+    /// The connection to a BitTorrent peer ended, for this reason.
     pub fn leave(self: &Arc<Self>, handle: &Handle, why: &dyn Display) {
-        self.members.lock().remove(&handle.id);
-        self.starved.lock().remove(&handle.id);
-        self.picker.lock().left(handle.id);
+        self.take_out(handle.id);
         self.is_gone(handle.id);
         self.shared.uploads.left(handle.id, &self.shared.ledger);
         self.retry_starved();
@@ -88,10 +106,12 @@ impl Swarm {
     }
 
     /// Somebody sent wrong data: never again.
-    pub fn ban(&self, identity: &PeerIdentity) {
-        log::warn!("{} ({:?}) sent wrong data: banned", identity.addr, identity.peer_id);
-        self.shared.bans.liar(identity);
-        self.shared.uploads.nudge(); // its thread writes the bans down
+    pub fn ban(&self, identity: &SourceIdentity) {
+        log::warn!("{identity} sent wrong data: banned");
+        if let Some(peer) = identity.peer() {
+            self.shared.bans.liar(peer);
+            self.shared.uploads.nudge(); // its thread writes the bans down
+        }
         for member in self.members().iter().filter(|member| *member.identity == *identity) {
             let _ = member.mailbox.post(Mail::Close("it sent wrong data"));
         }

@@ -64,7 +64,7 @@ impl Uploads {
             (handle, left)
         };
         let Some((unbooked, was_admitted)) = left else { return };
-        ledger.add(&handle.identity, unbooked.received, unbooked.sent);
+        book(ledger, &handle, unbooked);
         if was_admitted {
             self.nudge();
         }
@@ -120,7 +120,7 @@ impl Uploads {
         interested.count(|id| handles.get(&id).map(|handle| counts(handle)).unwrap_or_default());
         for (id, unbooked) in interested.sample(now) {
             if let Some(handle) = handles.get(&id) {
-                ledger.add(&handle.identity, unbooked.received, unbooked.sent);
+                book(ledger, handle, unbooked);
             }
         }
     }
@@ -129,7 +129,9 @@ impl Uploads {
     fn look(&self, now: Instant, ledger: &Ledger) -> (Vec<Waiting>, Vec<ConnId>) {
         let State { interested, handles } = &mut *self.state.lock();
         interested.count(|id| handles.get(&id).map(|handle| counts(handle)).unwrap_or_default());
-        interested.look(now, |id| handles.get(&id).map_or(0, |handle| ledger.credit(&handle.identity)))
+        interested.look(now, |id| {
+            handles.get(&id).and_then(|handle| handle.identity.peer()).map_or(0, |peer| ledger.credit(peer))
+        })
     }
 
     fn carry_out(&self, decision: Decision) {
@@ -154,6 +156,13 @@ impl Uploads {
         if look_again {
             self.nudge();
         }
+    }
+}
+
+/// Enters in the ledger what passed over a connection and is not in it yet.
+fn book(ledger: &Ledger, handle: &Handle, unbooked: ContentBytes) {
+    if let Some(peer) = handle.identity.peer() {
+        ledger.add(peer, unbooked.received, unbooked.sent);
     }
 }
 
