@@ -189,7 +189,7 @@ impl<T> Inbox<T> {
     /// The system refuses to wait at all, for lack of memory.
     pub fn wait(
         &mut self,
-        socket: &impl AsFd,
+        socket: &(impl AsFd + ?Sized),
         interest: Interest,
         timeout: Option<Duration>,
     ) -> io::Result<Ready> {

@@ -12,11 +12,11 @@ mod membership;
 mod opening;
 pub mod outbox;
 mod sending;
+mod transport;
 
 pub use end::End;
 pub use opening::Origin;
 
-use super::bandwidth::traffic::Counted;
 use super::handle::{Handle, MAILBOX, Mail};
 use super::identity::ConnId;
 use super::identity::{PeerIdentity, SourceIdentity};
@@ -25,7 +25,6 @@ use super::session::dispatch::Driver;
 use super::swarm::shared::Shared;
 use crate::bitfield::Bitfield;
 use crate::mailbox::{Inbox, Interest, Mailbox, mailbox};
-use crate::net;
 use crate::protocol::handshake::HandshakeError;
 use crate::protocol::wire;
 use crate::torrent::Block;
@@ -33,12 +32,12 @@ use input::{Filled, Input, LARGE_BUFFER};
 use membership::Membership;
 use opening::{Opened, open};
 use outbox::Outbox;
-use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use transport::Transport;
 
 /// A connection over which nothing passed for so long gives its buffers back: hundreds may be idle.
 const REST: Duration = Duration::from_secs(5);
@@ -49,7 +48,7 @@ pub fn mailbox_for_connection() -> io::Result<(Mailbox<Mail>, Inbox<Mail>)> {
 }
 
 /// The whole life of connection `id`, on its own thread.
-pub fn run(id: ConnId, origin: Origin, shared: &Shared, mailbox: Mailbox<Mail>, mut inbox: Inbox<Mail>) {
+pub fn run(id: ConnId, origin: Origin, shared: &Arc<Shared>, mailbox: Mailbox<Mail>, mut inbox: Inbox<Mail>) {
     let (addr, dialled) = match &origin {
         Origin::Accepted(_, addr, _) => (*addr, None),
         Origin::Dialled(addr, swarm) => (*addr, Some(Arc::clone(swarm))),
@@ -77,7 +76,7 @@ pub fn run(id: ConnId, origin: Origin, shared: &Shared, mailbox: Mailbox<Mail>, 
 
 /// One connection after its handshake.
 struct Connection {
-    socket: TcpStream,
+    transport: Box<dyn Transport>,
     inbox: Inbox<Mail>,
     driver: Driver,
     member: Membership,
@@ -104,14 +103,7 @@ impl Connection {
         mailbox: Mailbox<Mail>,
         inbox: Inbox<Mail>,
     ) -> Result<Self, End> {
-        let Opened { socket, swarm, agreement } = opened;
-        socket.set_nodelay(true)?;
-        net::do_not_pace_loopback(&socket, addr);
-        net::keep_alive(&socket)?; // a peer that comes back is a twin of the one that died until that is noticed
-        if let Some(bytes) = swarm.shared.tuning.socket_buffer {
-            set_socket_recv_buffer_size(&socket, bytes).map_err(io::Error::from)?;
-            set_socket_send_buffer_size(&socket, bytes).map_err(io::Error::from)?;
-        }
+        let Opened { transport, swarm, agreement } = opened;
         let peer = PeerIdentity { addr: addr.ip(), peer_id: agreement.peer_id };
         if swarm.shared.bans.has(&peer) {
             return Err(End::Banned);
@@ -147,7 +139,7 @@ impl Connection {
         log::debug!("{addr}: connected for {} ({:?})", swarm.torrent.name(), agreement.proof);
         Ok(Connection {
             input: Input::new(driver.session.max_message_len()),
-            socket,
+            transport,
             inbox,
             driver,
             member: Membership { swarm, handle },
@@ -217,8 +209,8 @@ impl Connection {
     fn read(&mut self) -> Result<(), End> {
         // No more than the rate allows soon: a debt of a full buffer would silence the other connections for long.
         let most = self.member.swarm.shared.down.portion(LARGE_BUFFER as u32) as usize;
-        let socket = Counted { socket: &self.socket, traffic: &self.member.swarm.shared.traffic };
-        let Filled { read, landed } = self.input.fill(socket, self.driver.session.landing(), most)?;
+        let Filled { read, landed } =
+            self.input.fill(&mut self.transport, self.driver.session.landing(), most)?;
         self.member.swarm.shared.down.spend(read);
         if read > 0 {
             self.rest_at = Some(self.now + REST);
@@ -263,9 +255,11 @@ impl Connection {
         let to_serve = self.driver.session.has_uploads() && !self.is_held(self.serve_at);
         let writable = to_serve || !self.outbox.is_empty();
         let interest = Interest { readable: !self.is_held(self.read_at), writable };
-        let ready =
-            self.inbox.wait(&self.socket, interest, Some(next.saturating_duration_since(self.now)))?;
-        self.readable = ready.readable;
+        // What the transport holds already, the descriptor does not show.
+        let holds_input = interest.readable && self.transport.holds_input();
+        let timeout = if holds_input { Duration::ZERO } else { next.saturating_duration_since(self.now) };
+        let ready = self.inbox.wait(&self.transport, interest, Some(timeout))?;
+        self.readable = ready.readable || holds_input;
         self.now = Instant::now();
         self.driver.tick(self.now)?;
         self.rest_if_idle();

@@ -3,16 +3,17 @@
 
 use super::end::End;
 use super::outbox::Outbox;
+use super::transport::{Plain, Transport};
 use crate::mailbox::{Inbox, Interest};
 use crate::net;
-use crate::peer::bandwidth::traffic::{Counted, SocketTraffic};
 use crate::peer::handle::Mail;
 use crate::peer::swarm::Swarm;
 use crate::peer::swarm::shared::Shared;
 use crate::peer::swarm::table::Swarms;
 use crate::protocol::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
-use std::io::{self, Read};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,24 +30,25 @@ pub enum Origin {
 
 /// A socket after both handshakes.
 pub struct Opened {
-    pub socket: TcpStream,
+    pub transport: Box<dyn Transport>,
     pub swarm: Arc<Swarm>,
     pub agreement: Agreement,
 }
 
 /// Connects if need be, and exchanges handshakes.
-pub fn open(origin: Origin, shared: &Shared, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
+pub fn open(origin: Origin, shared: &Arc<Shared>, inbox: &mut Inbox<Mail>) -> Result<Opened, End> {
     let until = Instant::now() + shared.tuning.handshake_time.unwrap_or(HANDSHAKE_TIME);
-    let (own, traffic) = (shared.peer_id, &shared.traffic);
+    let own = shared.peer_id;
     match origin {
-        Origin::Accepted(socket, _, swarms) => {
+        Origin::Accepted(socket, addr, swarms) => {
             socket.set_nonblocking(true)?;
-            let theirs = Hello::decode(&read_handshake(&socket, traffic, inbox, until)?)?;
+            let mut transport = Plain::new(socket, addr, shared)?;
+            let theirs = Hello::decode(&read_handshake(&mut transport, inbox, until)?)?;
             let swarm = swarms.get(theirs.info_hash).filter(|swarm| swarm.is_running());
             let swarm = swarm.ok_or(HandshakeError::NoSuchTorrent(theirs.info_hash))?;
             let (agreement, reply) = handshake::reply(&theirs, swarm.torrent.hashes(), own);
-            write_handshake(&socket, traffic, &reply)?;
-            Ok(Opened { socket, swarm, agreement: agreement? })
+            write_handshake(&mut transport, &reply)?;
+            Ok(Opened { transport: Box::new(transport), swarm, agreement: agreement? })
         }
         Origin::Dialled(addr, swarm) => {
             let socket = net::begin_connect(addr)?;
@@ -54,40 +56,36 @@ pub fn open(origin: Origin, shared: &Shared, inbox: &mut Inbox<Mail>) -> Result<
             if let Some(why) = socket.take_error()? {
                 return Err(why.into());
             }
+            let mut transport = Plain::new(socket, addr, shared)?;
             let (initiator, hello) = Initiator::new(swarm.torrent.hashes(), own);
-            write_handshake(&socket, traffic, &hello)?;
-            let agreement = initiator.accept(&read_handshake(&socket, traffic, inbox, until)?)?;
-            Ok(Opened { socket, swarm, agreement })
+            write_handshake(&mut transport, &hello)?;
+            let agreement = initiator.accept(&read_handshake(&mut transport, inbox, until)?)?;
+            Ok(Opened { transport: Box::new(transport), swarm, agreement })
         }
     }
 }
 
 /// 68 bytes fit into the empty buffer of a new socket, or something is wrong with it.
-fn write_handshake(
-    socket: &TcpStream,
-    traffic: &SocketTraffic,
-    bytes: &[u8; HANDSHAKE_LEN],
-) -> Result<(), End> {
+fn write_handshake(transport: &mut dyn Transport, bytes: &[u8; HANDSHAKE_LEN]) -> Result<(), End> {
     let mut outbox = Outbox::default();
-    outbox.push(bytes);
-    outbox.flush(Counted { socket, traffic })?;
+    outbox.push(bytes, |bytes| transport.seal(bytes));
+    outbox.flush(transport)?;
     if outbox.is_empty() { Ok(()) } else { Err(End::Clogged) }
 }
 
 fn read_handshake(
-    socket: &TcpStream,
-    traffic: &SocketTraffic,
+    transport: &mut dyn Transport,
     inbox: &mut Inbox<Mail>,
     until: Instant,
 ) -> Result<[u8; HANDSHAKE_LEN], End> {
     let mut bytes = [0; HANDSHAKE_LEN];
     let mut filled = 0;
     while filled < HANDSHAKE_LEN {
-        match (Counted { socket, traffic }).read(&mut bytes[filled..]) {
+        match transport.read(&mut bytes[filled..]) {
             Ok(0) => return Err(End::Closed),
             Ok(read) => filled += read,
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
-                wait_for(inbox, socket, Interest::READ, until)?
+                wait_for(inbox, transport, Interest::READ, until)?
             }
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
             Err(why) => return Err(why.into()),
@@ -100,7 +98,7 @@ fn read_handshake(
 /// Waits for the socket alone; the only mail that counts before the session is the one that ends it.
 fn wait_for(
     inbox: &mut Inbox<Mail>,
-    socket: &TcpStream,
+    socket: &(impl AsFd + ?Sized),
     interest: Interest,
     until: Instant,
 ) -> Result<(), End> {

@@ -44,11 +44,12 @@ impl Outbox {
         self.filled > CLOGGED
     }
 
-    /// Adds messages.
-    pub fn push(&mut self, messages: &[u8]) {
+    /// Adds messages. `seal` encrypts them where the transport does that: once, as they enter.
+    pub fn push(&mut self, messages: &[u8], mut seal: impl FnMut(&mut [u8])) {
         if !messages.is_empty() {
             let range = self.add(messages.len());
             self.arena[range.clone()].copy_from_slice(messages);
+            seal(&mut self.arena[range.clone()]);
             self.append(range);
         }
     }
@@ -69,6 +70,7 @@ impl Outbox {
         &mut self,
         blocks: &[Block],
         read: impl FnOnce(Piece, u32, &mut [u8]) -> Result<(), E>,
+        mut seal: impl FnMut(&mut [u8]),
     ) -> Result<usize, E> {
         let Some(first) = blocks.first() else { return Ok(0) };
         let data = self.add(blocks.iter().map(|block| block.len() as usize).sum());
@@ -80,7 +82,9 @@ impl Outbox {
         for block in blocks {
             let header = self.add(PIECE_HEADER_LEN);
             self.arena[header.clone()].copy_from_slice(&piece_header((*block).into()));
+            seal(&mut self.arena[header.clone()]);
             self.append(header);
+            seal(&mut self.arena[at..at + block.len() as usize]);
             self.append(at..at + block.len() as usize);
             at += block.len() as usize;
         }
@@ -129,6 +133,8 @@ mod tests {
     use super::*;
     use crate::protocol::wire::{Message, decode};
 
+    fn plain(_: &mut [u8]) {}
+
     /// Takes at most a few bytes at a time, and refuses every other call.
     struct Stingy {
         taken: Vec<u8>,
@@ -168,14 +174,14 @@ mod tests {
         let mut outbox = Outbox::default();
         let mut choke = Vec::new();
         Message::Choke.encode(&mut choke);
-        outbox.push(&choke);
+        outbox.push(&choke, plain);
         let read = |_, _, into: &mut [u8]| -> Result<(), ()> {
             into.copy_from_slice(&data[..len]);
             Ok(())
         };
-        outbox.push_blocks(&blocks, read).unwrap();
-        assert_eq!(outbox.push_blocks(&blocks, |_, _, _| Err("no")), Err("no"));
-        outbox.push(&choke);
+        outbox.push_blocks(&blocks, read, plain).unwrap();
+        assert_eq!(outbox.push_blocks(&blocks, |_, _, _| Err("no"), plain), Err("no"));
+        outbox.push(&choke, plain);
 
         let mut socket = Stingy { taken: Vec::new(), refuse: false };
         while !outbox.is_empty() {
@@ -206,11 +212,41 @@ mod tests {
         }
         let mut outbox = Outbox::default();
         let rounds = (0..1_000_000).take_while(|_| {
-            outbox.push(&[0; 1000]);
+            outbox.push(&[0; 1000], plain);
             outbox.flush(AllButOne).unwrap();
             !outbox.is_clogged()
         });
         assert_eq!(rounds.count(), CLOGGED / 1000);
         assert!(outbox.filled <= CLOGGED + 1000);
+    }
+
+    /// A socket that takes a part of what it is offered is offered the rest again: as it was sealed the first time.
+    #[test]
+    fn each_byte_is_sealed_once_and_in_the_order_of_the_stream() {
+        let geometry = crate::testing::geometry(40_000, 1 << 16);
+        let piece = geometry.piece(0).unwrap();
+        let blocks: Vec<Block> = (0..3).map(|nth| geometry.block(piece, nth)).collect();
+        let sent = |cipher: bool| {
+            let mut position = 0u8;
+            let mut seal = |bytes: &mut [u8]| {
+                for byte in bytes.iter_mut().filter(|_| cipher) {
+                    (*byte, position) = (*byte ^ position, position.wrapping_add(1));
+                }
+            };
+            let (mut outbox, mut socket) = (Outbox::default(), Stingy { taken: Vec::new(), refuse: false });
+            outbox.push(b"some messages", &mut seal);
+            let read = |_, _, into: &mut [u8]| -> Result<(), ()> {
+                into.fill(7);
+                Ok(())
+            };
+            outbox.push_blocks(&blocks, read, &mut seal).unwrap();
+            outbox.push(b"and more", &mut seal);
+            while !outbox.is_empty() {
+                outbox.flush(&mut socket).unwrap();
+            }
+            socket.taken
+        };
+        let opened: Vec<u8> = sent(true).iter().zip(0u32..).map(|(byte, at)| byte ^ at as u8).collect();
+        assert_eq!(opened, sent(false));
     }
 }

@@ -2,7 +2,6 @@
 //! thread.
 
 use super::{Connection, End, REST};
-use crate::peer::bandwidth::traffic::Counted;
 
 /// Neighbouring blocks are read from the file in one go up to so many bytes, and handed to the socket before the next are read:
 /// many enough for few calls, few enough that they are still in the processor's cache when they are sent.
@@ -45,7 +44,9 @@ impl Connection {
         }
         self.driver.session.next_uploads(shared.up.portion(READ_AHEAD), &mut self.run);
         let storage = &self.member.swarm.storage;
-        match self.outbox.push_blocks(&self.run, |piece, begin, into| storage.read(piece, begin, into)) {
+        let seal = |bytes: &mut [u8]| self.transport.seal(bytes);
+        let read = |piece, begin, into: &mut [u8]| storage.read(piece, begin, into);
+        match self.outbox.push_blocks(&self.run, read, seal) {
             Ok(bytes) => {
                 shared.up.spend(bytes);
                 self.rest_at = Some(self.now + REST);
@@ -63,9 +64,10 @@ impl Connection {
 
     /// Hands what is ready to the socket, as far as it takes it without waiting.
     pub(super) fn flush(&mut self) -> Result<(), End> {
-        self.outbox.push(self.driver.session.output(self.now)); // before the blocks that are read next
+        let seal = |bytes: &mut [u8]| self.transport.seal(bytes);
+        self.outbox.push(self.driver.session.output(self.now), seal); // before the blocks that are read next
         self.driver.session.output(self.now).clear();
-        self.outbox.flush(Counted { socket: &self.socket, traffic: &self.member.swarm.shared.traffic })?;
+        self.outbox.flush(&mut self.transport)?;
         if self.outbox.is_clogged() { Err(End::Clogged) } else { Ok(()) }
     }
 }
