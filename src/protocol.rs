@@ -6,6 +6,7 @@
 //! | [`handshake`] | the 68 bytes that open a connection between peers (BEP 3, 6, 10, 52) |
 //! | [`wire`] | the messages between peers (BEP 3, 6, 10, 52) |
 //! | [`extension`] | the extension protocol's handshake (BEP 10) |
+//! | [`upload_only`] | the extension message `upload_only` (BEP 21) |
 //! | [`announce`] | announces and scrapes over HTTP (BEP 3, 7, 21, 23, 24, 48) |
 //! | [`announce_udp`] | announces and scrapes over UDP (BEP 15, 41) |
 //! | [`catalogue`] | a session with a shoal tracker, one JSON object per line |
@@ -17,4 +18,5 @@ pub mod catalogue;
 pub mod extension;
 pub mod handshake;
 pub mod lines;
+pub mod upload_only;
 pub mod wire;

@@ -147,7 +147,7 @@ fn a_window_of_500_has_500_requests_outstanding() {
     leecher.add(AddTorrent::download(torrent.clone(), to.path())).unwrap();
     let mut raw = Raw::seed(leecher.addr(), &torrent, b'S', true);
     let mut keeps_1000 = Vec::new();
-    say_hello(None, 1000, false, &mut keeps_1000);
+    say_hello(None, 1000, false, [], &mut keeps_1000);
     raw.send_bytes(&keeps_1000);
     let asked: std::collections::HashSet<_> =
         (0..500).map(|_| raw.request().unwrap()).map(|wanted| (wanted.index, wanted.begin)).collect();

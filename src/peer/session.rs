@@ -10,6 +10,7 @@
 
 pub mod dispatch;
 mod event;
+mod extensions;
 mod flood;
 mod incoming;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use super::download::requests::Requests;
 use super::identity::ConnId;
 use super::identity::SourceIdentity;
 use crate::bitfield::Bitfield;
-use crate::protocol::extension::{self, Extended};
+use crate::protocol::extension::Extended;
 use crate::protocol::handshake::Agreement;
 use crate::protocol::wire::{self, BlockRequest, Message};
 use crate::torrent::{Block, Piece, Torrent};
@@ -107,7 +108,7 @@ impl Session {
 
     fn open(&mut self, own_port: Option<u16>) {
         if self.agreement.extended {
-            extension::say_hello(own_port, REQQ, self.upload_only, &mut self.out);
+            self.say_hello(own_port);
         }
         match (self.agreement.fast, self.told.count()) {
             (true, 0) => Message::HaveNone.encode(&mut self.out),
@@ -118,31 +119,6 @@ impl Session {
     }
 
     // ---- what comes in --------------------------------------------------------------------------------------
-
-    /// Takes one message. What follows from it is in [`next_event`](Self::next_event) and in the output.
-    pub fn on_message(&mut self, message: Message<'_>, now: Instant) -> Result<(), Violation> {
-        self.heard_at = now;
-        match message {
-            Message::KeepAlive | Message::Port(_) | Message::Unknown(_) => self.idle(now)?,
-            Message::Choke => self.on_choke(now)?,
-            Message::Unchoke => self.on_unchoke(now)?,
-            Message::Interested => self.on_interested(true, now)?,
-            Message::NotInterested => self.on_interested(false, now)?,
-            Message::Have(index) => self.on_have(index, now)?,
-            Message::Bitfield(bytes) => self.on_bitfield(bytes, now)?,
-            Message::HaveAll => self.on_have_all(now)?,
-            Message::HaveNone => self.on_have_none(now)?,
-            Message::Request(wanted) => self.on_request(wanted, now)?,
-            Message::Cancel(wanted) => self.on_cancel(wanted, now)?,
-            Message::Piece { index, begin, data } => self.on_piece(index, begin, data, now)?,
-            Message::Reject(wanted) => self.on_reject(wanted, now)?,
-            Message::Suggest(index) | Message::AllowedFast(index) => self.on_hint(index, now)?,
-            Message::Extended { id, payload } => self.on_extended(id, payload, now)?,
-            Message::HashRequest(range) => self.on_hash_request(range, now)?,
-            Message::Hashes { .. } | Message::HashReject(_) => self.idle(now)?, // we ask for none
-        }
-        Ok(())
-    }
 
     /// Where the blocks will land that should come next, if they come in the order in which they were asked for. Whoever reads
     /// the socket may have it write there, and says [`landed`](Self::landed) for each that came, before anything else happens

@@ -1,20 +1,21 @@
-//! The extension handshake (BEP 10): the client's name, its request queue, its port, and whether it
-//! only uploads (BEP 21). Pure.
+//! The extension handshake (BEP 10): the extension messages that a peer accepts, each with its id; the
+//! client's name, its request queue, its port, and whether it only uploads (BEP 21). Pure.
 
+use super::upload_only;
 use super::wire::Message;
-use crate::bencode;
+use crate::bencode::{self, Dict, Value};
+use std::collections::BTreeMap;
 
 /// The id of the extension handshake among the extension messages.
 pub const HANDSHAKE_ID: u8 = 0;
-/// The id under which we accept `upload_only`: a message of one byte, 0 or 1, by which a peer says that it
-/// only uploads from now on. libtorrent introduced it, so that BEP 21's key of the handshake can change;
-/// the message has the key's name.
-pub const UPLOAD_ONLY_ID: u8 = 3;
-const UPLOAD_ONLY: &str = "upload_only";
 /// Our name and version, for people.
 pub const CLIENT: &str = concat!("shoal ", env!("CARGO_PKG_VERSION"));
 /// Maximum length of a client name that we keep, in characters.
 const MOST_NAME: usize = 64;
+/// Maximum number of extension messages of the other side that we keep; the first ones count.
+const MOST_MESSAGES: usize = 32;
+/// Maximum length of the name of an extension message, in bytes. A longer one counts as not told.
+pub const MOST_MESSAGE_NAME: usize = 32;
 
 /// The content of an extension handshake. Every field is optional.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -27,8 +28,8 @@ pub struct Extended {
     pub port: Option<u16>,
     /// Whether the peer downloads nothing, although it may not have every piece (BEP 21).
     pub upload_only: bool,
-    /// The id under which the peer accepts the `upload_only` message.
-    pub upload_only_id: Option<u8>,
+    /// The extension messages that the peer accepts: the name of each, and its id at the peer. No id is 0.
+    pub messages: BTreeMap<String, u8>,
 }
 
 impl Extended {
@@ -41,19 +42,17 @@ impl Extended {
         });
         let reqq = dict.int("reqq").map(|reqq| reqq.clamp(1, i64::from(u32::MAX)) as u32);
         let port = dict.int("p").and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
-        let upload_only = dict.int(UPLOAD_ONLY).is_some_and(|flag| flag != 0);
-        let messages = dict.get("m").and_then(|m| m.as_dict());
-        let id = messages.and_then(|messages| messages.int(UPLOAD_ONLY));
-        let upload_only_id = id.and_then(|id| u8::try_from(id).ok()).filter(|id| *id != 0);
-        Some(Extended { client, reqq, port, upload_only, upload_only_id })
+        let upload_only = dict.int(upload_only::NAME).is_some_and(|flag| flag != 0);
+        let messages = dict.get("m").and_then(|m| m.as_dict()).map(decode_messages).unwrap_or_default();
+        Some(Extended { client, reqq, port, upload_only, messages })
     }
 
     /// The payload of this handshake.
     pub fn encode(&self) -> Vec<u8> {
         bencode::dict(|dict| {
             dict.dict("m", |messages| {
-                if let Some(id) = self.upload_only_id {
-                    messages.int(UPLOAD_ONLY, id.into());
+                for (name, id) in &self.messages {
+                    messages.int(name, (*id).into());
                 }
             });
             if let Some(port) = self.port {
@@ -63,7 +62,7 @@ impl Extended {
                 dict.int("reqq", reqq.into());
             }
             if self.upload_only {
-                dict.int(UPLOAD_ONLY, 1);
+                dict.int(upload_only::NAME, 1);
             }
             if let Some(client) = &self.client {
                 dict.bytes("v", client.as_bytes());
@@ -72,15 +71,32 @@ impl Extended {
     }
 }
 
+/// The messages of the key `m`, as far as their names and ids are right.
+fn decode_messages(messages: Dict<'_>) -> BTreeMap<String, u8> {
+    let message = |(name, id): (&[u8], Value<'_>)| {
+        let id = id.as_int().and_then(|id| u8::try_from(id).ok()).filter(|id| *id != 0)?;
+        let name = std::str::from_utf8(name).ok().filter(|name| name.len() <= MOST_MESSAGE_NAME)?;
+        Some((name.to_owned(), id))
+    };
+    messages.iter().filter_map(message).take(MOST_MESSAGES).collect()
+}
+
 /// Appends our own extension handshake to `out`. `port` is where we accept connections, `reqq` the length of
-/// our request queue. `upload_only` means that we download nothing.
-pub fn say_hello(port: Option<u16>, reqq: usize, upload_only: bool, out: &mut Vec<u8>) {
+/// our request queue. `upload_only` means that we download nothing. `messages` are the names of the extension
+/// messages that we accept, each with our id.
+pub fn say_hello<'a>(
+    port: Option<u16>,
+    reqq: usize,
+    upload_only: bool,
+    messages: impl IntoIterator<Item = (&'a str, u8)>,
+    out: &mut Vec<u8>,
+) {
     let hello = Extended {
         client: Some(CLIENT.to_owned()),
         reqq: u32::try_from(reqq).ok(),
         port,
         upload_only,
-        upload_only_id: Some(UPLOAD_ONLY_ID),
+        messages: messages.into_iter().map(|(name, id)| (name.to_owned(), id)).collect(),
     };
     Message::Extended { id: HANDSHAKE_ID, payload: &hello.encode() }.encode(out);
 }
@@ -93,10 +109,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(
-            client in "[ -~]{0,40}", reqq in 1u32.., port in 1u16.., upload_only: bool, id in 1u8..,
+            client in "[ -~]{0,40}", reqq in 1u32.., port in 1u16.., upload_only: bool,
+            messages in prop::collection::btree_map("[a-z_]{0,32}", 1u8.., 0..=MOST_MESSAGES),
         ) {
             let (client, reqq, port) = (Some(client), Some(reqq), Some(port));
-            let hello = Extended { client, reqq, port, upload_only, upload_only_id: Some(id) };
+            let hello = Extended { client, reqq, port, upload_only, messages };
             prop_assert_eq!(Extended::decode(&hello.encode()), Some(hello));
         }
 
@@ -120,8 +137,51 @@ mod tests {
             Extended::decode(b"d1:md11:upload_onlyi300ee11:upload_only3:yese"),
             Some(Extended::default())
         );
+        assert_eq!(
+            Extended::decode(b"d1:mi5e11:upload_onlyi0ee"),
+            Some(Extended::default()),
+            "a list of messages that is none"
+        );
         assert_eq!(Extended::decode(b"de"), Some(Extended::default()));
         assert_eq!(Extended::decode(b"le"), None);
         assert_eq!(Extended::decode(b"d1:v3:a\nbe").unwrap().client.as_deref(), Some("ab"));
+    }
+
+    #[test]
+    fn messages_of_the_other_side_are_bounded() {
+        let told = |messages: &[(&str, i64)]| {
+            let payload = bencode::dict(|dict| {
+                dict.dict("m", |m| messages.iter().for_each(|(name, id)| m.int(name, *id)));
+            });
+            Extended::decode(&payload).unwrap().messages
+        };
+        let (fits, too_long) = ("x".repeat(MOST_MESSAGE_NAME), "x".repeat(MOST_MESSAGE_NAME + 1));
+        let odd = [("a", -1), ("b", 0), ("c", 1), ("d", 255), ("e", 256), (&fits, 2), (&too_long, 3)];
+        let kept: BTreeMap<_, _> =
+            [("c", 1), ("d", 255), (&fits, 2)].map(|(n, id)| (n.to_owned(), id)).into();
+        assert_eq!(told(&odd), kept);
+        assert_eq!(Extended::decode(b"d1:md2:\xff\xfei1e1:ci1eee").unwrap().messages.len(), 1, "not UTF-8");
+
+        let names: Vec<String> = (0..100).map(|nth| format!("{nth:02}")).collect();
+        let many: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 7)).collect();
+        assert!(told(&many).keys().eq(&names[..MOST_MESSAGES]));
+    }
+
+    /// What other clients have read from us all along.
+    #[test]
+    fn our_handshake_is_the_same_byte_for_byte() {
+        let (mut whole, mut least) = (Vec::new(), Vec::new());
+        say_hello(Some(6881), 1000, true, [("upload_only", 3)], &mut whole);
+        say_hello(None, 1000, false, [], &mut least);
+        let client = format!("1:v{}:{CLIENT}e", CLIENT.len());
+        for (said, payload) in [
+            (whole, format!("d1:md11:upload_onlyi3ee1:pi6881e4:reqqi1000e11:upload_onlyi1e{client}")),
+            (least, format!("d1:mde4:reqqi1000e{client}")),
+        ] {
+            let mut expected = (payload.len() as u32 + 2).to_be_bytes().to_vec();
+            expected.extend([20, 0]);
+            expected.extend(payload.as_bytes());
+            assert_eq!(said, expected);
+        }
     }
 }

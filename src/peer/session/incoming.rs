@@ -1,12 +1,11 @@
-//! What each message of the other side means: the arms of [`Session::on_message`]. Pure.
+//! What each message of the other side means: [`Session::on_message`] and its arms. Pure.
 
+use super::Session;
 use super::event::{Event, Violation};
 use super::flood::{BLOCK, BYTES, HAVE, IDLE, STIR};
 use super::upload_queue::Refused;
-use super::{REQQ, Session};
 use crate::bitfield::Bitfield;
 use crate::peer::download::requests::{Arrival, Came};
-use crate::protocol::extension::{self, Extended};
 use crate::protocol::wire::{BlockRequest, HashRange, Message};
 use crate::torrent::Block;
 use std::time::Instant;
@@ -15,14 +14,38 @@ use std::time::Instant;
 const SMALL: u32 = 2048;
 
 impl Session {
-    pub(super) fn on_choke(&mut self, now: Instant) -> Result<(), Violation> {
+    /// Takes one message. What follows from it is in [`next_event`](Self::next_event) and in the output.
+    pub fn on_message(&mut self, message: Message<'_>, now: Instant) -> Result<(), Violation> {
+        self.heard_at = now;
+        match message {
+            Message::KeepAlive | Message::Port(_) | Message::Unknown(_) => self.idle(now),
+            Message::Choke => self.on_choke(now),
+            Message::Unchoke => self.on_unchoke(now),
+            Message::Interested => self.on_interested(true, now),
+            Message::NotInterested => self.on_interested(false, now),
+            Message::Have(index) => self.on_have(index, now),
+            Message::Bitfield(bytes) => self.on_bitfield(bytes, now),
+            Message::HaveAll => self.on_have_all(now),
+            Message::HaveNone => self.on_have_none(now),
+            Message::Request(wanted) => self.on_request(wanted, now),
+            Message::Cancel(wanted) => self.on_cancel(wanted, now),
+            Message::Piece { index, begin, data } => self.on_piece(index, begin, data, now),
+            Message::Reject(wanted) => self.on_reject(wanted, now),
+            Message::Suggest(index) | Message::AllowedFast(index) => self.on_hint(index, now),
+            Message::Extended { id, payload } => self.on_extended(id, payload, now),
+            Message::HashRequest(range) => self.on_hash_request(range, now),
+            Message::Hashes { .. } | Message::HashReject(_) => self.idle(now), // we ask for none
+        }
+    }
+
+    fn on_choke(&mut self, now: Instant) -> Result<(), Violation> {
         self.spend(if self.requests.is_choked() { IDLE } else { STIR }, now)?;
         let given_back = self.requests.choked();
         self.give_back(given_back);
         Ok(())
     }
 
-    pub(super) fn on_unchoke(&mut self, now: Instant) -> Result<(), Violation> {
+    fn on_unchoke(&mut self, now: Instant) -> Result<(), Violation> {
         // Said again and again it would excuse a peer for ever that owes us blocks.
         if !self.requests.is_choked() {
             return self.idle(now);
@@ -33,7 +56,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_interested(&mut self, interested: bool, now: Instant) -> Result<(), Violation> {
+    fn on_interested(&mut self, interested: bool, now: Instant) -> Result<(), Violation> {
         if self.peer_interested == interested {
             return self.idle(now);
         }
@@ -43,7 +66,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_have(&mut self, index: u32, now: Instant) -> Result<(), Violation> {
+    fn on_have(&mut self, index: u32, now: Instant) -> Result<(), Violation> {
         let piece = self.piece(index)?;
         if !self.peer_has.set(index) {
             return self.idle(now);
@@ -54,28 +77,28 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_bitfield(&mut self, bytes: &[u8], now: Instant) -> Result<(), Violation> {
+    fn on_bitfield(&mut self, bytes: &[u8], now: Instant) -> Result<(), Violation> {
         self.spend(STIR + (bytes.len() / BYTES) as u64, now)?;
         let bits = Bitfield::from_bytes(bytes, self.told.len()).ok_or(Violation::BadBitfield)?;
         self.on_all_at_once(bits);
         Ok(())
     }
 
-    pub(super) fn on_have_all(&mut self, now: Instant) -> Result<(), Violation> {
+    fn on_have_all(&mut self, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         self.fast("have all")?;
         self.on_all_at_once(Bitfield::full(self.told.len()));
         Ok(())
     }
 
-    pub(super) fn on_have_none(&mut self, now: Instant) -> Result<(), Violation> {
+    fn on_have_none(&mut self, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         self.fast("have none")
     }
 
     /// What it has, in one message. As a rule it comes first and once; aria2 sends it again in place of many haves,
     /// so it adds to what we know.
-    pub(super) fn on_all_at_once(&mut self, mut bits: Bitfield) {
+    fn on_all_at_once(&mut self, mut bits: Bitfield) {
         if self.peer_has.is_full() {
             return;
         }
@@ -89,7 +112,7 @@ impl Session {
         }
     }
 
-    pub(super) fn on_request(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
+    fn on_request(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
         let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
         if wanted.len < SMALL.min(self.torrent.geometry().piece_len(block.piece())) {
             self.idle(now)?;
@@ -104,7 +127,7 @@ impl Session {
         }
     }
 
-    pub(super) fn on_cancel(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
+    fn on_cancel(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
         if self.uploads.cancelled(block) {
@@ -113,13 +136,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_piece(
-        &mut self,
-        index: u32,
-        begin: u32,
-        data: &[u8],
-        now: Instant,
-    ) -> Result<(), Violation> {
+    fn on_piece(&mut self, index: u32, begin: u32, data: &[u8], now: Instant) -> Result<(), Violation> {
         let len = data.len() as u32;
         let unasked = Violation::Unasked(BlockRequest { index, begin, len });
         let piece = self.piece(index)?;
@@ -152,7 +169,7 @@ impl Session {
         self.events.extend(arrival.complete.map(Event::Complete));
     }
 
-    pub(super) fn on_reject(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
+    fn on_reject(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         self.fast("reject")?;
         let piece = self.piece(wanted.index)?;
@@ -163,58 +180,16 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_hint(&mut self, index: u32, now: Instant) -> Result<(), Violation> {
+    fn on_hint(&mut self, index: u32, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         self.fast("suggest or allowed fast")?;
         self.piece(index).map(drop)
     }
 
-    pub(super) fn on_extended(&mut self, id: u8, payload: &[u8], now: Instant) -> Result<(), Violation> {
-        self.spend(IDLE + (payload.len() / BYTES) as u64, now)?;
-        if !self.agreement.extended {
-            return Err(Violation::NotAgreed("extended"));
-        }
-        match id {
-            extension::HANDSHAKE_ID => {
-                let hello = Extended::decode(payload).ok_or(Violation::BadExtended)?;
-                self.on_hello(hello);
-            }
-            extension::UPLOAD_ONLY_ID => {
-                let hello = self.introduced.get_or_insert_default();
-                hello.upload_only = payload.first().is_some_and(|flag| *flag != 0);
-            }
-            _ => {} // we named no other
-        }
-        Ok(())
-    }
-
-    pub(super) fn on_hello(&mut self, hello: Extended) {
-        if let Some(queue) = hello.reqq {
-            self.requests.set_queue(queue);
-        }
-        self.introduced = Some(hello.clone());
-        self.events.push_back(Event::Introduced(hello));
-        self.tell_upload_only();
-    }
-
-    /// Says once that we only serve from now on: by the message that the other side has named for that, or else by
-    /// another handshake. Before it is introduced we cannot know.
-    pub(super) fn tell_upload_only(&mut self) {
-        let Some(hello) = self.introduced.as_ref().filter(|_| self.upload_only && !self.told_upload_only)
-        else {
-            return;
-        };
-        match hello.upload_only_id {
-            Some(id) => Message::Extended { id, payload: &[1] }.encode(&mut self.out),
-            None => extension::say_hello(None, REQQ, true, &mut self.out),
-        }
-        self.told_upload_only = true;
-    }
-
     /// Serves no hashes yet (BEP 52). Leaf hashes, asked for after a bad piece, are refused. Piece layers, which
     /// only a peer without the `.torrent` lacks, get no answer: libtorrent repeats a refused request at once and
     /// for ever, an unanswered one after three seconds.
-    pub(super) fn on_hash_request(&mut self, range: HashRange, now: Instant) -> Result<(), Violation> {
+    fn on_hash_request(&mut self, range: HashRange, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         if range.base_layer == 0 {
             Message::HashReject(range).encode(&mut self.out);

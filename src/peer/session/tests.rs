@@ -5,6 +5,7 @@ use crate::testing::*;
 use crate::torrent::BLOCK_LEN;
 
 mod back_to_back;
+mod extension_table;
 mod helping;
 mod interest;
 mod opening;

@@ -43,7 +43,7 @@ fn who_wants_nothing_more_says_so_once() {
     seed.set_upload_only();
     assert!(extended(&mut seed, now).is_empty());
 
-    let with_id = Extended { upload_only_id: Some(5), ..Extended::default() };
+    let with_id = Extended { messages: [("upload_only".to_owned(), 5)].into(), ..Extended::default() };
     for (theirs, by_message) in [(with_id, true), (Extended::default(), false)] {
         let mut partial = session(&torrent, &Bitfield::new(2), true, now);
         assert!(!upload_only(&extended(&mut partial, now)[0].1));
@@ -73,7 +73,7 @@ fn a_connection_is_useless_when_neither_side_wants_anything() {
     assert!(!partial.is_useless(), "it has something that we want");
     partial.set_interested(false);
     assert!(partial.is_useless(), "it has nothing for us, and wants nothing of us");
-    hears(&mut partial, Message::Extended { id: extension::UPLOAD_ONLY_ID, payload: &[0] });
+    hears(&mut partial, Message::Extended { id: extensions::TABLE[0].id, payload: &[0] });
     assert!(!partial.is_useless(), "it has changed its mind");
 
     let mut done = session(&torrent, &Bitfield::new(2), true, now);
