@@ -164,6 +164,36 @@ mod tests {
         assert_eq!(served.len(), 20, "nobody starves");
     }
 
+    /// Rounds come every 10 s, so the third after the slot was given is the one in which it passes on.
+    #[test]
+    fn the_optimistic_slot_passes_on_after_thirty_seconds_and_not_before() {
+        let start = Instant::now();
+        let mut peers: Vec<Waiting> = (0..2).map(|id| waiting(id, 0, false, start)).collect();
+        let mut choker = Choker::new(1, 3);
+        let mut holders = Vec::new();
+        for round in 0..7 {
+            let decision = choker.round(&peers, &[], start + ROUND * round);
+            apply(&mut peers, &decision);
+            holders.extend(peers.iter().find(|peer| peer.admitted).map(|peer| peer.candidate.id.0));
+        }
+        let first = holders[0];
+        assert_eq!(holders, [first, first, first, 1 - first, 1 - first, 1 - first, first]);
+    }
+
+    #[test]
+    fn a_peer_is_a_newcomer_for_less_than_a_minute() {
+        let start = Instant::now();
+        let wins_of_the_second = |age: Duration| {
+            let now = start + Duration::from_secs(600);
+            let peers =
+                [waiting(9, 1, true, start), waiting(0, 0, false, start), waiting(1, 0, false, now - age)];
+            let wins = |seed: &u64| Choker::new(1, *seed).round(&peers, &[], now).admit[0].0 == ConnId(1);
+            (0..1000).filter(wins).count()
+        };
+        assert!(wins_of_the_second(NEWCOMER - Duration::from_secs(1)) > 650);
+        assert!((400..600).contains(&wins_of_the_second(NEWCOMER)), "as likely as anybody else");
+    }
+
     #[test]
     fn newcomers_are_three_times_as_likely() {
         let start = Instant::now();

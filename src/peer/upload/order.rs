@@ -136,4 +136,23 @@ mod tests {
         let order: Vec<u64> = std::iter::from_fn(|| queue.admit()).map(|c| c.id.0).collect();
         assert_eq!(order, [4, 1, 3, 2, 5]);
     }
+
+    /// A peer that sends to us has its place by that alone, however many turns it had before.
+    #[test]
+    fn turns_do_not_count_for_those_who_send() {
+        let candidate = |id, turns, arrival| Candidate { id: ConnId(id), rate: 5, turns, credit: 0, arrival };
+        let mut queue = UnchokeOrder::new([candidate(1, 0, 2), candidate(2, 9, 1)]);
+        let order: Vec<u64> = std::iter::from_fn(|| queue.admit()).map(|c| c.id.0).collect();
+        assert_eq!(order, [2, 1]);
+    }
+
+    #[test]
+    fn the_reason_is_told_in_words() {
+        let candidate = Candidate { id: ConnId(1), rate: 1_500, turns: 0, credit: 7_000, arrival: 1 };
+        let reason = |rate, credit| Candidate { rate, credit, ..candidate }.reason().to_string();
+        assert_eq!(reason(1_500, 7_000), "sends to us, 1,500 bytes/s");
+        assert_eq!(reason(0, 7_000), "sent us 7,000 bytes before");
+        assert_eq!(reason(0, 0), "came first");
+        assert_eq!(Reason::Optimistic.to_string(), "optimistic slot");
+    }
 }
