@@ -189,6 +189,8 @@ impl Engine {
                 log::error!("{why}");
             }
         }
+        self.shared.stop();
+        self.swarms.all().iter().for_each(|swarm| swarm.engine_stopped());
         if let Err(why) = self.shared.ledger.save() {
             log::error!("cannot save the ledger: {why}");
         }

@@ -19,6 +19,9 @@
 //!        handle.mailbox.post(..picker.pick(..)..)     held over a mailbox
 //! ```
 //!
+//! The condition variable `changed` waits with `state`'s lock; who waits on it holds no other. A thread that sets
+//! `complete` takes that lock for a moment, so that no wake-up is lost.
+//!
 //! **News need no queue.** Finished pieces stand in `finished` in order, and each connection keeps a cursor into it. A
 //! worker adds its piece and wakes the connections; each says `Have` for all that it has not told, in one write.
 
@@ -31,11 +34,13 @@ mod saving;
 pub mod shared;
 pub mod table;
 mod verifying;
+mod waiting;
 
 use first_copy::FirstCopy;
 pub use pieces::Look;
 pub use verifying::Arrived;
 use verifying::{ToVerify, ToWrite};
+pub use waiting::WaitError;
 
 use super::discovery::addresses::Addresses;
 use super::download::blame::Blame;
@@ -48,7 +53,7 @@ use crate::bitfield::Bitfield;
 use crate::pool::Pool;
 use crate::torrent::{Piece, Torrent};
 use options::DownloadOptions;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use shared::Shared;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -155,6 +160,8 @@ pub struct Swarm {
     blame: Mutex<Blame>,
     addresses: Mutex<Addresses>,
     state: Mutex<State>,
+    /// Waits with `state`'s lock, for `complete` or a pause; see `waiting`.
+    changed: Condvar,
     complete: AtomicBool,
     /// When the resume state was saved last, or a worker was told to. Never since the start: then with the first piece.
     saved_at: Mutex<Option<Instant>>,
@@ -250,6 +257,7 @@ impl Swarm {
             blame: Mutex::default(),
             addresses: Mutex::default(),
             state: Mutex::new(State::Running),
+            changed: Condvar::new(),
             saved_at: Mutex::default(),
             saves: AtomicUsize::new(0),
             starved: Mutex::default(),
@@ -312,6 +320,7 @@ impl Swarm {
             *state = State::Paused(why.to_owned());
             first
         };
+        self.changed.notify_all();
         if first {
             log::error!("{} paused: {why}", self.torrent.name());
             *self.trouble.lock() = Some(why.to_owned());
@@ -323,6 +332,7 @@ impl Swarm {
     /// Stops by the user's options.
     pub fn pause(self: &Arc<Self>, why: &str) {
         *self.state.lock() = State::Paused(why.to_owned());
+        self.changed.notify_all();
         self.by_user.store(true, Ordering::Release);
         self.close_all("the torrent is paused");
         self.pool.push(Job::Save(Arc::clone(self))); // a crash is not to undo it

@@ -67,7 +67,7 @@ impl Swarm {
             let _ = self.save_durable();
             return Err(why);
         }
-        self.complete.store(true, Ordering::Release);
+        self.now_complete();
         let durable = self.save_durable();
         self.wake_all();
         self.observer.completed(self);

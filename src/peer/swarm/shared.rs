@@ -10,7 +10,7 @@ use crate::peer::upload::ledger::Ledger;
 use crate::peer::upload::slots::Uploads;
 use crate::protocol::handshake::PeerId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Memory for pieces in flight, bytes: four windows of the fastest connection, or one of each of many slow ones.
@@ -52,6 +52,8 @@ pub struct Shared {
     pub tuning: Tuning,
     port: AtomicU16,
     next_conn: AtomicU64,
+    /// The engine has stopped: nothing more becomes of its torrents.
+    stopped: AtomicBool,
 }
 
 impl Shared {
@@ -76,6 +78,7 @@ impl Shared {
             tuning,
             port: AtomicU16::new(0),
             next_conn: AtomicU64::new(1),
+            stopped: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +89,16 @@ impl Shared {
 
     pub fn set_port(&self, port: u16) {
         self.port.store(port, Ordering::Relaxed);
+    }
+
+    /// Whether the engine has stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The engine has stopped.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
     }
 
     /// A name for a new connection.
