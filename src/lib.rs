@@ -35,26 +35,10 @@
 //! [`torrent`] reads, creates and verifies torrent files; [`tracker`] is the tracker. How it is all built is in
 //! `docs/ARCHITECTURE.md`, and what runs on which thread in `docs/THREADS.md`.
 
-pub mod atomic;
-pub mod backoff;
-pub mod bencode;
+#![warn(missing_docs)]
+
 pub mod bitfield;
-pub mod disk;
-pub mod experiment;
-pub mod hash;
-pub mod http;
-pub mod interrupt;
-pub mod lock;
-pub mod logging;
-pub mod mailbox;
-pub mod net;
 pub mod peer;
-pub mod peer_id;
-pub mod pool;
-pub mod protocol;
-#[cfg(test)]
-mod testing;
-pub mod threads;
 pub mod torrent;
 pub mod tracker;
 
@@ -62,3 +46,35 @@ pub use peer::engine::{AddTorrent, Config, Content, Engine, StartError};
 pub use peer::swarm::options::DownloadOptions;
 pub use peer::swarm::{Observer, Progress, State, Swarm, WaitError};
 pub use torrent::{InfoHash, Selection, Torrent, TorrentError};
+
+// Open to shoal's own programs, tests, benchmarks and fuzzers. No promise is made about these modules: they may
+// change at any time. The same holds for everything else that is `doc(hidden)`.
+#[doc(hidden)]
+pub mod bencode;
+#[doc(hidden)]
+pub mod disk;
+#[doc(hidden)]
+pub mod experiment;
+#[doc(hidden)]
+pub mod hash;
+#[doc(hidden)]
+pub mod http;
+#[doc(hidden)]
+pub mod interrupt;
+#[doc(hidden)]
+pub mod logging;
+#[doc(hidden)]
+pub mod mailbox;
+#[doc(hidden)]
+pub mod protocol;
+#[doc(hidden)]
+pub mod threads;
+
+mod atomic;
+mod backoff;
+mod lock;
+mod net;
+mod peer_id;
+mod pool;
+#[cfg(test)]
+mod testing;

@@ -327,6 +327,6 @@ fn a_finished_download_that_was_changed_is_neither_served_nor_vouched_for() {
     drop(leecher);
     let again = shaky.leecher();
     let refused =
-        again.add(AddTorrent::download(shaky.source.torrent.clone(), &shaky.to())).err().unwrap().to_string();
+        again.add(AddTorrent::download(shaky.source.torrent.clone(), shaky.to())).err().unwrap().to_string();
     assert!(refused.contains("file is in the way"), "{refused}");
 }

@@ -197,9 +197,8 @@ impl Record {
         }
         self.as_stamped(tree, place.path());
         let peer = Engine::start(&config(Some(&place.path().join("state")))).unwrap();
-        let swarm = peer
-            .add(AddTorrent::download(Arc::clone(&self.truth.torrent), &place.path().join("to")))
-            .unwrap();
+        let swarm =
+            peer.add(AddTorrent::download(Arc::clone(&self.truth.torrent), place.path().join("to"))).unwrap();
         wait_until("all is checked", || swarm.progress().checking == 0);
         let (have, _) = swarm.have();
         assert_eq!(self.truth.first_wrong(&have, &swarm.storage.root()), None);
@@ -312,7 +311,7 @@ fn what_a_check_finds_is_synced_before_it_is_vouched_for() {
     let recorder = Arc::new(Recorder::default());
     let disk = Disk::with(Arc::clone(&recorder) as Arc<dyn Between>);
     let peer = Engine::start(&Config { disk, ..config(Some(&place.path().join("state"))) }).unwrap();
-    let swarm = peer.add(AddTorrent::download(Arc::clone(&torrent), &place.path().join("to"))).unwrap();
+    let swarm = peer.add(AddTorrent::download(Arc::clone(&torrent), place.path().join("to"))).unwrap();
     wait_until("all is found", || swarm.is_complete());
     peer.stop();
     let events = recorder.events.lock().unwrap();

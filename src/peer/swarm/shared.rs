@@ -39,16 +39,23 @@ pub struct Tuning {
 
 /// Shared by all torrents and connections of a peer.
 pub struct Shared {
+    /// Our peer id.
     pub peer_id: PeerId,
+    /// Memory for pieces in flight.
     pub budget: Arc<Budget>,
+    /// Who is served.
     pub uploads: Uploads,
+    /// Who sent how much, in this run and in earlier ones.
     pub ledger: Ledger,
+    /// Who is refused.
     pub bans: Bans,
-    /// How fast content may go out, and come in.
+    /// How fast content may go out.
     pub up: Limit,
+    /// How fast content may come in.
     pub down: Limit,
     /// What the sockets carried.
     pub traffic: SocketTraffic,
+    /// Settings for tests.
     pub tuning: Tuning,
     port: AtomicU16,
     next_conn: AtomicU64,
@@ -58,7 +65,7 @@ pub struct Shared {
 
 impl Shared {
     /// Rates up and down in bytes per second; `None` is no limit.
-    pub fn new(
+    pub(crate) fn new(
         peer_id: PeerId,
         uploads: Uploads,
         ledger: Ledger,
@@ -87,12 +94,13 @@ impl Shared {
         self.port.load(Ordering::Relaxed)
     }
 
-    pub fn set_port(&self, port: u16) {
+    /// Sets the port, once we listen.
+    pub(crate) fn set_port(&self, port: u16) {
         self.port.store(port, Ordering::Relaxed);
     }
 
     /// Whether the engine has stopped.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
 
