@@ -29,7 +29,7 @@ pub mod roles;
 pub mod rows;
 mod statistics;
 pub mod stop;
-pub mod summary;
+pub(crate) mod summary;
 
 use std::fmt;
 use std::io;

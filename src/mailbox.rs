@@ -154,8 +154,6 @@ impl Interest {
     pub const READ: Interest = Interest { readable: true, writable: false };
     /// Wait until it can be written.
     pub const WRITE: Interest = Interest { readable: false, writable: true };
-    /// Wait until it can be read or written.
-    pub const BOTH: Interest = Interest { readable: true, writable: true };
 }
 
 /// What a socket is ready for. Both are false if mail, a wake-up or the time-out ended the wait. Both are

@@ -55,10 +55,6 @@ use registry::Registry;
 use shared::TrackerShared;
 use store::Store;
 
-#[doc(hidden)]
-pub use super::http::request as http_request; // for fuzz/
-#[doc(hidden)]
-pub use super::protocol::lines::Lines; // for fuzz/
 pub use registry::RegistryLimits;
 pub use store::StoreError;
 

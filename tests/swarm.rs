@@ -6,11 +6,12 @@ use common::raw::Raw;
 use common::*;
 use shoal::peer::engine::{AddTorrent, Config, Engine};
 use shoal::peer::swarm::shared::Tuning;
-use shoal::peer::swarm::{State, Swarm};
+use shoal::peer::swarm::{State, Swarm, WaitError};
 use shoal::protocol::extension::say_hello;
 use shoal::torrent::{Format, Torrent};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// Has `leecher` download what `path` holds from `seed`, and compares.
@@ -356,6 +357,48 @@ fn a_pause_stops_everything_and_loses_nothing() {
     leecher.look_for_peers();
     wait_until("the download is complete", || swarm.is_complete());
     source.assert_in(dir.path());
+}
+
+/// Waits on a thread of its own; the outcome comes through the channel.
+fn waiter(swarm: &Arc<Swarm>) -> mpsc::Receiver<Result<(), WaitError>> {
+    let (outcome, receiver) = mpsc::channel();
+    let swarm = Arc::clone(swarm);
+    std::thread::spawn(move || outcome.send(swarm.wait()));
+    receiver
+}
+
+#[test]
+fn a_waiter_is_woken_when_the_download_has_its_name() {
+    let source = Source::new(18, 3_000_000, 1 << 16);
+    let (seed, leecher, dir) = (peer(), peer(), tempfile::tempdir().unwrap());
+    let shared = source.share(&seed);
+    assert_eq!(shared.wait(), Ok(()), "it is complete from the start");
+    let swarm = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
+    let waiters = [waiter(&swarm), waiter(&swarm)];
+    assert_eq!(swarm.wait_timeout(Duration::from_millis(1)), Ok(false), "it has no peer yet");
+    swarm.add_addresses([seed.addr()], true);
+    leecher.look_for_peers();
+    assert_eq!(swarm.wait_timeout(LIMIT), Ok(true));
+    source.assert_in(dir.path());
+    for waiter in waiters {
+        assert_eq!(waiter.recv_timeout(LIMIT), Ok(Ok(())));
+    }
+    swarm.pause("the test wants it");
+    assert_eq!(swarm.wait(), Ok(()), "what is complete stays complete");
+}
+
+#[test]
+fn a_waiter_learns_why_there_is_nothing_to_wait_for() {
+    let (source, other) = (Source::new(19, 1_000_000, 1 << 16), Source::new(20, 1_000_000, 1 << 16));
+    let (leecher, dir) = (peer(), tempfile::tempdir().unwrap());
+    let paused = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
+    let stopped = leecher.add(AddTorrent::download(other.torrent.clone(), dir.path())).unwrap();
+    let (of_paused, of_stopped) = (waiter(&paused), waiter(&stopped));
+    paused.pause("the test wants it");
+    assert_eq!(of_paused.recv_timeout(LIMIT), Ok(Err(WaitError::Paused("the test wants it".to_owned()))));
+    leecher.stop();
+    assert_eq!(of_stopped.recv_timeout(LIMIT), Ok(Err(WaitError::Stopped)));
+    assert_eq!(stopped.wait_timeout(LIMIT), Err(WaitError::Stopped), "at once");
 }
 
 /// Nobody tried again, and the torrent was never complete.

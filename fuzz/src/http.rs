@@ -3,10 +3,10 @@
 
 use std::collections::HashSet;
 
+use shoal::http::request;
 use shoal::protocol::announce::{
     Announce, AnnounceReply, MAX_PEERS_READ, PeersAs, escape, pairs, scrape_hashes, unescape,
 };
-use shoal::tracker::http_request;
 
 pub fn check(data: &[u8]) {
     request(data);
@@ -18,14 +18,14 @@ pub fn check(data: &[u8]) {
 }
 
 fn request(data: &[u8]) {
-    let Ok(Some((request, length))) = http_request::parse(data) else { return };
+    let Ok(Some((request, length))) = request::parse(data) else { return };
     assert!(length <= data.len());
     assert_eq!(
-        http_request::parse(&data[..length]),
+        request::parse(&data[..length]),
         Ok(Some((request.clone(), length))),
         "what follows it counts not"
     );
-    assert!(!matches!(http_request::parse(&data[..length - 1]), Ok(Some((_, shorter))) if shorter >= length));
+    assert!(!matches!(request::parse(&data[..length - 1]), Ok(Some((_, shorter))) if shorter >= length));
     assert!(request.path.starts_with('/') && !request.path.contains('?'));
     query(&request.query);
 }

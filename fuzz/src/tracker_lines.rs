@@ -2,7 +2,7 @@
 //! out the same however the bytes come in.
 
 use shoal::protocol::catalogue::{Answer, Call, Held, Request};
-use shoal::tracker::Lines;
+use shoal::protocol::lines::Lines;
 
 pub fn check(data: &[u8]) {
     lines(data);

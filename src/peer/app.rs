@@ -6,7 +6,7 @@ pub mod command;
 pub mod library;
 pub mod notices;
 pub mod progress;
-pub mod report;
+pub(crate) mod report;
 pub mod room;
 pub mod settings;
 pub mod shell;

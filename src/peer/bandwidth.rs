@@ -1,5 +1,5 @@
 //! Speed: limits, measured rates, and the count of all bytes that the sockets carried.
 
-pub mod limit;
-pub mod rate;
-pub mod traffic;
+pub(crate) mod limit;
+pub(crate) mod rate;
+pub(crate) mod traffic;

@@ -5,12 +5,12 @@
 //! waits for three things at once: the socket readable, the socket writable (only while something is left to
 //! write), and mail. It takes no lock for a block: those of the picker are taken once a piece.
 
-pub mod accept;
+pub(crate) mod accept;
 mod end;
 mod input;
 mod membership;
 mod opening;
-pub mod outbox;
+mod outbox;
 mod sending;
 mod transport;
 

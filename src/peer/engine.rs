@@ -37,23 +37,28 @@ use thiserror::Error;
 /// The ports tried in turn where the user names none.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 
-/// How a peer is set up.
+/// The settings of an [`Engine`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen; by default the first free port of 6881 to 6889, then any.
     pub listen: Option<SocketAddr>,
-    /// Where resume states, the ledger and the peer's name are kept; nothing is kept without.
+    /// The folder for resume states, the ledger and our peer id. Without it nothing is kept for the next start.
     pub state: Option<PathBuf>,
-    /// How many peers are served at once.
+    /// Number of peers that are served at once.
     pub slots: usize,
-    /// Workers of the pool; by default one for each core, at least two.
+    /// Number of workers in the pool; by default one for each core, at least two.
     pub workers: Option<usize>,
+    /// Maximum number of connections, over all torrents.
     pub max_connections: usize,
-    /// Content out and in, bytes per second; `None` is no limit.
+    /// Maximum bytes per second of content that go out; `None` is no limit.
     pub up: Option<u64>,
+    /// Maximum bytes per second of content that come in; `None` is no limit.
     pub down: Option<u64>,
+    /// Settings for tests of the extremes.
+    #[doc(hidden)]
     pub tuning: Tuning,
-    /// What downloads and states are kept on; a test may look at it.
+    /// The disk that holds downloads and states; a test stands between it and the real one.
+    #[doc(hidden)]
     pub disk: Disk,
 }
 
@@ -73,27 +78,40 @@ impl Default for Config {
     }
 }
 
-/// Why a peer or a torrent does not start.
+/// Why an engine does not start, or does not take a torrent.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// Nobody can connect to us at this address.
     #[error("cannot listen on {addr}: {why}")]
-    Listen { addr: SocketAddr, why: io::Error },
+    Listen {
+        /// Where the engine was to listen.
+        addr: SocketAddr,
+        /// What the system reported.
+        why: io::Error,
+    },
+    /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The system has no thread left, or not what a thread needs.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
+    /// The files of the torrent cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The engine has a torrent of this name and hash, or one that is downloaded to the same place.
     #[error("{0} is here already")]
     Known(String),
 }
 
 /// A running peer of our own. Dropping it stops it.
 pub struct Engine {
+    /// What all torrents share.
+    #[doc(hidden)]
     pub shared: Arc<Shared>,
+    /// The torrents that were added and not removed.
     pub swarms: Arc<Swarms>,
-    /// Who of the workers did what.
-    pub worker_stats: Arc<WorkerStats>,
+    /// Which worker did what.
+    pub(crate) worker_stats: Arc<WorkerStats>,
     pool: Pool<Job>,
     state: Option<Arc<StateDir>>,
     disk: Disk,
@@ -110,7 +128,10 @@ struct Threads {
 }
 
 impl Engine {
-    /// Starts all threads; connections are taken from now on.
+    /// Starts all threads. From now on connections are taken.
+    ///
+    /// # Errors
+    /// The address or the state folder cannot be used, or a thread cannot be started.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         net::raise_descriptor_limit();
         let listener = listen(config.listen)?;
@@ -158,17 +179,19 @@ impl Engine {
         Ok(Engine { shared, swarms, worker_stats, pool, state, disk, addr, to_accept, stopping, threads })
     }
 
-    /// What the peer keeps of itself, if it keeps anything.
+    /// The state folder, if there is one.
+    #[doc(hidden)]
     pub fn state(&self) -> Option<&Arc<StateDir>> {
         self.state.as_ref()
     }
 
-    /// Where the peer listens.
+    /// The address on which the engine listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Tells that there are new addresses to try.
+    /// Has the engine connect to the addresses that were given to its torrents, without delay. To be called after
+    /// [`Swarm::add_addresses`](super::swarm::Swarm::add_addresses).
     pub fn look_for_peers(&self) {
         let _ = self.to_accept.post(AcceptMail::Look); // it stops
     }
@@ -189,6 +212,8 @@ impl Engine {
                 log::error!("{why}");
             }
         }
+        self.shared.stop();
+        self.swarms.all().iter().for_each(|swarm| swarm.engine_stopped());
         if let Err(why) = self.shared.ledger.save() {
             log::error!("cannot save the ledger: {why}");
         }

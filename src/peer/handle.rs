@@ -14,22 +14,49 @@ use std::time::{Duration, Instant};
 
 /// Room in a connection's mailbox. One answer to its one request for work, and in the endgame a few pieces of mail for
 /// each block of the pieces it owns or helps with; more means that its thread is stuck.
+#[doc(hidden)]
 pub const MAILBOX: usize = 4096;
 
 /// What others ask of a connection. `H` is how one offers its help; see [`Helper`].
+#[doc(hidden)]
 pub enum Mail<H = Helper> {
     /// Fetch what is missing of this piece.
     Fetch(Partial),
-    /// There is nothing to fetch from your peer now. `interesting`: it has something that we lack.
-    NoWork { interesting: bool },
+    /// There is nothing to fetch from your peer now.
+    NoWork {
+        /// Whether your peer has something that we lack.
+        interesting: bool,
+    },
     /// Let `helper` fetch some of what your peer still owes of this piece.
-    Lend { piece: Piece, helper: H },
+    Lend {
+        /// A piece that you own.
+        piece: Piece,
+        /// The connection that offers its help.
+        helper: H,
+    },
     /// Fetch these blocks for `owner`.
-    Help { owner: ConnId, blocks: Vec<Block> },
+    Help {
+        /// The connection that owns the piece.
+        owner: ConnId,
+        /// What to fetch.
+        blocks: Vec<Block>,
+    },
     /// A block of your piece, fetched from `from`.
-    Helped { block: Block, data: Vec<u8>, from: Arc<SourceIdentity> },
+    Helped {
+        /// Which block.
+        block: Block,
+        /// Its bytes.
+        data: Vec<u8>,
+        /// Who sent it.
+        from: Arc<SourceIdentity>,
+    },
     /// `helper` will not bring these blocks.
-    NotHelped { helper: ConnId, blocks: Vec<Block> },
+    NotHelped {
+        /// The connection that was to fetch them.
+        helper: ConnId,
+        /// What it will not fetch.
+        blocks: Vec<Block>,
+    },
     /// The owner has this block by now.
     HelpNotNeeded(Block),
     /// Your peer has an upload slot.
@@ -42,16 +69,19 @@ pub enum Mail<H = Helper> {
 
 /// A connection that offers its help and waits for an answer. It gets one in any case: if the owner it was sent to
 /// ends before it reads the mail, dropping the mail answers that there is no work. Unanswered it would wait for ever.
+#[doc(hidden)]
 pub struct Helper {
     handle: Option<Arc<Handle>>,
     id: ConnId,
 }
 
 impl Helper {
+    /// An offer of help from this connection.
     pub fn new(handle: &Arc<Handle>) -> Self {
         Helper { handle: Some(Arc::clone(handle)), id: handle.id }
     }
 
+    /// The connection that offers its help.
     pub fn id(&self) -> ConnId {
         self.id
     }
@@ -72,15 +102,26 @@ impl Drop for Helper {
     }
 }
 
-/// The others' view of one connection.
+/// A connection as all other threads see it.
 pub struct Handle {
+    /// The name of the connection.
+    #[doc(hidden)]
     pub id: ConnId,
+    /// The address at the other end of the socket. [`Handle::known_as`] is better for people.
     pub addr: SocketAddr,
-    /// Whether we connected.
+    /// Whether we connected, and not the peer.
     pub outgoing: bool,
+    /// Who is to blame for blocks that come over this connection.
+    #[doc(hidden)]
     pub identity: Arc<SourceIdentity>,
+    /// By which hashes the pieces of this connection are verified.
+    #[doc(hidden)]
     pub proof: Proof,
+    /// Where the connection takes its mail.
+    #[doc(hidden)]
     pub mailbox: Mailbox<Mail>,
+    /// What the connection counts.
+    #[doc(hidden)]
     pub numbers: Numbers,
     began: Instant,
     client: Mutex<Introduced>,
@@ -94,6 +135,7 @@ struct Introduced {
 
 /// What a connection counts. Written by its thread, read by anybody.
 #[derive(Default)]
+#[doc(hidden)]
 pub struct Numbers {
     /// When the last byte came in, milliseconds after the connection began.
     heard: AtomicU64,
@@ -114,6 +156,8 @@ pub struct Numbers {
 }
 
 impl Handle {
+    /// The handle of a connection that begins now.
+    #[doc(hidden)]
     pub fn new(
         id: ConnId,
         addr: SocketAddr,
@@ -127,7 +171,7 @@ impl Handle {
     }
 
     /// Something came in.
-    pub fn heard(&self, now: Instant) {
+    pub(crate) fn heard(&self, now: Instant) {
         let millis = now.saturating_duration_since(self.began).as_millis();
         self.numbers.heard.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -144,7 +188,7 @@ impl Handle {
     }
 
     /// The peer told its name and where it listens.
-    pub fn introduce(&self, client: Option<String>, listens_on: Option<u16>) {
+    pub(crate) fn introduce(&self, client: Option<String>, listens_on: Option<u16>) {
         *self.client.lock() = Introduced { client, listens_on };
     }
 

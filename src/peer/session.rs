@@ -335,10 +335,12 @@ impl Session {
         self.spoke_at = now;
     }
 
+    /// What the handshakes agreed on.
     pub fn agreement(&self) -> Agreement {
         self.agreement
     }
 
+    /// The torrent of this connection.
     pub fn torrent(&self) -> &Arc<Torrent> {
         &self.torrent
     }
@@ -348,11 +350,12 @@ impl Session {
         &self.peer_has
     }
 
-    /// Whether the other side is served.
+    /// Whether we choke the other side.
     pub fn is_choking(&self) -> bool {
         self.uploads.is_choking()
     }
 
+    /// Whether we want to be served.
     pub fn is_interested(&self) -> bool {
         self.interested
     }

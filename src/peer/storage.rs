@@ -25,7 +25,7 @@ use thiserror::Error;
 mod opening;
 mod part;
 mod places;
-pub mod recovery;
+pub(crate) mod recovery;
 pub mod resume;
 pub mod state_dir;
 #[cfg(test)]

@@ -19,23 +19,31 @@
 //!        handle.mailbox.post(..picker.pick(..)..)     held over a mailbox
 //! ```
 //!
+//! The condition variable `changed` waits with `state`'s lock; who waits on it holds no other. A thread that sets
+//! `complete` takes that lock for a moment, so that no wake-up is lost.
+//!
 //! **News need no queue.** Finished pieces stand in `finished` in order, and each connection keeps a cursor into it. A
 //! worker adds its piece and wakes the connections; each says `Have` for all that it has not told, in one write.
 
 mod first_copy;
 mod members;
 pub mod options;
+#[doc(hidden)]
 pub mod pending;
 mod pieces;
 mod saving;
+#[doc(hidden)]
 pub mod shared;
 pub mod table;
 mod verifying;
+mod waiting;
 
 use first_copy::FirstCopy;
+#[doc(hidden)]
 pub use pieces::Look;
-pub use verifying::Arrived;
+pub(crate) use verifying::Arrived;
 use verifying::{ToVerify, ToWrite};
+pub use waiting::WaitError;
 
 use super::discovery::addresses::Addresses;
 use super::download::blame::Blame;
@@ -48,7 +56,7 @@ use crate::bitfield::Bitfield;
 use crate::pool::Pool;
 use crate::torrent::{Piece, Torrent};
 use options::DownloadOptions;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use shared::Shared;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -56,7 +64,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// What the pool's workers do. [`fetch`](super::workers) says how.
+/// What the workers of the pool do; `peer/workers.rs` says how.
+#[doc(hidden)]
 pub enum Job {
     /// Find the next piece for this connection.
     Fetch(Arc<Swarm>, Arc<Handle>),
@@ -88,31 +97,39 @@ pub trait Observer: Send + Sync {
 /// Whether a torrent is at work.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum State {
+    /// Connections are made and taken.
     Running,
-    /// With the reason: the user's options, or what went wrong.
+    /// It has no connections, for this reason: the user's wish, or what went wrong.
     Paused(String),
 }
 
-/// Where a torrent stands. Counted is only what is wanted of it.
+/// How far a torrent is.
 #[derive(Clone, Debug)]
 pub struct Progress {
+    /// Number of wanted pieces that we have.
     pub have: u32,
+    /// Number of wanted pieces.
     pub pieces: u32,
-    /// Pieces on the disk that wait to be checked.
+    /// Number of pieces that may be on the disk and wait to be verified.
     pub checking: usize,
-    /// Bytes of the pieces we have.
+    /// Bytes of the wanted pieces that we have.
     pub bytes: u64,
+    /// Bytes of all wanted pieces.
     pub total: u64,
     /// Bytes of the whole torrent that we do not have, wanted or not.
     pub left: u64,
-    /// Bytes of content that came in, and went out, since the start.
+    /// Bytes of content that came in since the start.
     pub downloaded: u64,
+    /// Bytes of content that went out since the start.
     pub uploaded: u64,
+    /// Number of connections.
     pub peers: usize,
+    /// Whether the torrent is at work.
     pub state: State,
 }
 
 impl Progress {
+    /// Whether we have all wanted pieces. The files have their names a moment later: [`Swarm::is_complete`].
     pub fn is_complete(&self) -> bool {
         self.have == self.pieces
     }
@@ -120,11 +137,19 @@ impl Progress {
 
 /// One torrent: what its connections, the workers and the threads around them share.
 pub struct Swarm {
+    /// What the metainfo says.
     pub torrent: Arc<Torrent>,
+    /// What all torrents of the engine share.
+    #[doc(hidden)]
     pub shared: Arc<Shared>,
+    /// The workers.
+    #[doc(hidden)]
     pub pool: Pool<Job>,
+    /// The files.
+    #[doc(hidden)]
     pub storage: Storage,
-    pub counts: Counts,
+    /// Bytes that came in, went out, and are here.
+    pub(crate) counts: Counts,
     /// Without it nothing survives the process.
     resume: Option<ResumeFile>,
     /// The torrent was removed: nothing of it is to be saved any more.
@@ -155,6 +180,8 @@ pub struct Swarm {
     blame: Mutex<Blame>,
     addresses: Mutex<Addresses>,
     state: Mutex<State>,
+    /// Waits with `state`'s lock, for `complete` or a pause; see `waiting`.
+    changed: Condvar,
     complete: AtomicBool,
     /// When the resume state was saved last, or a worker was told to. Never since the start: then with the first piece.
     saved_at: Mutex<Option<Instant>>,
@@ -171,9 +198,11 @@ pub struct Swarm {
 
 /// Bytes, over all connections since the start.
 #[derive(Default)]
-pub struct Counts {
-    pub downloaded: AtomicU64,
-    pub uploaded: AtomicU64,
+pub(crate) struct Counts {
+    /// Content that came in.
+    pub(crate) downloaded: AtomicU64,
+    /// Content that went out.
+    pub(crate) uploaded: AtomicU64,
     /// Of all pieces that we have, and of those that are wanted.
     bytes_have: AtomicU64,
     wanted_have: AtomicU64,
@@ -181,7 +210,7 @@ pub struct Counts {
 
 impl Counts {
     /// Bytes of content that came in, and that went out.
-    pub fn totals(&self) -> (u64, u64) {
+    pub(crate) fn totals(&self) -> (u64, u64) {
         (self.downloaded.load(Ordering::Relaxed), self.uploaded.load(Ordering::Relaxed))
     }
 
@@ -200,7 +229,7 @@ impl Counts {
 
 impl Swarm {
     /// A torrent of which `have` is on the disk for sure, and `options` is to be.
-    pub fn new(
+    pub(crate) fn new(
         storage: Storage,
         options: &DownloadOptions,
         have: Bitfield,
@@ -250,6 +279,7 @@ impl Swarm {
             blame: Mutex::default(),
             addresses: Mutex::default(),
             state: Mutex::new(State::Running),
+            changed: Condvar::new(),
             saved_at: Mutex::default(),
             saves: AtomicUsize::new(0),
             starved: Mutex::default(),
@@ -266,6 +296,7 @@ impl Swarm {
         })
     }
 
+    /// Whether everything that is wanted is here, and the files have their names.
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
     }
@@ -276,14 +307,16 @@ impl Swarm {
     }
 
     /// Whether all that is wanted is on the disk, with its name or not.
-    pub fn has_all_wanted(&self) -> bool {
+    pub(crate) fn has_all_wanted(&self) -> bool {
         self.picker.lock().is_complete()
     }
 
+    /// Whether the torrent is not paused.
     pub fn is_running(&self) -> bool {
         *self.state.lock() == State::Running
     }
 
+    /// How far the torrent is.
     pub fn progress(&self) -> Progress {
         let (have, pieces, checking) = {
             let picker = self.picker.lock();
@@ -305,13 +338,14 @@ impl Swarm {
     }
 
     /// Stops because of the disk, which the user has to see to. Connections end; what is durable stays.
-    pub fn fail(&self, why: &str) {
+    pub(crate) fn fail(&self, why: &str) {
         let first = {
             let mut state = self.state.lock();
             let first = *state == State::Running;
             *state = State::Paused(why.to_owned());
             first
         };
+        self.changed.notify_all();
         if first {
             log::error!("{} paused: {why}", self.torrent.name());
             *self.trouble.lock() = Some(why.to_owned());
@@ -323,6 +357,7 @@ impl Swarm {
     /// Stops by the user's options.
     pub fn pause(self: &Arc<Self>, why: &str) {
         *self.state.lock() = State::Paused(why.to_owned());
+        self.changed.notify_all();
         self.by_user.store(true, Ordering::Release);
         self.close_all("the torrent is paused");
         self.pool.push(Job::Save(Arc::clone(self))); // a crash is not to undo it

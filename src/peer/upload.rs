@@ -4,6 +4,6 @@
 pub mod choker;
 pub mod interested;
 pub mod ledger;
-pub mod order;
-pub mod slots;
+pub(crate) mod order;
+pub(crate) mod slots;
 pub mod super_seeding;

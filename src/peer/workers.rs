@@ -3,7 +3,7 @@
 //!
 //! An error of the disk pauses its torrent and leaves the others running.
 
-pub mod stats;
+pub(crate) mod stats;
 use super::download::partial::Partial;
 use super::download::picker::Pick;
 use super::handle::{Handle, Helper, Mail};

@@ -53,12 +53,19 @@ pub enum AcceptMail {
 
 /// The thread's own state.
 pub struct Acceptor {
+    /// Where peers connect to us.
     pub listener: TcpListener,
+    /// The mail of this thread.
     pub inbox: Inbox<AcceptMail>,
+    /// Where connections post that they end.
     pub mailbox: Mailbox<AcceptMail>,
+    /// All torrents.
     pub swarms: Arc<Swarms>,
+    /// What all torrents share.
     pub shared: Arc<Shared>,
+    /// The connections that exist, and how many may.
     pub connections: ConnectionLimits,
+    /// How often one address may connect.
     pub reconnects: ReconnectLimit,
     /// The bans that were carried out, by their number.
     pub banned: u64,

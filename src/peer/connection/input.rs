@@ -69,6 +69,7 @@ impl<'a> Expected<'a> {
 }
 
 impl Input {
+    /// An empty buffer, for messages of at most `max_message_len` bytes.
     pub fn new(max_message_len: u32) -> Self {
         let limit = LARGE_BUFFER.max(4 + max_message_len as usize);
         Input { bytes: vec![0; SMALL_BUFFER], start: 0, end: 0, limit, max_message_len, depth: 1 }
@@ -195,6 +196,7 @@ impl Input {
         Ok(wire::decode(&self.bytes[self.start..self.end], self.max_message_len)?)
     }
 
+    /// Removes the first `len` bytes: a message that was understood.
     pub fn consume(&mut self, len: usize) {
         self.start += len;
     }

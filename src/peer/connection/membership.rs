@@ -15,7 +15,9 @@ use std::sync::atomic::Ordering;
 
 /// One connection as a member of its torrent's swarm.
 pub struct Membership {
+    /// The torrent.
     pub swarm: Arc<Swarm>,
+    /// The connection as others see it.
     pub handle: Arc<Handle>,
 }
 

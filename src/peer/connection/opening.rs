@@ -30,8 +30,11 @@ pub enum Origin {
 
 /// A socket after both handshakes.
 pub struct Opened {
+    /// Carries the bytes from now on.
     pub transport: Box<dyn Transport>,
+    /// The torrent that both sides mean.
     pub swarm: Arc<Swarm>,
+    /// What the handshakes agreed on.
     pub agreement: Agreement,
 }
 

@@ -28,6 +28,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// Whether nothing waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }

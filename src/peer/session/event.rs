@@ -24,13 +24,35 @@ pub enum Event {
     /// The peer will not finish these: somebody else should.
     GaveBack(Vec<Partial>),
     /// A block that we fetched to help another connection.
-    Helped { owner: ConnId, block: Block, data: Vec<u8> },
+    Helped {
+        /// The connection that owns the piece.
+        owner: ConnId,
+        /// Which block.
+        block: Block,
+        /// Its bytes.
+        data: Vec<u8>,
+    },
     /// A block came after we had given up on it: whoever fetches its piece by now may have a use for it.
-    Late { block: Block, data: Vec<u8> },
+    Late {
+        /// Which block.
+        block: Block,
+        /// Its bytes.
+        data: Vec<u8>,
+    },
     /// These blocks, which we were to fetch for another connection, will not come over this one.
-    NotHelping { owner: ConnId, blocks: Vec<Block> },
+    NotHelping {
+        /// The connection that owns the piece.
+        owner: ConnId,
+        /// What will not come.
+        blocks: Vec<Block>,
+    },
     /// A block that we lent came from elsewhere first: the helper need not fetch it.
-    HelpNotNeeded { helper: ConnId, block: Block },
+    HelpNotNeeded {
+        /// The connection that was to fetch it.
+        helper: ConnId,
+        /// Which block.
+        block: Block,
+    },
     /// It told its name and how many requests it keeps.
     Introduced(Extended),
 }
@@ -38,24 +60,34 @@ pub enum Event {
 /// Why the other side's behaviour ends the connection.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Violation {
+    /// Its bytes are not a message.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// It named a piece by a number that is too large.
     #[error("it spoke of piece {0}, which this torrent does not have")]
     NoSuchPiece(u32),
+    /// Its bitfield is of the wrong length, or has bits after the last piece.
     #[error("its bitfield is not of this torrent")]
     BadBitfield,
+    /// It sent a block that we did not request.
     #[error("it sent a block nobody asked for (piece {}, offset {}, {} bytes)", .0.index, .0.begin, .0.len)]
     Unasked(BlockRequest),
+    /// It requested bytes that do not exist.
     #[error("it asked for {} bytes at {} of piece {}, which do not exist", .0.len, .0.begin, .0.index)]
     BadRequest(BlockRequest),
+    /// It sent more requests than are kept, and without the Fast extension (BEP 6) none can be rejected.
     #[error("it sent more requests than the {REQQ} we keep")]
     TooManyRequests,
+    /// It sent a message of an extension that the handshakes did not agree on.
     #[error("it used message {0} without having agreed to it")]
     NotAgreed(&'static str),
+    /// Its extension handshake (BEP 10) cannot be read.
     #[error("its extension handshake is broken")]
     BadExtended,
+    /// It sends more messages without content than are allowed.
     #[error("it floods us with messages that carry nothing")]
     Flood,
+    /// It sent nothing for too long.
     #[error("it was silent for {} s", SILENCE.as_secs())]
     Silent,
 }

@@ -15,6 +15,7 @@ pub enum Refused {
     Full,
 }
 
+/// The blocks that the other side requested and that we have not sent yet.
 #[derive(Default)]
 pub struct UploadQueue {
     has_slot: bool,
@@ -23,6 +24,7 @@ pub struct UploadQueue {
 }
 
 impl UploadQueue {
+    /// Whether we choke the other side: it has no upload slot.
     pub fn is_choking(&self) -> bool {
         !self.has_slot
     }

@@ -70,16 +70,6 @@ impl StateDir {
         Ok(StateDir { path: path.to_owned(), disk, _lock: lock })
     }
 
-    /// The path of the folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The disk that the folder is on.
-    pub fn disk(&self) -> &Disk {
-        &self.disk
-    }
-
     /// Replaces one of the files atomically.
     pub fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         atomic::write_on(&self.disk, path, bytes)

@@ -20,7 +20,7 @@ pub enum FirstCopy {
 
 impl Swarm {
     /// Whether this connection, which has joined, is to be told of one piece after the other.
-    pub fn shows_piece_by_piece(&self, id: ConnId) -> bool {
+    pub(crate) fn shows_piece_by_piece(&self, id: ConnId) -> bool {
         if !self.is_showing.load(Ordering::Acquire) && !self.begin_showing() {
             return false;
         }
@@ -66,7 +66,7 @@ impl Swarm {
 
     /// What to tell a connection of that is told of one piece after the other. `idle` if its peer got a piece and asks
     /// for nothing more.
-    pub fn show(&self, id: ConnId, idle: bool) -> Show {
+    pub(crate) fn show(&self, id: ConnId, idle: bool) -> Show {
         match &mut *self.first_copy.lock() {
             FirstCopy::GoingOut(showing) => showing.show(id, idle),
             FirstCopy::Here | FirstCopy::Out => Show::All,

@@ -17,12 +17,14 @@ const LOST: Duration = Duration::from_secs(10);
 impl Swarm {
     /// A source of content begins: from now on it may be asked for pieces, by [`Mail::Fetch`], and gives them to
     /// [`arrived`](Self::arrived). What is for BitTorrent peers alone, [`join`](Self::join) adds.
+    #[doc(hidden)]
     pub fn add_source(&self, handle: &Arc<Handle>) {
         self.members.lock().insert(handle.id, Arc::clone(handle));
         self.picker.lock().joined(handle.id);
     }
 
     /// A source ended, for this reason: it is asked for nothing more.
+    #[doc(hidden)]
     pub fn remove_source(self: &Arc<Self>, handle: &Handle, why: &dyn Display) {
         self.take_out(handle.id);
         self.retry_starved();
@@ -37,7 +39,7 @@ impl Swarm {
 
     /// The connection to a BitTorrent peer begins: a source that also wants to be served. False if there is another
     /// connection to the same peer that should stay.
-    pub fn join(&self, handle: &Arc<Handle>) -> bool {
+    pub(crate) fn join(&self, handle: &Arc<Handle>) -> bool {
         let twin = {
             let mut members = self.members.lock();
             let is_twin = |other: &&Arc<Handle>| other.identity.peer_id() == handle.identity.peer_id();
@@ -72,7 +74,7 @@ impl Swarm {
     }
 
     /// The connection to a BitTorrent peer ended, for this reason.
-    pub fn leave(self: &Arc<Self>, handle: &Handle, why: &dyn Display) {
+    pub(crate) fn leave(self: &Arc<Self>, handle: &Handle, why: &dyn Display) {
         self.take_out(handle.id);
         self.is_gone(handle.id);
         self.shared.uploads.left(handle.id, &self.shared.ledger);
@@ -80,10 +82,12 @@ impl Swarm {
         self.observer.parted(self, handle, &why.to_string());
     }
 
-    pub fn member(&self, id: ConnId) -> Option<Arc<Handle>> {
+    /// The connection of this name, while it is there.
+    pub(crate) fn member(&self, id: ConnId) -> Option<Arc<Handle>> {
         self.members.lock().get(&id).cloned()
     }
 
+    /// The connections of the torrent.
     pub fn members(&self) -> Vec<Arc<Handle>> {
         self.members.lock().values().cloned().collect()
     }
@@ -106,7 +110,7 @@ impl Swarm {
     }
 
     /// Somebody sent wrong data: never again.
-    pub fn ban(&self, identity: &SourceIdentity) {
+    pub(crate) fn ban(&self, identity: &SourceIdentity) {
         log::warn!("{identity} sent wrong data: banned");
         if let Some(peer) = identity.peer() {
             self.shared.bans.liar(peer);
@@ -117,7 +121,9 @@ impl Swarm {
         }
     }
 
-    /// Learns where peers are said to be.
+    /// Adds addresses of peers to connect to; [`Engine::look_for_peers`](crate::Engine::look_for_peers) then does so
+    /// without delay. An address that is `given` by the user is tried again and again, one that a tracker or a peer
+    /// returned is forgotten after some failures.
     pub fn add_addresses(&self, addrs: impl IntoIterator<Item = SocketAddr>, given: bool) {
         let now = Instant::now();
         let mut addresses = self.addresses.lock();
@@ -126,6 +132,7 @@ impl Swarm {
 
     /// An address to connect to now. Not one whose peer has connected to us: a second connection would only put an
     /// end to the first.
+    #[doc(hidden)]
     pub fn next_address(&self) -> Option<SocketAddr> {
         if !self.may_dial() {
             return None;
@@ -142,6 +149,7 @@ impl Swarm {
     }
 
     /// When there will be one.
+    #[doc(hidden)]
     pub fn next_address_at(&self) -> Option<Instant> {
         self.may_dial().then(|| self.addresses.lock().due_at(self.is_complete()))?
     }
@@ -153,12 +161,12 @@ impl Swarm {
     }
 
     /// The connection to `addr` ended; `worked` if it was of use.
-    pub fn dialled(&self, addr: SocketAddr, worked: bool) {
+    pub(crate) fn dialled(&self, addr: SocketAddr, worked: bool) {
         self.addresses.lock().ended(addr, worked, Instant::now());
     }
 
     /// It is of no use to connect to `addr` ever again.
-    pub fn forget(&self, addr: SocketAddr) {
+    pub(crate) fn forget(&self, addr: SocketAddr) {
         self.addresses.lock().forget(addr);
     }
 }

@@ -14,7 +14,7 @@ pub struct DownloadOptions {
 
 impl DownloadOptions {
     /// The wanted files of this torrent.
-    pub fn files_of(&self, torrent: &Torrent) -> Selection {
+    pub(crate) fn files_of(&self, torrent: &Torrent) -> Selection {
         self.files.clone().unwrap_or_else(|| Selection::all(torrent))
     }
 }

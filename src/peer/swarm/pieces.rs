@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const CHECK_BATCH: u32 = 16;
 
 /// A look at what is on the disk, shared by the jobs that it takes.
+#[doc(hidden)]
 pub struct Look {
     /// How many pieces are looked for.
     pub pieces: u32,
@@ -28,7 +29,7 @@ impl Look {
     }
 
     /// One job is done, and found so many. How many all of them found, if it was the last.
-    pub fn add(&self, pieces: Range<u32>, found: u32) -> Option<u32> {
+    pub(crate) fn add(&self, pieces: Range<u32>, found: u32) -> Option<u32> {
         self.found.fetch_add(found, Ordering::Relaxed);
         let count = pieces.end - pieces.start;
         let last = self.left.fetch_sub(count, Ordering::AcqRel) == count; // the others' `found` came before
@@ -38,7 +39,7 @@ impl Look {
 
 impl Swarm {
     /// Has the workers look which of `pieces` are on the disk; until then they are not fetched.
-    pub fn check(self: &Arc<Self>, pieces: impl Iterator<Item = Piece>) {
+    pub(crate) fn check(self: &Arc<Self>, pieces: impl Iterator<Item = Piece>) {
         let unverified: Vec<Piece> =
             pieces.filter(|piece| self.picker.lock().mark_unverified(*piece)).collect();
         self.look_for(unverified);
@@ -66,24 +67,26 @@ impl Swarm {
     }
 
     /// The peer told what it has: whether that is something we lack.
+    #[doc(hidden)]
     pub fn peer_has_pieces(&self, id: ConnId, bits: Bitfield) -> bool {
         self.is_out(id, self.torrent.geometry().pieces_in(&bits));
         self.picker.lock().peer_has_pieces(id, bits) && !self.storage.is_shared()
     }
 
-    pub fn peer_has(&self, id: ConnId, piece: Piece) -> bool {
+    /// The peer has one more piece: whether that is something we lack.
+    pub(crate) fn peer_has(&self, id: ConnId, piece: Piece) -> bool {
         self.is_out(id, [piece]);
         self.picker.lock().peer_has(id, piece) && !self.storage.is_shared()
     }
 
     /// Whether there is something among these pieces that we are to fetch.
-    pub fn lacks_any(&self, of: &Bitfield) -> bool {
+    pub(crate) fn lacks_any(&self, of: &Bitfield) -> bool {
         !self.storage.is_shared() && self.picker.lock().lacks_any(of)
     }
 
     /// The next piece for a connection, with the memory for it. If there is none to begin now, though its peer has some, the
     /// connection is starved: it is asked again as soon as a piece or memory becomes free.
-    pub fn pick(&self, handle: &Arc<Handle>) -> Pick {
+    pub(crate) fn pick(&self, handle: &Arc<Handle>) -> Pick {
         loop {
             let fed_before = self.starved_retries.load(Ordering::SeqCst);
             let (pick, short_of_memory) = self.look_for_piece(handle);
@@ -124,6 +127,7 @@ impl Swarm {
     }
 
     /// A connection will not finish these.
+    #[doc(hidden)]
     pub fn gave_back(self: &Arc<Self>, partials: Vec<Partial>, owner: ConnId) {
         let memory_is_short = self.shared.budget.is_half_spent() || !self.is_running();
         {
@@ -138,7 +142,7 @@ impl Swarm {
 
     /// A block came that its connection had given up on. Gives the owner of its piece, which it is to be brought to, if there is one;
     /// else it is kept for the next.
-    pub fn late(self: &Arc<Self>, block: Block, data: &[u8], from: &Handle) -> Option<ConnId> {
+    pub(crate) fn late(self: &Arc<Self>, block: Block, data: &[u8], from: &Handle) -> Option<ConnId> {
         let budget = &self.shared.budget;
         let spare = || budget.reserve(self.torrent.geometry().piece_length());
         let memory = (!budget.is_half_spent()).then(spare).flatten();
@@ -152,13 +156,13 @@ impl Swarm {
     }
 
     /// In which generation a write begins. What it is for, [`Swarm::good`] wants to know.
-    pub fn write_generation(&self) -> u32 {
+    pub(crate) fn write_generation(&self) -> u32 {
         self.write_generation.load(Ordering::Acquire)
     }
 
     /// The piece is verified and on the disk, written or found there in `generation`: true if it was the last that was wanted. If the disk has
     /// lost what was written since then, the piece is missing again.
-    pub fn good(self: &Arc<Self>, piece: Piece, generation: u32) -> bool {
+    pub(crate) fn good(self: &Arc<Self>, piece: Piece, generation: u32) -> bool {
         let (last, wanted) = {
             let mut picker = self.picker.lock();
             if self.write_generation() != generation {
@@ -177,7 +181,7 @@ impl Swarm {
     }
 
     /// The piece came and failed its hash: it is missing again, and whoever is to blame for that is banned.
-    pub fn broken(self: &Arc<Self>, partial: Partial) {
+    pub(crate) fn broken(self: &Arc<Self>, partial: Partial) {
         let piece = partial.piece();
         self.accuse(&partial);
         drop(partial); // its memory is free before anybody looks for some
@@ -186,13 +190,13 @@ impl Swarm {
     }
 
     /// The piece on the disk is not what it should be, or could not be written: it is missing again.
-    pub fn bad(self: &Arc<Self>, piece: Piece) {
+    pub(crate) fn bad(self: &Arc<Self>, piece: Piece) {
         self.picker.lock().bad(piece);
         self.retry_starved();
     }
 
     /// Lets everybody know that pieces were finished who has a use for that.
-    pub fn wake_for_finished(self: &Arc<Self>) {
+    pub(crate) fn wake_for_finished(self: &Arc<Self>) {
         self.wake_curious();
         self.retry_starved();
         self.observer.progressed(self);
@@ -216,7 +220,7 @@ impl Swarm {
     }
 
     /// A good copy is here: finds out who sent bad ones.
-    pub fn acquit(&self, piece: Piece, data: &[u8]) {
+    pub(crate) fn acquit(&self, piece: Piece, data: &[u8]) {
         if self.blame.lock().has_case(piece) {
             let liars = self.blame.lock().good(piece, data);
             liars.iter().for_each(|liar| self.ban(liar));
@@ -224,13 +228,14 @@ impl Swarm {
     }
 
     /// The pieces we have, and how many of the finished ones that covers.
+    #[doc(hidden)]
     pub fn have(&self) -> (Bitfield, usize) {
         let picker = self.picker.lock();
         (picker.have().clone(), self.finished_len.load(Ordering::Acquire))
     }
 
     /// Pieces finished after the first `cursor`, which moves along.
-    pub fn finished_since(&self, cursor: &mut usize) -> Vec<Piece> {
+    pub(crate) fn finished_since(&self, cursor: &mut usize) -> Vec<Piece> {
         if self.finished_len.load(Ordering::Acquire) <= *cursor {
             return Vec::new();
         }

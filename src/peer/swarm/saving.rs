@@ -14,13 +14,14 @@ const SAVE_EVERY: Duration = Duration::from_secs(3);
 
 impl Swarm {
     /// Gives the complete download its name and says so. It is complete when all that is wanted is here.
-    pub fn complete(self: &Arc<Self>) -> Result<(), StorageError> {
+    pub(crate) fn complete(self: &Arc<Self>) -> Result<(), StorageError> {
         self.save()
     }
 
     /// Vouches for what is on the disk, and gives a complete download its name. One thread at a time: a second one would
     /// take for synced what the first is still syncing, and both would write the same file. Whoever comes second has the
     /// first do it once more.
+    #[doc(hidden)]
     pub fn save(self: &Arc<Self>) -> Result<(), StorageError> {
         if self.saves.fetch_add(1, Ordering::AcqRel) > 0 {
             return Ok(());
@@ -67,7 +68,7 @@ impl Swarm {
             let _ = self.save_durable();
             return Err(why);
         }
-        self.complete.store(true, Ordering::Release);
+        self.now_complete();
         let durable = self.save_durable();
         self.wake_all();
         self.observer.completed(self);
@@ -93,7 +94,7 @@ impl Swarm {
     }
 
     /// The disk did not do as asked in the middle of a download: stops, and has the reason saved.
-    pub fn disk_failed(self: &Arc<Self>, why: &StorageError) {
+    pub(crate) fn disk_failed(self: &Arc<Self>, why: &StorageError) {
         if matches!(why, StorageError::Vanished(_) | StorageError::Truncated(_)) {
             self.distrust(why);
         }
@@ -133,12 +134,12 @@ impl Swarm {
 
     /// After a failed sync the kernel may show what is not on the disk, and never write it by itself: what is found is
     /// written anew from now on.
-    pub fn distrust_the_disk(&self) {
+    pub(crate) fn distrust_the_disk(&self) {
         self.rewrite.store(true, Ordering::Release);
     }
 
     /// A piece was looked for and found. It becomes durable with the next save.
-    pub fn found(&self, piece: Piece, data: &[u8]) -> Result<(), StorageError> {
+    pub(crate) fn found(&self, piece: Piece, data: &[u8]) -> Result<(), StorageError> {
         if self.rewrite.load(Ordering::Acquire) && !self.storage.is_shared() {
             return self.storage.write(piece, data);
         }
@@ -147,7 +148,7 @@ impl Swarm {
     }
 
     /// Forgets what was saved, for good: somebody may be about to save more.
-    pub fn forget_resume(self: &Arc<Self>) {
+    pub(crate) fn forget_resume(self: &Arc<Self>) {
         self.forgotten.store(true, Ordering::Release);
         let _ = self.save(); // which removes it, and cannot fail
     }

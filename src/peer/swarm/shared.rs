@@ -10,7 +10,7 @@ use crate::peer::upload::ledger::Ledger;
 use crate::peer::upload::slots::Uploads;
 use crate::protocol::handshake::PeerId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Memory for pieces in flight, bytes: four windows of the fastest connection, or one of each of many slow ones.
@@ -39,24 +39,33 @@ pub struct Tuning {
 
 /// Shared by all torrents and connections of a peer.
 pub struct Shared {
+    /// Our peer id.
     pub peer_id: PeerId,
+    /// Memory for pieces in flight.
     pub budget: Arc<Budget>,
+    /// Who is served.
     pub uploads: Uploads,
+    /// Who sent how much, in this run and in earlier ones.
     pub ledger: Ledger,
+    /// Who is refused.
     pub bans: Bans,
-    /// How fast content may go out, and come in.
+    /// How fast content may go out.
     pub up: Limit,
+    /// How fast content may come in.
     pub down: Limit,
     /// What the sockets carried.
     pub traffic: SocketTraffic,
+    /// Settings for tests.
     pub tuning: Tuning,
     port: AtomicU16,
     next_conn: AtomicU64,
+    /// The engine has stopped: nothing more becomes of its torrents.
+    stopped: AtomicBool,
 }
 
 impl Shared {
     /// Rates up and down in bytes per second; `None` is no limit.
-    pub fn new(
+    pub(crate) fn new(
         peer_id: PeerId,
         uploads: Uploads,
         ledger: Ledger,
@@ -76,6 +85,7 @@ impl Shared {
             tuning,
             port: AtomicU16::new(0),
             next_conn: AtomicU64::new(1),
+            stopped: AtomicBool::new(false),
         }
     }
 
@@ -84,8 +94,19 @@ impl Shared {
         self.port.load(Ordering::Relaxed)
     }
 
-    pub fn set_port(&self, port: u16) {
+    /// Sets the port, once we listen.
+    pub(crate) fn set_port(&self, port: u16) {
         self.port.store(port, Ordering::Relaxed);
+    }
+
+    /// Whether the engine has stopped.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The engine has stopped.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
     }
 
     /// A name for a new connection.

@@ -14,7 +14,7 @@ pub struct Swarms {
 
 impl Swarms {
     /// False if the torrent is there already, or another that is being downloaded into the same file or folder.
-    pub fn insert(&self, swarm: &Arc<Swarm>) -> bool {
+    pub(crate) fn insert(&self, swarm: &Arc<Swarm>) -> bool {
         let mut by_hash = self.by_hash.write();
         let collides = |other: &Arc<Swarm>| {
             !swarm.storage.is_shared()
@@ -28,6 +28,7 @@ impl Swarms {
         true
     }
 
+    /// The torrent of this info-hash: v1, or v2 cut to 20 bytes.
     pub fn get(&self, hash: InfoHash) -> Option<Arc<Swarm>> {
         self.by_hash.read().get(&hash).cloned()
     }

@@ -24,8 +24,10 @@ const MOST_AT_ONCE: usize = 16;
 const TOO_MANY: usize = 8;
 
 /// A piece of which all blocks are in, and by which hashes to verify it.
-pub struct Arrived {
+pub(crate) struct Arrived {
+    /// The piece.
     pub partial: Partial,
+    /// By which hashes it is verified.
     pub proof: Proof,
 }
 
@@ -45,6 +47,7 @@ pub struct ToWrite {
 
 impl Swarm {
     /// All blocks of the piece came over connection `owner`: to the workers with it.
+    #[doc(hidden)]
     pub fn arrived(self: &Arc<Self>, partial: Partial, owner: &Handle) {
         let ours = self.picker.lock().checking(partial.piece(), owner.id);
         if ours {
@@ -60,7 +63,7 @@ impl Swarm {
 
     /// Whether one more worker is to verify pieces: then the caller does, until [`next_to_verify`](Self::next_to_verify) has
     /// nothing more.
-    pub fn needs_verifier(&self) -> bool {
+    pub(crate) fn needs_verifier(&self) -> bool {
         let mut arrived = self.arrived.lock();
         let needed = arrived.waiting.len() > arrived.verifiers * TOO_MANY;
         arrived.verifiers += usize::from(needed);
@@ -68,7 +71,7 @@ impl Swarm {
     }
 
     /// For one who verifies: the next pieces. With none its turn is over.
-    pub fn next_to_verify(&self) -> Vec<Arrived> {
+    pub(crate) fn next_to_verify(&self) -> Vec<Arrived> {
         let mut arrived = self.arrived.lock();
         let waiting = arrived.waiting.len().min(MOST_AT_ONCE);
         let share = match arrived.waiting.front() {
@@ -90,14 +93,14 @@ impl Swarm {
 
     /// Adds verified pieces to those to be written. True if nobody else writes: then the caller does, until
     /// [`next_to_write`](Self::next_to_write) has nothing more.
-    pub fn hand_to_writer(&self, verified: Vec<Partial>) -> bool {
+    pub(crate) fn hand_to_writer(&self, verified: Vec<Partial>) -> bool {
         let mut to_write = self.to_write.lock();
         to_write.waiting.extend(verified);
         !std::mem::replace(&mut to_write.somebody_writes, true)
     }
 
     /// For the one who writes: the next piece. With `None` its turn is over.
-    pub fn next_to_write(&self) -> Option<Partial> {
+    pub(crate) fn next_to_write(&self) -> Option<Partial> {
         let mut to_write = self.to_write.lock();
         let next = to_write.waiting.pop_front();
         to_write.somebody_writes = next.is_some();

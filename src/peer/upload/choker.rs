@@ -1,7 +1,7 @@
 //! Which peers are served: how the upload slots are given and taken. Pure: time and randomness
 //! are parameters.
 //!
-//! All slots but one are given in the order of [`order`](super::order). The last slot is optimistic:
+//! All slots but one are given in the order of `order.rs`. The last slot is optimistic:
 //! every 30 s it passes to any peer that waits. Newcomers are three times as likely to get it, since a
 //! peer cannot send us anything before it has been given a first piece. If there is only one slot, it is
 //! the optimistic one.

@@ -34,9 +34,13 @@ const REST: Duration = Duration::from_millis(20);
 
 /// One connection's thread.
 pub struct ConnectionThread {
+    /// To be joined.
     pub thread: JoinHandle<()>,
+    /// Where it takes its mail.
     pub mailbox: Mailbox<Mail>,
+    /// The address of its peer.
     pub ip: IpAddr,
+    /// When it was started.
     pub since: Instant,
 }
 
@@ -55,14 +59,17 @@ impl ConnectionLimits {
         ConnectionLimits { most, here: HashMap::new(), leaving: HashMap::new(), look_at: Instant::now() }
     }
 
+    /// Adds a connection that was started.
     pub fn insert(&mut self, id: ConnId, connection: ConnectionThread) {
         self.here.insert(id, connection);
     }
 
+    /// Removes a connection that ended.
     pub fn remove(&mut self, id: ConnId) -> Option<ConnectionThread> {
         self.here.remove(&id).or_else(|| self.leaving.remove(&id))
     }
 
+    /// Removes all connections.
     pub fn drain(&mut self) -> impl Iterator<Item = ConnectionThread> + '_ {
         self.here.drain().chain(self.leaving.drain()).map(|(_, connection)| connection)
     }
