@@ -11,6 +11,7 @@
 use crate::bitfield::Bitfield;
 use crate::disk::{self, Disk, above};
 use crate::torrent::{Piece, Selection, Torrent};
+pub use error::StorageError;
 use opening::Opened;
 use parking_lot::{Mutex, RwLock};
 use places::{Place, Places};
@@ -20,8 +21,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use thiserror::Error;
 
+mod error;
 mod opening;
 mod part;
 mod places;
@@ -30,49 +31,6 @@ pub mod resume;
 pub mod state_dir;
 #[cfg(test)]
 mod tests;
-
-/// Why a torrent's files cannot be read or written.
-#[derive(Debug, Error)]
-pub enum StorageError {
-    /// The operating system reported an error.
-    #[error("cannot {what} {}: {why}", path.display())]
-    Io {
-        /// What was tried: a verb for the message.
-        what: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What the operating system said.
-        why: io::Error,
-    },
-    /// Something else has the name that the download needs.
-    #[error("{} is in the way: move it, or download to another folder", .0.display())]
-    InTheWay(PathBuf),
-    /// A link where the download has a file or folder of its own.
-    #[error("{} is a link, and a download is never written through one: remove it", .0.display())]
-    Link(PathBuf),
-    /// Another download holds the lock of this `NAME.part`.
-    #[error(
-        "{} is being downloaded already, by another program or as another torrent of that name",
-        .0.display()
-    )]
-    InUse(PathBuf),
-    /// A file of the download was removed, replaced or cut while it was being downloaded.
-    #[error(
-        "{} was removed or replaced while it was being downloaded: `resume`, or a new start, \
-         looks what is left",
-        .0.display()
-    )]
-    Vanished(PathBuf),
-    /// A file ends before the bytes that were to be read.
-    #[error("{} is shorter than it should be: it was changed while it was shared", .0.display())]
-    Truncated(PathBuf),
-    /// A file has another size or time than when it was first shared.
-    #[error("{} was changed while it was shared: offer it anew to share what it is now", .0.display())]
-    Changed(PathBuf),
-    /// A write to content that is only shared.
-    #[error("{} is only shared, and never written", .0.display())]
-    Shared(PathBuf),
-}
 
 /// What was written or made, and is not durable yet.
 #[derive(Default)]

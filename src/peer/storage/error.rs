@@ -1,0 +1,48 @@
+//! What goes wrong with a torrent's files, in words for the user. Pure.
+
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a torrent's files cannot be read or written.
+#[derive(Debug, Error)]
+pub enum StorageError {
+    /// The operating system reported an error.
+    #[error("cannot {what} {}: {why}", path.display())]
+    Io {
+        /// What was tried: a verb for the message.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        why: io::Error,
+    },
+    /// Something else has the name that the download needs.
+    #[error("{} is in the way: move it, or download to another folder", .0.display())]
+    InTheWay(PathBuf),
+    /// A link where the download has a file or folder of its own.
+    #[error("{} is a link, and a download is never written through one: remove it", .0.display())]
+    Link(PathBuf),
+    /// Another download holds the lock of this `NAME.part`.
+    #[error(
+        "{} is being downloaded already, by another program or as another torrent of that name",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// A file of the download was removed, replaced or cut while it was being downloaded.
+    #[error(
+        "{} was removed or replaced while it was being downloaded: `resume`, or a new start, \
+         looks what is left",
+        .0.display()
+    )]
+    Vanished(PathBuf),
+    /// A file ends before the bytes that were to be read.
+    #[error("{} is shorter than it should be: it was changed while it was shared", .0.display())]
+    Truncated(PathBuf),
+    /// A file has another size or time than when it was first shared.
+    #[error("{} was changed while it was shared: offer it anew to share what it is now", .0.display())]
+    Changed(PathBuf),
+    /// A write to content that is only shared.
+    #[error("{} is only shared, and never written", .0.display())]
+    Shared(PathBuf),
+}
