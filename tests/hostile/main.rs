@@ -1,6 +1,6 @@
 //! Peers, trackers and clients that lie, flood, drip, crowd or say nothing. Each noun has a file;
-//! docs/HOSTILE.md is the table of attacks, of what stops each, and of the test that shows it. Who breaks a
-//! single rule stands in tests/hostile_peer.rs.
+//! docs/HOSTILE.md is the table of attacks, of what stops each, and of the test that shows it. Peers that break
+//! a single rule are in `rules.rs`.
 
 #[path = "../cli_support/mod.rs"]
 mod cli_support;
@@ -14,5 +14,6 @@ mod clients;
 mod crowds;
 mod floods;
 mod lies;
+mod rules;
 mod silence;
 mod throughput;

@@ -1,11 +1,9 @@
 //! An engine with scripted peers that lie, break the rules, or send nothing. The connection to each of them
 //! ends with one clear sentence, and all others go on.
 
-mod common;
-
-use common::raw::{Raw, assert_refused, hello};
-use common::stage::*;
-use common::*;
+use crate::common::raw::{Raw, assert_refused, hello};
+use crate::common::stage::*;
+use crate::common::*;
 use shoal::peer::engine::Config;
 use shoal::peer::swarm::shared::Tuning;
 use shoal::protocol::handshake::PeerId;
