@@ -323,6 +323,8 @@ impl Swarm {
             (picker.wanted().common_count(picker.have()), picker.wanted().count(), picker.checking_count())
         };
         let (len, wanted_len) = self.lens;
+        let peers = self.members.lock().len();
+        let state = self.state.lock().clone();
         Progress {
             have,
             pieces,
@@ -332,8 +334,8 @@ impl Swarm {
             left: len.saturating_sub(self.counts.bytes_have.load(Ordering::Relaxed)),
             downloaded: self.counts.downloaded.load(Ordering::Relaxed),
             uploaded: self.counts.uploaded.load(Ordering::Relaxed),
-            peers: self.members.lock().len(),
-            state: self.state.lock().clone(),
+            peers,
+            state,
         }
     }
 

@@ -36,7 +36,8 @@ impl Swarm {
         if !is_seed || !never_fetched || matches!(*self.first_copy.lock(), FirstCopy::Out) {
             return false;
         }
-        let peers = self.members.lock().len().max(self.addresses.lock().known());
+        let members = self.members.lock().len();
+        let peers = members.max(self.addresses.lock().known());
         if peers < ENOUGH_PEERS {
             return false;
         }
