@@ -37,7 +37,8 @@ struct Cli {
     #[arg(long, value_name = "10kB=N,100kB=N,1MB=N,10MB=N", default_value_t = Plan::default())]
     repetitions: Plan,
     /// How many leechers there are
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=500))]
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=500))]
     leechers: u16,
     /// Where tables, plots and rows go; what libtorrent did into a folder `libtorrent` in it
     #[arg(long, value_name = "DIR", default_value = "results")]

@@ -92,8 +92,9 @@ impl Summary {
     /// A Markdown table for people, with the number of repetitions of each line.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "**{}**\n\n| File Size | Download Avg (kbps) | Download StdDev | Upload Avg (kbps) | Upload StdDev \
-             | Download Overhead | Upload Overhead | repetitions |\n|---|--:|--:|--:|--:|--:|--:|--:|\n",
+            "**{}**\n\n| File Size | Download Avg (kbps) | Download StdDev | Upload Avg (kbps) \
+             | Upload StdDev | Download Overhead | Upload Overhead | repetitions |\n\
+             |---|--:|--:|--:|--:|--:|--:|--:|\n",
             self.kind
         );
         for Line { size, download, upload } in &self.lines {
