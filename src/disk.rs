@@ -11,7 +11,7 @@
 //! - A rename has happened completely or not at all.
 //! - **A sync that failed has discarded what it could not write**, and the next sync does not report it.
 //!
-//! A test may put a [`Between`] between the engine and the disk. `tests/power.rs` records the operations
+//! A test may put a [`Between`] between the engine and the disk. `tests/power/` records the operations
 //! and cuts the power after each step; `tests/disk.rs` makes the disk fail. Without one, an operation only
 //! costs a check of an `Option`.
 

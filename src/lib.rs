@@ -1,6 +1,6 @@
-//! shoal is a library for BitTorrent, and the programs made with it: a peer, a tracker with a searchable catalogue,
-//! and a tool for torrent files. Everything is synchronous: plain `std::net` sockets, and one thread for each
-//! connection.
+//! shoal is a library for BitTorrent, and the programs made with it: a peer, a tracker with a searchable
+//! catalogue, and a tool for torrent files. Everything is synchronous: plain `std::net` sockets, and one
+//! thread for each connection.
 //!
 //! An [`Engine`] is one running peer. It downloads and seeds the torrents that are added to it:
 //!
@@ -31,9 +31,9 @@
 //! # }
 //! ```
 //!
-//! An [`Observer`] hears what becomes of a torrent. `examples/download.rs` and `examples/seed.rs` are whole programs.
-//! [`torrent`] reads, creates and verifies torrent files; [`tracker`] is the tracker. How it is all built is in
-//! `docs/ARCHITECTURE.md`, and what runs on which thread in `docs/THREADS.md`.
+//! An [`Observer`] hears what becomes of a torrent. `examples/download.rs` and `examples/seed.rs` are whole
+//! programs. [`torrent`] reads, creates and verifies torrent files; [`tracker`] is the tracker. How it is all
+//! built is in `docs/ARCHITECTURE.md`, and what runs on which thread in `docs/THREADS.md`.
 
 #![warn(missing_docs)]
 
@@ -47,8 +47,8 @@ pub use peer::swarm::options::DownloadOptions;
 pub use peer::swarm::{Observer, Progress, State, Swarm, WaitError};
 pub use torrent::{InfoHash, Selection, Torrent, TorrentError};
 
-// Open to shoal's own programs, tests, benchmarks and fuzzers. No promise is made about these modules: they may
-// change at any time. The same holds for everything else that is `doc(hidden)`.
+// Open to shoal's own programs, tests, benchmarks and fuzzers. No promise is made about these modules: they
+// may change at any time. The same holds for everything else that is `doc(hidden)`.
 #[doc(hidden)]
 pub mod bencode;
 #[doc(hidden)]

@@ -18,7 +18,8 @@
 //! | `discovery` | how others are found: trackers, addresses |
 //! | `identity` | names of connections and of peers |
 //!
-//! *Peer* is the other side of a connection; our own process is the *engine*. `docs/THREADS.md` walks through the threads.
+//! *Peer* is the other side of a connection; our own process is the *engine*. `docs/THREADS.md` walks through
+//! the threads.
 
 pub mod engine;
 pub mod handle;

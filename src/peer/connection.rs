@@ -1,9 +1,11 @@
-//! The thread that owns a socket: `conn-N`, one for each connection, and the only one that ever reads or writes it.
+//! The thread that owns a socket: `conn-N`, one for each connection, and the only one that reads or writes
+//! it.
 //!
-//! It never blocks in a write: two peers that both did, each with the other's requests unread in its buffers, would
-//! wait for each other for ever. The socket is non-blocking, and the one place that sleeps (`Connection::wait`)
-//! waits for three things at once: the socket readable, the socket writable (only while something is left to
-//! write), and mail. It takes no lock for a block: those of the picker are taken once a piece.
+//! It never blocks in a write: two peers that both did, each with the other's requests unread in its buffers,
+//! would wait for each other without end. The socket is non-blocking, and the one place that sleeps
+//! (`Connection::wait`) waits for three things at once: the socket readable, the socket writable (only while
+//! something is left to write), and mail. It takes no lock for a block: the picker's locks are taken once for
+//! each piece.
 
 pub(crate) mod accept;
 mod end;
@@ -39,10 +41,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use transport::Transport;
 
-/// A connection over which nothing passed for so long gives its buffers back: hundreds may be idle.
+/// How long a connection must be idle before it gives its buffers back: hundreds may be idle.
 const REST: Duration = Duration::from_secs(5);
 
-/// What the thread that starts connections keeps of one.
+/// The mailbox of a new connection, for the thread that starts it.
 pub fn mailbox_for_connection() -> io::Result<(Mailbox<Mail>, Inbox<Mail>)> {
     mailbox(MAILBOX)
 }
@@ -56,8 +58,8 @@ pub fn run(id: ConnId, origin: Origin, shared: &Arc<Shared>, mailbox: Mailbox<Ma
     let opened = open(origin, shared, &mut inbox);
     let end =
         opened.and_then(|opened| Connection::start(id, addr, dialled.is_some(), opened, mailbox, inbox));
-    // Of use was a connection over which content passed; one that came about and ended at once is not tried again
-    // as soon.
+    // A connection was useful if content passed over it. An address whose connection began and ended at once
+    // is not tried again as soon.
     let (end, worked) = match end {
         Ok(connection) => {
             let handle = Arc::clone(&connection.member.handle);
@@ -115,7 +117,8 @@ impl Connection {
             return Err(End::Told("there is another connection to the same peer"));
         }
         if !swarm.is_running() {
-            let end = End::Told("the torrent is paused"); // meanwhile, and who paused it did not see us
+            // It was paused meanwhile, and this connection was not closed with the others.
+            let end = End::Told("the torrent is paused");
             swarm.leave(&handle, &end);
             return Err(end);
         }
@@ -180,7 +183,7 @@ impl Connection {
         self.wait()
     }
 
-    // ---- what the rest of the peer asks of this connection --------------------------------------------------
+    // ---- what the rest of the engine asks of this connection ----------------------------------------------
 
     fn take_mail(&mut self) -> Result<(), End> {
         self.now = Instant::now();
@@ -193,7 +196,7 @@ impl Connection {
         Ok(())
     }
 
-    // ---- what the other side says ---------------------------------------------------------------------------
+    // ---- what the other side says -------------------------------------------------------------------------
 
     fn receive(&mut self) -> Result<(), End> {
         if self.readable && !self.is_held(self.read_at) {
@@ -207,7 +210,8 @@ impl Connection {
     }
 
     fn read(&mut self) -> Result<(), End> {
-        // No more than the rate allows soon: a debt of a full buffer would silence the other connections for long.
+        // No more than the rate allows soon: a debt of a full buffer would keep the other connections from
+        // reading for long.
         let most = self.member.swarm.shared.down.portion(LARGE_BUFFER as u32) as usize;
         let Filled { read, landed } =
             self.input.fill(&mut self.transport, self.driver.session.landing(), most)?;
@@ -236,10 +240,10 @@ impl Connection {
         self.driver.on_events(&mut self.member);
     }
 
-    // ---- waiting --------------------------------------------------------------------------------------------
+    // ---- waiting ------------------------------------------------------------------------------------------
 
-    /// The only place that sleeps: until the socket is readable, or writable while something is left to write, or
-    /// mail has come, or time has something to say.
+    /// The only place that sleeps: until the socket is readable, or writable while something is left to
+    /// write, or mail comes, or a timer is due.
     fn wait(&mut self) -> Result<(), End> {
         self.now = Instant::now();
         self.member.handle.numbers.serves_us.store(!self.driver.session.is_choked(), Ordering::Relaxed);
@@ -255,7 +259,7 @@ impl Connection {
         let to_serve = self.driver.session.has_uploads() && !self.is_held(self.serve_at);
         let writable = to_serve || !self.outbox.is_empty();
         let interest = Interest { readable: !self.is_held(self.read_at), writable };
-        // What the transport holds already, the descriptor does not show.
+        // The descriptor does not show what the transport holds already.
         let holds_input = interest.readable && self.transport.holds_input();
         let timeout = if holds_input { Duration::ZERO } else { next.saturating_duration_since(self.now) };
         let ready = self.inbox.wait(&self.transport, interest, Some(timeout))?;

@@ -1,8 +1,8 @@
-//! One running peer: starting and stopping its threads, and the torrents it has.
+//! One running peer: starting and stopping its threads, and its torrents.
 //!
-//! [`Engine`] is what the command line and the shell hold. It starts the pool (`fetch-N`), `choke` and `accept`; the last
-//! starts a thread for each connection. Stopping goes the other way round, and joins every one of them. How torrents are
-//! added is in `adding`.
+//! [`Engine`] is what the command line and the shell hold. It starts the pool (`fetch-N`), `choke` and
+//! `accept`, which starts a thread for each connection. It stops them in the reverse order, and joins each of
+//! them. How torrents are added is in `adding`. One lock, held while the threads are taken out to be joined.
 
 mod adding;
 
@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
 
-/// The ports tried in turn where the user names none.
+/// The ports that are tried in turn if the user names none.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 
 /// The settings of an [`Engine`].
@@ -42,7 +42,8 @@ const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 pub struct Config {
     /// Where to listen; by default the first free port of 6881 to 6889, then any.
     pub listen: Option<SocketAddr>,
-    /// The folder for resume states, the ledger and our peer id. Without it nothing is kept for the next start.
+    /// The folder for resume states, the ledger and our peer id. Without it nothing is kept for the next
+    /// start.
     pub state: Option<PathBuf>,
     /// Number of peers that are served at once.
     pub slots: usize,
@@ -190,18 +191,19 @@ impl Engine {
         self.addr
     }
 
-    /// Has the engine connect to the addresses that were given to its torrents, without delay. To be called after
-    /// [`Swarm::add_addresses`](super::swarm::Swarm::add_addresses).
+    /// Has the engine connect to the addresses that were given to its torrents, without delay. To be called
+    /// after [`Swarm::add_addresses`](super::swarm::Swarm::add_addresses).
     pub fn look_for_peers(&self) {
-        let _ = self.to_accept.post(AcceptMail::Look); // it stops
+        let _ = self.to_accept.post(AcceptMail::Look); // in vain if the engine stops
     }
 
-    /// Ends all connections, joins every thread, and saves what is to survive. A second call does nothing.
+    /// Ends all connections, joins every thread, and saves what is kept for the next start. A second call
+    /// does nothing.
     pub fn stop(&self) {
         let Some(threads) = self.threads.lock().take() else { return };
         self.stopping.store(true, Ordering::Release);
         while let Err(crate::mailbox::Undelivered::Full(_)) = self.to_accept.post(AcceptMail::Stop) {
-            thread::yield_now(); // it reads its mail all the time
+            thread::yield_now(); // it reads its mail at each turn
         }
         let _ = threads.accept.join();
         self.shared.uploads.nudge();

@@ -1,5 +1,5 @@
-//! A connection as everybody else sees it: its mailbox, and numbers that it keeps up to date. The connection's own
-//! thread is the only one that knows more. Any thread; the one lock is a leaf, taken when the peer is introduced.
+//! A connection as all other threads see it: its mailbox, and counters that it keeps up to date. Only its own
+//! thread knows more. Any thread; the one lock is a leaf, taken when the peer is introduced.
 
 use super::download::partial::Partial;
 use super::identity::ConnId;
@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Room in a connection's mailbox. One answer to its one request for work, and in the endgame a few pieces of mail for
-/// each block of the pieces it owns or helps with; more means that its thread is stuck.
+/// Maximum number of pieces of mail in a connection's mailbox: one answer to its one request for work, and in
+/// the endgame a few pieces of mail for each block of the pieces that it owns or helps with. If it is full,
+/// its thread is stuck.
 #[doc(hidden)]
 pub const MAILBOX: usize = 4096;
 
-/// What others ask of a connection. `H` is how one offers its help; see [`Helper`].
+/// Mail to a connection. `H` is an offer of help; see [`Helper`].
 #[doc(hidden)]
 pub enum Mail<H = Helper> {
     /// Fetch what is missing of this piece.
@@ -27,7 +28,7 @@ pub enum Mail<H = Helper> {
         /// Whether your peer has something that we lack.
         interesting: bool,
     },
-    /// Let `helper` fetch some of what your peer still owes of this piece.
+    /// Lend `helper` some of the blocks that your peer still owes of this piece.
     Lend {
         /// A piece that you own.
         piece: Piece,
@@ -50,14 +51,14 @@ pub enum Mail<H = Helper> {
         /// Who sent it.
         from: Arc<SourceIdentity>,
     },
-    /// `helper` will not bring these blocks.
+    /// `helper` will not fetch these blocks.
     NotHelped {
         /// The connection that was to fetch them.
         helper: ConnId,
         /// What it will not fetch.
         blocks: Vec<Block>,
     },
-    /// The owner has this block by now.
+    /// The owner has this block by now, so it need not be fetched.
     HelpNotNeeded(Block),
     /// Your peer has an upload slot.
     Admit,
@@ -67,8 +68,9 @@ pub enum Mail<H = Helper> {
     Close(&'static str),
 }
 
-/// A connection that offers its help and waits for an answer. It gets one in any case: if the owner it was sent to
-/// ends before it reads the mail, dropping the mail answers that there is no work. Unanswered it would wait for ever.
+/// A connection that offers its help and waits for an answer. It always gets one: if the owner that it was
+/// sent to ends before it reads the mail, the mail is dropped, which answers that there is no work. Without
+/// an answer it would wait without end.
 #[doc(hidden)]
 pub struct Helper {
     handle: Option<Arc<Handle>>,
@@ -89,7 +91,7 @@ impl Helper {
     /// Has it fetch these blocks for `owner`.
     pub fn accept(mut self, owner: ConnId, blocks: Vec<Block>) {
         if let Some(handle) = self.handle.take() {
-            let _ = handle.mailbox.post(Mail::Help { owner, blocks }); // it ended: the owner hears that it left
+            let _ = handle.mailbox.post(Mail::Help { owner, blocks }); // if it ended, the owner learns that
         }
     }
 }
@@ -97,7 +99,7 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
-            let _ = handle.mailbox.post(Mail::NoWork { interesting: true }); // it ended: nobody to tell
+            let _ = handle.mailbox.post(Mail::NoWork { interesting: true }); // in vain if it ended
         }
     }
 }
@@ -133,23 +135,23 @@ struct Introduced {
     listens_on: Option<u16>,
 }
 
-/// What a connection counts. Written by its thread, read by anybody.
+/// The counters of a connection. Written by its thread, read by any.
 #[derive(Default)]
 #[doc(hidden)]
 pub struct Numbers {
-    /// When the last byte came in, milliseconds after the connection began.
+    /// When the last byte came in, in milliseconds after the connection began.
     heard: AtomicU64,
     /// Bytes of content that came in.
     pub received: AtomicU64,
     /// Bytes of content that went out.
     pub sent: AtomicU64,
-    /// Pieces that the peer has.
+    /// Number of pieces that the peer has.
     pub peer_pieces: AtomicU32,
     /// Whether the peer serves us.
     pub serves_us: AtomicBool,
     /// Whether the peer wants to be served.
     pub wants_us: AtomicBool,
-    /// Whether the peer waits for blocks that it asked us for.
+    /// Whether the peer waits for blocks that it requested.
     pub asks_us: AtomicBool,
     /// Whether the peer has an upload slot.
     pub admitted: AtomicBool,
@@ -170,7 +172,7 @@ impl Handle {
         Handle { id, addr, outgoing, identity, proof, mailbox, numbers, began: Instant::now(), client }
     }
 
-    /// Something came in.
+    /// Bytes came in.
     pub(crate) fn heard(&self, now: Instant) {
         let millis = now.saturating_duration_since(self.began).as_millis();
         self.numbers.heard.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -182,17 +184,17 @@ impl Handle {
         self.age(now).saturating_sub(heard)
     }
 
-    /// How long the connection has been there.
+    /// How long ago the connection began.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.began)
     }
 
-    /// The peer told its name and where it listens.
+    /// The peer told its client's name, and the port on which it listens.
     pub(crate) fn introduce(&self, client: Option<String>, listens_on: Option<u16>) {
         *self.client.lock() = Introduced { client, listens_on };
     }
 
-    /// The peer's name and version; the start of its id while it has not told.
+    /// The name and version of the peer's client; the start of its peer id if it has not told them.
     pub fn client(&self) -> String {
         let told = self.client.lock().client.clone();
         told.unwrap_or_else(|| match &*self.identity {
@@ -209,8 +211,8 @@ impl Handle {
         self.client.lock().listens_on.map(|port| SocketAddr::new(self.addr.ip(), port))
     }
 
-    /// The address that names the peer to people: where it listens, once we know; the port that it called from says
-    /// nothing.
+    /// The address that names the peer to people: where it listens, once we know that. The port from which it
+    /// connected says nothing.
     pub fn known_as(&self) -> SocketAddr {
         self.listens_on().unwrap_or(self.addr)
     }
@@ -220,12 +222,12 @@ impl Handle {
         self.numbers.admitted.load(Ordering::Relaxed)
     }
 
-    /// Content received so far, bytes.
+    /// Content received so far, in bytes.
     pub fn received(&self) -> u64 {
         self.numbers.received.load(Ordering::Relaxed)
     }
 
-    /// Content sent so far, bytes.
+    /// Content sent so far, in bytes.
     pub fn sent(&self) -> u64 {
         self.numbers.sent.load(Ordering::Relaxed)
     }
@@ -252,7 +254,7 @@ mod tests {
         (Arc::new(Handle::new(ConnId(id), addr, true, identity, Proof::V2, mailbox)), inbox)
     }
 
-    /// The helper waited for ever when the owner of the piece ended with the offer unread.
+    /// Bug: the helper waited without end when the owner of the piece ended and had not read the offer.
     #[test]
     fn an_offer_of_help_is_answered_even_if_nobody_reads_it() {
         let (owner, owners_inbox) = connection(1);

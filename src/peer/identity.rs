@@ -13,16 +13,16 @@ impl std::fmt::Display for ConnId {
     }
 }
 
-/// A BitTorrent peer, by what bans and the ledger know it again.
+/// A BitTorrent peer, as bans and the ledger know it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PeerIdentity {
-    /// Its address, without the port.
+    /// Its address; the port does not count.
     pub addr: IpAddr,
-    /// The name it gave itself.
+    /// Its peer id.
     pub peer_id: PeerId,
 }
 
-/// Where blocks come from, and whom to blame if they are wrong.
+/// Where blocks come from: who is to blame if they are wrong.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum SourceIdentity {
     /// A BitTorrent peer.

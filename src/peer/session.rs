@@ -1,12 +1,12 @@
-//! The state machine of one connection: messages and commands in, with the time as a parameter; bytes and events
-//! out. Pure: no socket, no clock, no lock, so a whole swarm of sessions runs in one test thread.
+//! The state machine of one connection: messages and commands in, with the time as a parameter; bytes and
+//! events out. Pure: no socket, no clock, no lock, so a whole swarm of sessions runs in one test thread.
 //!
-//! It has two halves that meet only in the bytes they write. *Incoming*: which pieces we fetch from this peer, which
-//! blocks we asked for (`fetching`). *Outgoing*: which blocks it asked us for, and whether it is admitted to an
-//! upload slot (`upload_queue`).
+//! It has two halves that meet only in the bytes they write. *Download*: which pieces we fetch from this
+//! peer, and which blocks we requested (`requests`). *Upload*: which blocks it requested, and whether it has
+//! an upload slot (`upload_queue`).
 //!
-//! Invariants: a block is accepted only if it was asked for; the other side's requests never number more than
-//! [`REQQ`]; every partial that was handed in comes out again, complete or given back.
+//! Invariants: a block is accepted only if it was requested; no more than [`REQQ`] requests of the other side
+//! are kept; every partial that was handed in comes out again, complete or given back.
 
 pub mod dispatch;
 mod event;
@@ -35,13 +35,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use upload_queue::UploadQueue;
 
-/// How many requests we keep for the other side, and say so in the extension handshake (BEP 10).
+/// Maximum number of requests kept for the other side, as the extension handshake says (BEP 10).
 pub const REQQ: usize = 1000;
-/// How long the other side may be silent.
+/// Maximum time that the other side may be silent.
 const SILENCE: Duration = Duration::from_secs(120);
-/// After how long we say something, if only a keep-alive.
+/// Maximum time without a message from us. If there is none, a keep-alive is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// A peer that owes us blocks and sends none for so long is snubbed: its pieces go elsewhere.
+/// How long a peer that owes us blocks may send none, before it is snubbed and its pieces go elsewhere.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The state of one connection after the handshake.
@@ -61,7 +61,7 @@ pub struct Session {
     introduced: Option<Extended>,
     requests: Requests,
     uploads: UploadQueue,
-    /// What the other side may still say for nothing.
+    /// The tokens that are left for messages that carry nothing.
     flood: Flood,
     out: Vec<u8>,
     /// Drained after each message, so bounded by what one message can cause.
@@ -72,8 +72,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the session: what we have, and who we are, is in the output at once. `own_port`, where others may
-    /// connect to us, is told by the side that connected: the other knows it already.
+    /// Opens the session. What we have, and who we are, is in the output at once. `own_port` is where others
+    /// may connect to us. It is sent only if we connected: a peer that connected to us knows it.
     pub fn new(
         torrent: Arc<Torrent>,
         agreement: Agreement,
@@ -118,16 +118,16 @@ impl Session {
         }
     }
 
-    // ---- what comes in --------------------------------------------------------------------------------------
+    // ---- what comes in ------------------------------------------------------------------------------------
 
-    /// Where the blocks will land that should come next, if they come in the order in which they were asked for. Whoever reads
-    /// the socket may have it write there, and says [`landed`](Self::landed) for each that came, before anything else happens
-    /// here; what came instead goes the usual way.
+    /// Where the next blocks will land, if they come in the order of the requests. The thread that reads the
+    /// socket may write them there, and calls [`landed`](Self::landed) for each that came, before it calls
+    /// anything else here. Other bytes go the usual way.
     pub fn landing(&mut self) -> Landing<'_> {
         self.requests.landing()
     }
 
-    /// Something that moves nothing on; see [`flood`].
+    /// A message that carries nothing; see [`flood`].
     fn idle(&mut self, now: Instant) -> Result<(), Violation> {
         self.spend(IDLE, now)
     }
@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    /// Passes on what this connection will not fetch, for itself or for others.
+    /// Gives back what this connection will not fetch, for itself or for others.
     fn give_back(&mut self, partials: Vec<Partial>) {
         if !partials.is_empty() {
             self.events.push_back(Event::GaveBack(partials));
@@ -163,7 +163,7 @@ impl Session {
         self.events.extend(unhelped.into_iter().map(|(owner, blocks)| Event::NotHelping { owner, blocks }));
     }
 
-    // ---- what the rest of the peer wants of this connection -------------------------------------------------
+    // ---- what the rest of the engine wants of this connection ---------------------------------------------
 
     /// Fetches what is missing of this piece.
     pub fn fetch(&mut self, partial: Partial, now: Instant) {
@@ -172,7 +172,8 @@ impl Session {
         self.ask(now);
     }
 
-    /// Gives up to half of what is still owed of `piece` to another connection, the blocks that would come last.
+    /// Lends up to half of what is still owed of `piece` to another connection: the blocks that would come
+    /// last.
     pub fn lend(&mut self, piece: Piece, helper: ConnId, now: Instant) -> Vec<Block> {
         self.requests.lend(piece, helper, now)
     }
@@ -217,12 +218,12 @@ impl Session {
         self.interested && self.requests.wants_work()
     }
 
-    /// Starts with a request window of so many blocks, as far as the other side keeps that many.
+    /// Sets the first request window, in blocks; at most as many as the other side keeps.
     pub fn set_window(&mut self, blocks: u32) {
         self.requests.set_window(blocks);
     }
 
-    /// Snubs a peer that owes us blocks after so long without one.
+    /// Changes how long a peer that owes us blocks may send none before it is snubbed.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }
@@ -251,15 +252,15 @@ impl Session {
         }
     }
 
-    /// We have all that we want, and only serve from now on (BEP 21). Not for a seed that hides what it has (BEP 16): who has got
-    /// all that it showed so far would leave.
+    /// We have all that we want, and only serve from now on (BEP 21). Not for a seed that does not show all
+    /// it has (BEP 16): a peer that has got all it was shown would leave.
     pub fn set_upload_only(&mut self) {
         self.upload_only = true;
         self.tell_upload_only();
     }
 
-    /// Whether nothing can pass over this connection any more, in either direction: neither side wants anything, or the other
-    /// side does not and what it has is of no use to us.
+    /// Whether nothing can pass over this connection any more: neither side wants anything, or the other side
+    /// wants nothing and has nothing that we lack.
     pub fn is_useless(&self) -> bool {
         let wants_nothing =
             self.peer_has.is_full() || self.introduced.as_ref().is_some_and(|hello| hello.upload_only);
@@ -282,8 +283,8 @@ impl Session {
         }
     }
 
-    /// Takes the next blocks to serve into `run`: neighbours in one piece, together at most `most` bytes, but at
-    /// least one block if there is any.
+    /// Takes the next blocks to send into `run`: neighbours in one piece, at most `most` bytes together, but
+    /// at least one block if there is any.
     pub fn next_uploads(&mut self, most: u32, run: &mut Vec<Block>) {
         self.uploads.next(most, run);
     }
@@ -293,7 +294,7 @@ impl Session {
         self.reject(block.into());
     }
 
-    /// What time alone brings about: keep-alives, snubbing, the end of a silent peer.
+    /// Does what is due by the time alone: keep-alives, snubbing, the end of a silent peer.
     pub fn tick(&mut self, now: Instant) -> Result<(), Violation> {
         if now.saturating_duration_since(self.heard_at) >= SILENCE {
             return Err(Violation::Silent);
@@ -315,9 +316,9 @@ impl Session {
         self.requests.due_at(self.patience).map_or(quiet, |due| quiet.min(due))
     }
 
-    // ---- what comes out -------------------------------------------------------------------------------------
+    // ---- what comes out -----------------------------------------------------------------------------------
 
-    /// The next thing the rest of the peer must know.
+    /// The next thing the rest of the engine must know.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -330,7 +331,7 @@ impl Session {
         &mut self.out
     }
 
-    /// Tells that a block went out beside the output.
+    /// A block was sent beside the output.
     pub fn uploaded(&mut self, now: Instant) {
         self.spoke_at = now;
     }
@@ -370,12 +371,12 @@ impl Session {
         self.uploads.waiting() > 0
     }
 
-    /// The blocks that we asked for and wait for.
+    /// The blocks that we requested and wait for.
     pub fn asked(&self) -> impl ExactSizeIterator<Item = Block> + '_ {
         self.requests.asked()
     }
 
-    /// How many blocks we ask for at once.
+    /// The request window: how many blocks we request at a time.
     pub fn window(&self) -> u32 {
         self.requests.window()
     }
@@ -385,7 +386,7 @@ impl Session {
         self.uploads.waiting()
     }
 
-    /// The longest message that this torrent needs.
+    /// Length in bytes of the longest message that this torrent needs.
     pub fn max_message_len(&self) -> u32 {
         wire::max_len(self.told.len())
     }

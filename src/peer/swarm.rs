@@ -2,15 +2,20 @@
 //!
 //! | order | lock | guards | taken |
 //! |---|---|---|---|
-//! | 1 | `picker` | the state of each piece, what each peer has | once or twice a piece, by workers and connections |
-//! | 2 | `finished` | the list of pieces finished since the start | once a piece; read by a connection with news to tell |
+//! | 1 | `picker` | the state of each piece, what each peer has | once or twice for each piece |
+//! | 2 | `finished` | the list of pieces finished since the start | once for each piece, and to read it |
 //! | 3 | `members` | the connections | when one begins or ends, and to wake all |
-//! | 4 | `starved`, `blame`, `addresses`, `state`, `saved_at`, `durable`, `unverified`, `trouble` | who waits for work; bad pieces; addresses; running or paused; the last save; what it vouches for, what is not believed any more, and why | once a piece at most |
-//! | 4 | `arrived`, `to_write` | pieces of which all blocks are in; those of them that are verified | twice a piece, by connections and workers |
-//! | 4 | `first_copy` | which pieces of the first copy are out | by a lone seed's connections, at each turn until it is |
+//! | 4 | `starved` | the connections that wait for work | once for each piece at most |
+//! | 4 | `blame` | which pieces came bad, and from whom | once for each piece at most |
+//! | 4 | `addresses` | addresses of peers | when a connection is made or ends |
+//! | 4 | `state` | running or paused; `changed` waits with it | to look, and for a pause |
+//! | 4 | `saved_at`, `durable` | when the last save was, and what it made durable | once for each save |
+//! | 4 | `unverified`, `trouble` | which pieces are not trusted any more, and why | when the disk fails |
+//! | 4 | `arrived`, `to_write` | pieces to be verified, and verified pieces | twice for each piece |
+//! | 4 | `first_copy` | which pieces of the first copy are out | by a lone seed's connections, at each turn |
 //!
-//! Whoever holds one may only take a later one; in fact no two are ever held together, but for `picker` and then
-//! `finished`, so that the two agree. None is held over a socket, the disk or a mailbox.
+//! A thread that holds a lock may only take a later one. In fact no two are held together, except `picker`
+//! and then `finished`, so that the two agree. None is held over a socket, the disk or a mailbox.
 //!
 //! ```text
 //! good:  let pick = self.picker.lock().pick(..);      the lock ends with the statement
@@ -19,11 +24,12 @@
 //!        handle.mailbox.post(..picker.pick(..)..)     held over a mailbox
 //! ```
 //!
-//! The condition variable `changed` waits with `state`'s lock; who waits on it holds no other. A thread that sets
-//! `complete` takes that lock for a moment, so that no wake-up is lost.
+//! The condition variable `changed` waits with the lock of `state`; a thread that waits on it holds no other
+//! lock. A thread that sets `complete` takes that lock for a moment, so that no wake-up is lost.
 //!
-//! **News need no queue.** Finished pieces stand in `finished` in order, and each connection keeps a cursor into it. A
-//! worker adds its piece and wakes the connections; each says `Have` for all that it has not told, in one write.
+//! **Finished pieces need no queue.** They stand in `finished`, in order, and each connection keeps a cursor
+//! into it. A worker adds its piece and wakes the connections. Each of them sends `Have` for all that it has
+//! not announced, in one write.
 
 mod first_copy;
 mod members;
@@ -69,17 +75,17 @@ use std::time::Instant;
 pub enum Job {
     /// Find the next piece for this connection.
     Fetch(Arc<Swarm>, Arc<Handle>),
-    /// Pieces came of which all blocks are in: verify, write, mark.
+    /// All blocks of some pieces are here: verify, write, mark.
     Finish(Arc<Swarm>),
-    /// These pieces may be on the disk: look. They are part of what is looked for.
+    /// Look whether these pieces are on the disk. They are a part of all that are looked for.
     Check(Arc<Swarm>, Range<u32>, Arc<Look>),
-    /// Make durable what came since the last time, and save the resume state.
+    /// Make durable what came since the last save, and save the resume state.
     Save(Arc<Swarm>),
     /// All pieces are here: give the download its name.
     Complete(Arc<Swarm>),
 }
 
-/// Who wants to know what becomes of a torrent. Called on workers' and connections' threads; must not block.
+/// Hears what becomes of a torrent. The methods are called by workers and connections, and must not block.
 pub trait Observer: Send + Sync {
     /// More pieces are here.
     fn progressed(&self, _swarm: &Swarm) {}
@@ -87,7 +93,7 @@ pub trait Observer: Send + Sync {
     /// All pieces that are wanted are here, and the files have their names.
     fn completed(&self, _swarm: &Swarm) {}
 
-    /// The torrent stopped because of something the user has to see to.
+    /// The torrent was paused because of an error that the user has to see to.
     fn paused(&self, _swarm: &Swarm, _why: &str) {}
 
     /// The connection to a peer ended.
@@ -150,28 +156,29 @@ pub struct Swarm {
     pub storage: Storage,
     /// Bytes that came in, went out, and are here.
     pub(crate) counts: Counts,
-    /// Without it nothing survives the process.
+    /// Where the resume state is saved. Without it nothing is kept for the next start.
     resume: Option<ResumeFile>,
-    /// The torrent was removed: nothing of it is to be saved any more.
+    /// The torrent was removed: nothing of it is saved any more.
     forgotten: AtomicBool,
-    /// What is durable, as far as the last save knows.
+    /// Which pieces are durable, according to the last save.
     durable: Mutex<Bitfield>,
-    /// Pieces that we had and that are not believed any more, to be looked for when the torrent goes on. A subset of the pieces.
+    /// Pieces that we had and do not trust any more. They are looked for when the torrent is resumed. At most
+    /// all pieces.
     unverified: Mutex<Vec<Piece>>,
-    /// Whether it was the user who paused it last.
+    /// Whether the last pause was the user's.
     by_user: AtomicBool,
     /// What the disk did, if that is why the torrent is paused.
     trouble: Mutex<Option<String>>,
-    /// How often the disk lost what was written. What was begun in one generation is not believed in the next. Changes under
-    /// `picker`'s lock.
+    /// The write generation: how often the disk lost what was written. What was begun in one generation is
+    /// not trusted in the next. It changes under the lock of `picker`.
     write_generation: AtomicU32,
-    /// Whether what is found on the disk has to be written anew: the kernel may show what it failed to write.
+    /// Whether pieces found on the disk must be written again: the kernel may show what it failed to write.
     rewrite: AtomicBool,
     observer: Arc<dyn Observer>,
     /// Bytes of all pieces, and of those that are wanted.
     lens: (u64, u64),
     picker: Mutex<Picker>,
-    /// Grows by one a piece, so its bound is the number of pieces.
+    /// The pieces finished since the start. At most all pieces.
     finished: RwLock<Vec<Piece>>,
     finished_len: AtomicUsize,
     arrived: Mutex<ToVerify>,
@@ -180,19 +187,20 @@ pub struct Swarm {
     blame: Mutex<Blame>,
     addresses: Mutex<Addresses>,
     state: Mutex<State>,
-    /// Waits with `state`'s lock, for `complete` or a pause; see `waiting`.
+    /// Waits with the lock of `state`, until `complete` is set or the torrent is paused; see `waiting`.
     changed: Condvar,
     complete: AtomicBool,
-    /// When the resume state was saved last, or a worker was told to. Never since the start: then with the first piece.
+    /// When the resume state was saved, or a worker was told to save it. `None` before the first piece.
     saved_at: Mutex<Option<Instant>>,
-    /// How often saving was asked for while somebody is at it; 0 while nobody is.
+    /// How many saves were requested while one is under way; 0 if none is.
     saves: AtomicUsize,
-    /// Connections that found nothing to fetch; asked again when a piece or memory becomes free. Bounded by `members`.
+    /// Connections that found nothing to fetch. They look again when a piece or memory becomes free. At most
+    /// all members.
     starved: Mutex<BTreeMap<ConnId, Arc<Handle>>>,
-    /// How often the starved were asked again.
+    /// How many times the starved connections were told to look again.
     starved_retries: AtomicU64,
     first_copy: Mutex<FirstCopy>,
-    /// Whether it goes out piece by piece now.
+    /// Whether the first copy goes out piece by piece now.
     is_showing: AtomicBool,
 }
 
@@ -203,24 +211,24 @@ pub(crate) struct Counts {
     pub(crate) downloaded: AtomicU64,
     /// Content that went out.
     pub(crate) uploaded: AtomicU64,
-    /// Of all pieces that we have, and of those that are wanted.
+    /// Bytes of all pieces that we have, and of the wanted ones among them.
     bytes_have: AtomicU64,
     wanted_have: AtomicU64,
 }
 
 impl Counts {
-    /// Bytes of content that came in, and that went out.
+    /// Returns the bytes of content that came in, and those that went out.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.downloaded.load(Ordering::Relaxed), self.uploaded.load(Ordering::Relaxed))
     }
 
-    /// We have one piece more, of `len` bytes.
+    /// We have one more piece, of `len` bytes.
     fn gained(&self, len: u32, wanted: bool) {
         self.bytes_have.fetch_add(len.into(), Ordering::Relaxed);
         self.wanted_have.fetch_add(if wanted { len.into() } else { 0 }, Ordering::Relaxed);
     }
 
-    /// And one less.
+    /// We have one piece less, of `len` bytes.
     fn lost(&self, len: u32, wanted: bool) {
         self.bytes_have.fetch_sub(len.into(), Ordering::Relaxed);
         self.wanted_have.fetch_sub(if wanted { len.into() } else { 0 }, Ordering::Relaxed);
@@ -228,7 +236,7 @@ impl Counts {
 }
 
 impl Swarm {
-    /// A torrent of which `have` is on the disk for sure, and `options` is to be.
+    /// A torrent of which the pieces `have` are on the disk for sure.
     pub(crate) fn new(
         storage: Storage,
         options: &DownloadOptions,
@@ -323,6 +331,8 @@ impl Swarm {
             (picker.wanted().common_count(picker.have()), picker.wanted().count(), picker.checking_count())
         };
         let (len, wanted_len) = self.lens;
+        let peers = self.members.lock().len();
+        let state = self.state.lock().clone();
         Progress {
             have,
             pieces,
@@ -332,12 +342,12 @@ impl Swarm {
             left: len.saturating_sub(self.counts.bytes_have.load(Ordering::Relaxed)),
             downloaded: self.counts.downloaded.load(Ordering::Relaxed),
             uploaded: self.counts.uploaded.load(Ordering::Relaxed),
-            peers: self.members.lock().len(),
-            state: self.state.lock().clone(),
+            peers,
+            state,
         }
     }
 
-    /// Stops because of the disk, which the user has to see to. Connections end; what is durable stays.
+    /// Pauses the torrent because of an error of the disk. Connections end; what is durable stays.
     pub(crate) fn fail(&self, why: &str) {
         let first = {
             let mut state = self.state.lock();
@@ -354,16 +364,17 @@ impl Swarm {
         }
     }
 
-    /// Stops by the user's options.
+    /// Pauses the torrent because the user wants it, for this reason. It stays paused after a restart.
     pub fn pause(self: &Arc<Self>, why: &str) {
         *self.state.lock() = State::Paused(why.to_owned());
         self.changed.notify_all();
         self.by_user.store(true, Ordering::Release);
         self.close_all("the torrent is paused");
-        self.pool.push(Job::Save(Arc::clone(self))); // a crash is not to undo it
+        self.pool.push(Job::Save(Arc::clone(self))); // so that a crash does not undo it
     }
 
-    /// Goes on after a pause: with what is unverified, with the download, or with giving a complete one its name.
+    /// Ends a pause. The torrent goes on with its unverified pieces, with the download, or with giving a
+    /// complete download its name.
     pub fn unpause(self: &Arc<Self>) {
         let was = std::mem::replace(&mut *self.state.lock(), State::Running);
         if was == State::Running {

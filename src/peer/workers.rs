@@ -1,5 +1,6 @@
-//! What the pool's workers do: choose the next piece for a connection, and see a finished piece through. Runs on the
-//! `fetch-N` threads, which own nothing but their deque; the picker's lock is taken once for each step.
+//! What the workers of the pool do: choose the next piece for a connection, verify pieces, write them, look
+//! for them on the disk, save. Runs on the `fetch-N` threads, which own nothing but their deque. The picker's
+//! lock is taken once for each step.
 //!
 //! An error of the disk pauses its torrent and leaves the others running.
 
@@ -17,7 +18,7 @@ use stats::WorkerStats;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Pieces on the disk are looked at side by side as far as they fit into so many bytes, by each worker.
+/// Maximum memory, in bytes, of the pieces that one worker reads from the disk and verifies together.
 const CHECK_MEMORY: usize = 4 << 20;
 
 /// Runs one job, and counts the pieces in it.
@@ -41,7 +42,8 @@ pub fn run(worker_stats: &WorkerStats, turn: Turn, job: Job) {
     }
 }
 
-/// Takes the next missing piece that the connection's peer has, and mails it to the connection. Gives the piece.
+/// Picks the next missing piece that the connection's peer has, and mails it to the connection. Returns the
+/// piece.
 fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>) -> Option<Piece> {
     match swarm.pick(handle) {
         Pick::Fetch(partial) => {
@@ -56,7 +58,7 @@ fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>) -> Option<Piece> {
         }
         Pick::Help(piece, owner) => ask_for_help(swarm, piece, owner, handle),
         Pick::Nothing { interesting } => {
-            let _ = handle.mailbox.post(Mail::NoWork { interesting }); // it ended: nobody to tell
+            let _ = handle.mailbox.post(Mail::NoWork { interesting }); // in vain if it ended
         }
     }
     None
@@ -65,11 +67,11 @@ fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>) -> Option<Piece> {
 fn ask_for_help(swarm: &Swarm, piece: Piece, owner: ConnId, helper: &Arc<Handle>) {
     let helper = Helper::new(helper);
     if let Some(owner) = swarm.member(owner) {
-        let _ = owner.mailbox.post(Mail::Lend { piece, helper }); // it ended: the mail answers by itself
+        let _ = owner.mailbox.post(Mail::Lend { piece, helper }); // if it ended, the dropped mail answers
     }
 }
 
-/// Sees pieces through of which all blocks came, until there are no more.
+/// Verifies and writes pieces whose blocks are all here, until there are no more.
 fn finish(swarm: &Arc<Swarm>, finished: impl Fn()) {
     loop {
         let arrived = swarm.next_to_verify();
@@ -82,7 +84,7 @@ fn finish(swarm: &Arc<Swarm>, finished: impl Fn()) {
     }
 }
 
-/// Those of the pieces that are good. The others are missing again.
+/// Returns the good pieces. The others are missing again.
 fn verify(swarm: &Arc<Swarm>, arrived: Vec<Arrived>) -> Vec<Partial> {
     let pieces = arrived.iter().map(|Arrived { partial, proof }| (partial.piece(), partial.data(), *proof));
     let verdicts = swarm.torrent.verify_all(&pieces.collect::<Vec<_>>());
@@ -98,7 +100,7 @@ fn verify(swarm: &Arc<Swarm>, arrived: Vec<Arrived>) -> Vec<Partial> {
     good
 }
 
-/// Writes and marks verified pieces until there are no more.
+/// Writes verified pieces and marks them as good, until there are no more.
 fn write(swarm: &Arc<Swarm>, finished: impl Fn()) {
     while let Some(partial) = swarm.next_to_write() {
         let (piece, generation) = (partial.piece(), swarm.write_generation());
@@ -108,7 +110,7 @@ fn write(swarm: &Arc<Swarm>, finished: impl Fn()) {
             continue;
         }
         swarm.acquit(piece, partial.data());
-        drop(partial); // its memory is free for the next piece before anybody hears the news
+        drop(partial); // its memory is free for the next piece before a starved connection is told to look
         good(swarm, piece, generation);
         finished();
         log::trace!("piece {} of {} is proved and written", piece.index(), swarm.torrent.name());
@@ -123,7 +125,7 @@ fn good(swarm: &Arc<Swarm>, piece: Piece, generation: u32) {
     }
 }
 
-/// Looks which pieces are on the disk, several side by side.
+/// Looks which of these pieces are on the disk, several side by side.
 fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     let geometry = swarm.torrent.geometry();
     let side_by_side = (CHECK_MEMORY / geometry.piece_length() as usize).max(1);
@@ -145,7 +147,7 @@ fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     }
 }
 
-/// What the disk has of each piece: all of it or, as where a file was cut short, nothing.
+/// Reads each piece from the disk: all of it or, as where a file was cut short, nothing.
 fn read_all<'a>(swarm: &Swarm, pieces: &[Piece], memory: &'a mut Vec<u8>) -> Vec<(Piece, &'a [u8], Proof)> {
     let len = |piece: &Piece| swarm.torrent.geometry().piece_len(*piece) as usize;
     memory.resize(pieces.iter().map(len).sum::<usize>().max(memory.len()), 0);

@@ -113,7 +113,8 @@ pub struct Initiator {
 }
 
 impl Initiator {
-    /// The handshake to send for the torrent with these hashes. A hybrid torrent uses its v1 hash and offers v2.
+    /// The handshake to send for the torrent with these hashes. A hybrid torrent uses its v1 hash and offers
+    /// v2.
     pub fn new(hashes: &InfoHashes, peer_id: PeerId) -> (Self, [u8; HANDSHAKE_LEN]) {
         let upgrade = hashes.v2_short();
         let sent = Hello::ours(hashes.info_hash(), peer_id, upgrade.is_some());
@@ -132,8 +133,8 @@ impl Initiator {
     }
 }
 
-/// Answers a [`Hello`] for the torrent with these hashes: in v2 if both sides support it. The reply is sent even if there is no
-/// agreement, so that a process that connected to itself learns it from the reply.
+/// Answers a [`Hello`] for the torrent with these hashes: in v2 if both sides support it. The reply is sent
+/// even if there is no agreement, so that a process that connected to itself learns it from the reply.
 pub fn reply(
     theirs: &Hello,
     hashes: &InfoHashes,

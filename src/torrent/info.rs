@@ -1,5 +1,6 @@
-//! The two parts of a torrent that peers can send apart from each other: the info dictionary, which the info-hashes
-//! are of, and the piece layers of v2, which are checked against it (BEP 9, 52). Neither ever changes. Pure.
+//! The two parts of a torrent that peers can send apart from each other: the info dictionary, which the
+//! info-hashes are of, and the piece layers of v2, which are checked against it (BEP 9, 52). Neither ever
+//! changes. Pure.
 
 use super::{FileEntry, Format, Geometry, InfoHashes, Piece, TorrentError, metainfo};
 use crate::hash::Hash256;
@@ -22,8 +23,8 @@ pub struct Info {
     pub(super) private: bool,
 }
 
-/// The v2 hashes of a torrent's pieces: the merkle root of each, over as many leaves as the piece has in its file's
-/// tree. Checked against the roots in the info dictionary.
+/// The v2 hashes of a torrent's pieces: the merkle root of each, over as many leaves as the piece has in its
+/// file's tree. Checked against the roots in the info dictionary.
 #[derive(Debug)]
 pub struct PieceLayers {
     pub(super) roots: Vec<Hash256>,
@@ -64,8 +65,8 @@ impl Info {
         hashes.get(piece.index() as usize).copied()
     }
 
-    /// The roots of the files that have a piece layer: those of more than one piece, in v2 and hybrid torrents. Without
-    /// these layers such a torrent cannot be verified by its v2 hashes.
+    /// The roots of the files that have a piece layer: those of more than one piece, in v2 and hybrid
+    /// torrents. Without these layers such a torrent cannot be verified by its v2 hashes.
     pub fn layered_roots(&self) -> impl Iterator<Item = Hash256> + '_ {
         let piece_length = u64::from(self.geometry.piece_length());
         self.files.iter().filter(move |file| file.len > piece_length).filter_map(|file| file.pieces_root)

@@ -90,8 +90,7 @@ fn sample(out: &mut String, name: &str, help: &str, kind: &str, value: u64) {
     // Writing to a string cannot fail.
     let _ = write!(
         out,
-        "# HELP shoal_tracker_{name} {help}\n\
-         # TYPE shoal_tracker_{name} {kind}\n\
+        "# HELP shoal_tracker_{name} {help}\n# TYPE shoal_tracker_{name} {kind}\n\
          shoal_tracker_{name} {value}\n"
     );
 }

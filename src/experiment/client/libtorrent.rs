@@ -132,10 +132,7 @@ impl Client for Libtorrent {
         let peers: Vec<Value> =
             from.iter().map(|peer| json!({ "ip": peer.ip().to_string(), "port": peer.port() })).collect();
         let order = json!({
-            "order": "fetch",
-            "torrent": base64(torrent),
-            "dir": dir,
-            "peers": peers,
+            "order": "fetch", "torrent": base64(torrent), "dir": dir, "peers": peers,
             "limit": LIMIT.as_secs(),
         });
         match self.ask(&order, LIMIT + PATIENCE, stop)? {

@@ -1,12 +1,12 @@
-//! The `accept` thread: starts every connection thread, for those who connect to us and those we connect to, and joins
-//! each when it ends. It owns the listener and takes no lock for longer than a look.
+//! The `accept` thread: starts the thread of every connection, accepted or dialled, and joins it when it
+//! ends. It owns the listener, and holds every lock only for a look.
 //!
-//! It sleeps until somebody connects, a connection ended, an address to try is due, or it is told to stop. On stop it
-//! tells all connections and joins them; none of them ever blocks, so that is soon.
+//! It sleeps until a peer connects, a connection ends, an address is due, or it is told to stop. When it
+//! stops, it tells all connections and joins them; none of them ever blocks, so that does not take long.
 //!
-//! Who may come in: nobody who is banned by address, nobody who comes back too fast (`reconnects`), and as many as there is room for,
-//! where the useless make room for others (`connections`). Loopback has no reconnects: all peers of one machine share it, and one
-//! that connects in a loop would use up the turns of the others.
+//! A connection is refused if its address is banned, if it comes back too fast (`reconnects`), or if there is
+//! no room; useless connections make room for others (`limits`). Loopback has no limit of reconnects: all
+//! peers of one machine share it, and one that connects in a loop would use up the attempts of the others.
 
 mod limits;
 mod reconnects;
@@ -30,28 +30,28 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Room in the thread's mailbox: it is read at each turn, and each connection posts once.
+/// Maximum number of pieces of mail in the mailbox. It is read at each turn, and each connection posts once.
 pub const MAILBOX: usize = 4096;
-/// So many connections are taken between two looks at the mail.
+/// Maximum number of connections accepted between two looks at the mail.
 const AT_ONCE: usize = 64;
-/// The stack of a connection thread: its depth is known, and there may be thousands.
+/// Stack of a connection's thread, in bytes. Its depth is known, and there may be thousands of threads.
 const STACK: usize = 256 * 1024;
-/// After the system refused a connection for want of something, so long is waited.
+/// How long to wait after the system had no descriptor, thread or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(200);
-/// With nothing else to do, it looks so often for torrents that came and addresses that are due.
+/// How often to look for new torrents and due addresses, if nothing else happens.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the `accept` thread is told.
+/// Mail of the `accept` thread.
 pub enum AcceptMail {
-    /// There may be somebody to connect to.
+    /// There may be new addresses to connect to.
     Look,
     /// A connection's thread is about to end.
     Ended(ConnId),
-    /// End all connections, and then yourself.
+    /// End all connections, and then the thread.
     Stop,
 }
 
-/// The thread's own state.
+/// The state of the thread.
 pub struct Acceptor {
     /// Where peers connect to us.
     pub listener: TcpListener,
@@ -67,12 +67,12 @@ pub struct Acceptor {
     pub connections: ConnectionLimits,
     /// How often one address may connect.
     pub reconnects: ReconnectLimit,
-    /// The bans that were carried out, by their number.
+    /// Number of changes of the bans up to which connections were closed.
     pub banned: u64,
 }
 
 impl Acceptor {
-    /// The work of the thread, until it is told to stop.
+    /// The work of the thread. Returns when it is told to stop.
     pub fn run(mut self) {
         let mut not_before = Instant::now();
         loop {
@@ -106,13 +106,14 @@ impl Acceptor {
         due.map_or(LOOK, |due| due.saturating_duration_since(now).clamp(Duration::from_millis(20), LOOK))
     }
 
-    /// Takes who waits at the accept, a few at a time: whoever comes faster than that must not keep us from our mail.
+    /// Accepts the connections that wait, a few at a time: peers that connect faster than that must not keep
+    /// the thread from its mail.
     fn accept_all(&mut self) -> io::Result<()> {
         for _ in 0..AT_ONCE {
             match self.listener.accept() {
                 Ok((socket, addr)) => self.welcome(socket, addr)?,
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => break,
-                // The one who connected has gone again.
+                // The peer has closed its connection again.
                 Err(why)
                     if matches!(
                         why.kind(),
@@ -148,7 +149,7 @@ impl Acceptor {
         }
     }
 
-    /// Ends the connections of those who were banned since the last look, in whatever torrent.
+    /// Closes the connections of peers that were banned since the last look, in all torrents.
     fn close_banned(&mut self) {
         let bans = &self.shared.bans;
         if std::mem::replace(&mut self.banned, bans.changes()) == self.banned {
@@ -173,7 +174,7 @@ impl Acceptor {
     }
 
     fn next_address(&mut self, swarm: &Swarm) -> Option<SocketAddr> {
-        // Nobody is shown out for the sake of one who is not due.
+        // No connection is evicted for an address that is not due.
         let is_due = swarm.next_address_at().is_some_and(|at| at <= Instant::now());
         if !is_due || !self.connections.has_room(&self.swarms) {
             return None;
@@ -193,7 +194,7 @@ impl Acceptor {
         let (shared, accept, reply_to) = (Arc::clone(&self.shared), self.mailbox.clone(), mailbox.clone());
         let work = move || {
             connection::run(id, origin, &shared, reply_to, inbox);
-            let _ = accept.post(AcceptMail::Ended(id)); // the accept is closed: it joins everybody anyway
+            let _ = accept.post(AcceptMail::Ended(id)); // it has ended: then it has joined all threads
         };
         let thread = threads::spawn_with_stack(id.to_string(), STACK, work)?;
         self.connections.insert(id, ConnectionThread { thread, mailbox, ip, since: Instant::now() });

@@ -41,7 +41,7 @@ pub enum End {
 }
 
 impl End {
-    /// Whether the other side broke the rules, which one time may be an accident and many times is none.
+    /// Whether the other side broke the rules. Once may be an accident; many times is not.
     pub fn is_offence(&self) -> bool {
         match self {
             End::Violation(violation) => *violation != Violation::Silent,

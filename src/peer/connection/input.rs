@@ -1,13 +1,14 @@
 //! The receive buffer of a connection. Runs on the connection's thread, which owns it.
 //!
-//! Blocks that come as they were asked for do not pass through it: one read scatters the stream, each header into a slot,
-//! each block into the memory of its piece ([`Landing`]). Then the slots are looked at. From the first header on that is not the expected one,
-//! and for a block of which the end has not come yet, the bytes are moved here, where they go the way of all messages;
-//! a block that was begun here moves on to its place at the next read. So between two reads nothing is left half way, and whatever
-//! happens to the piece meanwhile, no byte is lost.
+//! Blocks that come in the order of the requests do not pass through the buffer. One read scatters the
+//! stream: each header into a slot, each block into the memory of its piece ([`Landing`]). Then the slots are
+//! looked at. From the first unexpected header on, and for a block whose end has not come yet, the bytes are
+//! moved into the buffer, and are handled like all messages. A block that began in the buffer moves on to its
+//! place at the next read. So between two reads nothing is left half done, and no byte is lost, whatever
+//! happens to the piece meanwhile.
 //!
-//! How many blocks a read expects (`depth`) doubles as long as they come as expected and halves if not: a peer that
-//! sends other messages in between, as one that fetches from us does, is read through the buffer.
+//! The number of blocks that a read expects (`depth`) doubles while they come as expected, and halves if not.
+//! A peer that sends other messages in between, as one that fetches from us does, is read through the buffer.
 
 use super::end::End;
 use crate::peer::download::landing::Target;
@@ -15,14 +16,14 @@ use crate::peer::session::{Landing, Violation};
 use crate::protocol::wire::{self, BlockRequest, PIECE_HEADER_LEN, piece_header};
 use std::io::{self, IoSliceMut, Read};
 
-/// The buffer starts so small, for a connection that stays idle ...
+/// First length of the buffer, in bytes; enough for a connection that stays idle.
 const SMALL_BUFFER: usize = 4 * 1024;
-/// ... and grows up to this, which is what a fast one fills between two turns.
+/// Length to which the buffer grows, in bytes: what a fast peer fills between two turns.
 pub const LARGE_BUFFER: usize = 256 * 1024;
-/// So many blocks expected at most: nearly a full buffer.
+/// Maximum number of blocks expected in a read: nearly a full buffer.
 const DEEPEST: usize = 15;
 
-/// Bytes that came and were not understood yet. Its bound is the longest message, or [`LARGE_BUFFER`].
+/// Bytes that came and were not decoded yet. Its bound is the longest message, or [`LARGE_BUFFER`].
 pub struct Input {
     bytes: Vec<u8>,
     start: usize,
@@ -37,13 +38,13 @@ pub struct Input {
 pub struct Filled {
     /// Bytes.
     pub read: usize,
-    /// Blocks that lie in their places, the first of the landing.
+    /// Number of blocks that lie in their places: the first ones of the landing.
     pub landed: usize,
 }
 
 type Header = [u8; PIECE_HEADER_LEN];
 
-/// A block that is expected: what its header should be, what came instead of it, and the block's memory.
+/// An expected block: the header it should have, the header that came, and the block's memory.
 struct Expected<'a> {
     header: Header,
     slot: Header,
@@ -60,7 +61,7 @@ impl<'a> Expected<'a> {
         PIECE_HEADER_LEN + self.place.len()
     }
 
-    /// What came for it, as much as fits into `to`.
+    /// Copies the bytes that came for it, as many as fit into `to`.
     fn copy(&self, to: &mut [u8]) {
         let (header, data) = to.split_at_mut(to.len().min(PIECE_HEADER_LEN));
         header.copy_from_slice(&self.slot[..header.len()]);
@@ -75,7 +76,8 @@ impl Input {
         Input { bytes: vec![0; SMALL_BUFFER], start: 0, end: 0, limit, max_message_len, depth: 1 }
     }
 
-    /// Reads once from the socket, at most `most` bytes; nothing if there is nothing now. Blocks may land at once.
+    /// Reads once from the socket, at most `most` bytes. Reads nothing if there is nothing now. Blocks may
+    /// land at once.
     pub fn fill(&mut self, mut socket: impl Read, landing: Landing<'_>, most: usize) -> Result<Filled, End> {
         self.bytes.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
@@ -105,7 +107,7 @@ impl Input {
         Ok(Filled { read, landed })
     }
 
-    /// The blocks to expect in the next `most` bytes: none if what is here already is the start of something else.
+    /// The blocks expected in the next `most` bytes. None if the buffer holds the start of something else.
     fn expect<'a>(&self, landing: Landing<'a>, most: usize) -> Vec<Expected<'a>> {
         let begun = &self.bytes[..self.end];
         let mut left = begun.len() + most;
@@ -123,7 +125,7 @@ impl Input {
         }
     }
 
-    /// Moves a block that was begun here to its place. Gives how many bytes of the message that were.
+    /// Moves a block that began in the buffer to its place. Returns how many bytes of its message that were.
     fn move_begun(&mut self, first: Option<&mut Expected<'_>>) -> usize {
         let Some(first) = first else { return 0 };
         let begun = std::mem::take(&mut self.end);
@@ -133,8 +135,8 @@ impl Input {
         begun
     }
 
-    /// How many bytes may come after the expected ones, into the buffer. None where all goes as expected: the next blocks
-    /// are to land, too.
+    /// How many bytes after the expected blocks may be read into the buffer. None if all comes as expected:
+    /// the next blocks are to land, too.
     fn room(&mut self, expected: &[Expected<'_>], most: usize) -> usize {
         if expected.is_empty() && self.end == self.bytes.len() {
             self.grow(self.bytes.len() * 4);
@@ -147,8 +149,8 @@ impl Input {
         bound.min(self.bytes.len() - self.end)
     }
 
-    /// Looks which of the expected blocks are whole, and moves the rest of the `bytes` that came into the buffer, before
-    /// those that came there after them. Gives how many landed.
+    /// Looks which of the expected blocks are complete. Moves the rest of the `bytes` that came into the
+    /// buffer, before those that were read there. Returns how many blocks landed.
     fn sort(&mut self, expected: &[Expected<'_>], bytes: usize) -> usize {
         let mut left = bytes;
         let landed = expected.iter().take_while(|expected| {
@@ -178,7 +180,7 @@ impl Input {
         landed
     }
 
-    /// Gives back the memory that a busy time took, if nothing waits in it.
+    /// Frees the memory that a busy time needed, if the buffer is empty.
     pub fn rest(&mut self) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -191,12 +193,12 @@ impl Input {
         self.bytes.resize(len, 0);
     }
 
-    /// The next message and its length, if it is all there. Stays until [`consume`](Self::consume).
+    /// The next message and its length, if all of it is here. It stays until [`consume`](Self::consume).
     pub fn next(&self) -> Result<Option<(wire::Message<'_>, usize)>, Violation> {
         Ok(wire::decode(&self.bytes[self.start..self.end], self.max_message_len)?)
     }
 
-    /// Removes the first `len` bytes: a message that was understood.
+    /// Removes the first `len` bytes: a message that was handled.
     pub fn consume(&mut self, len: usize) {
         self.start += len;
     }

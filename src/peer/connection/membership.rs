@@ -1,5 +1,5 @@
-//! A connection's place in its swarm: what its session asks of the rest, done on the connection's thread. It takes the
-//! swarm's locks one at a time.
+//! A connection as a member of its swarm: what its session needs of the rest. Runs on the connection's
+//! thread, and takes the swarm's locks one at a time.
 
 use crate::bitfield::Bitfield;
 use crate::peer::download::partial::Partial;
@@ -22,13 +22,13 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Content came in: bytes.
+    /// Counts bytes of content that came in.
     pub fn received(&self, bytes: usize) {
         self.handle.numbers.received.fetch_add(bytes as u64, Ordering::Relaxed);
         self.swarm.counts.downloaded.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Content goes out: bytes.
+    /// Counts bytes of content that go out.
     pub fn sent(&self, bytes: usize) {
         self.handle.numbers.sent.fetch_add(bytes as u64, Ordering::Relaxed);
         self.swarm.counts.uploaded.fetch_add(bytes as u64, Ordering::Relaxed);

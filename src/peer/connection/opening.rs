@@ -1,5 +1,5 @@
-//! How a connection comes about: connecting, and the handshakes of both sides. Runs on the connection's own thread; like
-//! all of it, it sleeps only where mail can wake it, so that it can be told to stop at any time.
+//! How a connection begins: connecting, and the handshakes of both sides. Runs on the connection's thread.
+//! Like all of it, it sleeps only where mail can wake it, so that it can be told to stop at any time.
 
 use super::end::End;
 use super::outbox::Outbox;
@@ -17,14 +17,14 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The other side has so long to connect and to send its handshake.
+/// Maximum time to connect and to receive the handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
-/// How a connection comes about.
+/// How a connection begins.
 pub enum Origin {
-    /// Somebody connected to us; which torrent it is about, its handshake tells.
+    /// A peer connected to us. Its handshake says for which torrent.
     Accepted(TcpStream, SocketAddr, Arc<Swarms>),
-    /// We are to connect, for this torrent.
+    /// We connect to this address, for this torrent.
     Dialled(SocketAddr, Arc<Swarm>),
 }
 
@@ -68,7 +68,8 @@ pub fn open(origin: Origin, shared: &Arc<Shared>, inbox: &mut Inbox<Mail>) -> Re
     }
 }
 
-/// 68 bytes fit into the empty buffer of a new socket, or something is wrong with it.
+/// Sends the handshake. Its 68 bytes fit into the empty buffer of a new socket, or something is wrong with
+/// it.
 fn write_handshake(transport: &mut dyn Transport, bytes: &[u8; HANDSHAKE_LEN]) -> Result<(), End> {
     let mut outbox = Outbox::default();
     outbox.push(bytes, |bytes| transport.seal(bytes));
@@ -98,7 +99,7 @@ fn read_handshake(
     Ok(bytes)
 }
 
-/// Waits for the socket alone; the only mail that counts before the session is the one that ends it.
+/// Waits for the socket. The only mail that counts before the session is the one that ends the connection.
 fn wait_for(
     inbox: &mut Inbox<Mail>,
     socket: &(impl AsFd + ?Sized),

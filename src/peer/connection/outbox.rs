@@ -1,10 +1,11 @@
-//! What a connection has to send and the socket has not taken yet. Pure but for the one write.
+//! What a connection has to send and the socket has not taken yet. Owned by the connection's thread. Pure
+//! except for the one write.
 //!
-//! One arena holds the bytes: messages as they come, and blocks as they were read from the file, neighbours in one
-//! piece of memory. The order in which they go out is kept apart, so that a block read in one go with its
-//! neighbours gets its header in front without being moved. The arena starts anew when all of it has gone out, in the
-//! same memory, which so stays in the processor's cache. Its owner adds blocks only when nothing is left; messages come on top, and
-//! `CLOGGED` bounds them all.
+//! One arena holds the bytes: messages, and blocks as they were read from the file, where neighbours lie side
+//! by side. The order in which they are sent is kept apart. So a block that was read together with its
+//! neighbours gets its header in front of it without being moved. When all has been sent, the arena is used
+//! from its start again, and its memory stays in the processor's cache. Its owner adds blocks only when
+//! nothing is left to send; messages come in addition, and `CLOGGED` bounds all of it.
 
 use crate::protocol::wire::{PIECE_HEADER_LEN, piece_header};
 use crate::torrent::{Block, Piece};
@@ -12,15 +13,16 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 
-/// More than this since the arena was last empty means that the other side asks faster than it reads.
+/// Maximum number of bytes since the arena was last empty. With more, the other side requests faster than it
+/// reads.
 const CLOGGED: usize = 4 << 20;
-/// Slices handed to one write; the system takes up to 1024.
+/// Number of slices in one write; the system takes up to 1024.
 const SLICES: usize = 64;
 
 /// Bytes on their way to one socket.
 #[derive(Default)]
 pub struct Outbox {
-    /// Memory of which the first `filled` bytes are in use; what is behind them is left from earlier.
+    /// Memory whose first `filled` bytes are in use. What is behind them was used earlier.
     arena: Vec<u8>,
     filled: usize,
     /// What to send next, in order: ranges of `arena`.
@@ -33,14 +35,14 @@ impl Outbox {
         self.order.is_empty()
     }
 
-    /// Gives back the memory that a busy time took, if nothing waits in it.
+    /// Frees the memory that a busy time needed, if nothing waits in it.
     pub fn rest(&mut self) {
         if self.is_empty() {
             *self = Outbox::default();
         }
     }
 
-    /// Whether the other side does not read what it asks for, or not all of it.
+    /// Whether the other side does not read what it requests, or not all of it.
     pub fn is_clogged(&self) -> bool {
         self.filled > CLOGGED
     }
@@ -55,7 +57,7 @@ impl Outbox {
         }
     }
 
-    /// The next `len` bytes of the arena. Zeroed is only memory that was never used.
+    /// The next `len` bytes of the arena. Only memory that was never used is zeroed.
     fn add(&mut self, len: usize) -> Range<usize> {
         let range = self.filled..self.filled + len;
         self.filled = range.end;
@@ -65,8 +67,8 @@ impl Outbox {
         range
     }
 
-    /// Adds blocks that are neighbours in one piece, with their headers; `read` fills their bytes in one go. If it
-    /// fails nothing is added.
+    /// Adds blocks that are neighbours in one piece, with their headers. `read` fills their bytes in one
+    /// call. If it fails, nothing is added.
     pub fn push_blocks<E>(
         &mut self,
         blocks: &[Block],
@@ -99,7 +101,8 @@ impl Outbox {
         }
     }
 
-    /// Writes as much as `socket` takes without waiting. Errors other than having to wait end the connection.
+    /// Writes as much as `socket` takes without waiting. Any error other than having to wait ends the
+    /// connection.
     pub fn flush(&mut self, mut socket: impl Write) -> io::Result<()> {
         while !self.order.is_empty() {
             let ranges = self.order.iter().take(SLICES);
@@ -198,8 +201,8 @@ mod tests {
         assert!(matches!(decode(&socket.taken, 1 << 16), Ok(Some((Message::Choke, 5)))));
     }
 
-    /// What had gone out stayed in memory until all had, so a peer that always left a little unread had us keep more
-    /// and more.
+    /// Bug: what had been sent stayed in memory until all had, so a peer that always left a little unread
+    /// made us keep more and more.
     #[test]
     fn whoever_never_reads_the_last_byte_is_clogged_in_the_end() {
         struct AllButOne;
@@ -221,7 +224,8 @@ mod tests {
         assert!(outbox.filled <= CLOGGED + 1000);
     }
 
-    /// A socket that takes a part of what it is offered is offered the rest again: as it was sealed the first time.
+    /// A socket that takes a part of what it is offered is offered the rest again: as it was sealed the first
+    /// time.
     #[test]
     fn each_byte_is_sealed_once_and_in_the_order_of_the_stream() {
         let geometry = crate::testing::geometry(40_000, 1 << 16);

@@ -1,23 +1,26 @@
-//! What a connection has to say: news, requests for work, and the blocks that the other side asked for. Runs on the connection's
-//! thread.
+//! What a connection sends: `Have` for finished pieces, requests, and the blocks that the other side
+//! requested. Runs on the connection's thread.
 
 use super::{Connection, End, REST};
 
-/// Neighbouring blocks are read from the file in one go up to so many bytes, and handed to the socket before the next are read:
-/// many enough for few calls, few enough that they are still in the processor's cache when they are sent.
+/// Maximum number of bytes of neighbouring blocks read from the file in one call, and handed to the socket
+/// before the next are read. Enough for few calls, and few enough to be in the processor's cache when they
+/// are sent.
 const READ_AHEAD: u32 = 256 * 1024;
-/// So many such runs are served in a turn at most, if the socket takes all that: the rest of the connection waits meanwhile.
+/// Maximum number of such runs sent in one turn, if the socket takes them all. The rest of the connection
+/// waits meanwhile.
 const RUNS: usize = 4;
 
 impl Connection {
-    /// Says `Have` for what was finished since the last turn, and ends when neither side has a use for the other.
+    /// Sends `Have` for pieces finished since the last turn. Ends the connection if neither side has a use
+    /// for the other.
     pub(super) fn announce_finished(&mut self) -> Result<(), End> {
         let is_idle = !self.driver.session.has_uploads() && self.outbox.is_empty();
         if self.driver.announce_finished(is_idle, &mut self.member) { Ok(()) } else { Err(End::Useless) }
     }
 
-    /// Sends what there is to say, and the blocks that the other side asked for, as much as the socket takes: each run of
-    /// neighbours is read just in time, and goes out before the next is read.
+    /// Sends messages, and the blocks that the other side requested, as much as the socket takes. Each run of
+    /// neighbouring blocks is read just before it is sent.
     pub(super) fn serve(&mut self) -> Result<(), End> {
         self.flush()?;
         for _ in 0..RUNS {
@@ -35,7 +38,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads the next blocks to serve. False if it is not their time, or the disk failed.
+    /// Reads the next blocks to send. False if the rate limit does not allow any now, or the disk failed.
     fn read_run(&mut self) -> bool {
         let shared = &self.member.swarm.shared;
         self.serve_at = shared.up.ready(self.now).err().map(|wait| self.now + wait);
@@ -62,7 +65,7 @@ impl Connection {
         }
     }
 
-    /// Hands what is ready to the socket, as far as it takes it without waiting.
+    /// Writes what is ready, as much as the socket takes without waiting.
     pub(super) fn flush(&mut self) -> Result<(), End> {
         let seal = |bytes: &mut [u8]| self.transport.seal(bytes);
         self.outbox.push(self.driver.session.output(self.now), seal); // before the blocks that are read next

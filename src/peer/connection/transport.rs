@@ -1,11 +1,12 @@
-//! What carries a connection's bytes: today the socket itself, later a cipher over it (MSE, TLS). Runs on the connection's
-//! thread, the only one that touches the socket.
+//! What carries a connection's bytes: today the socket itself, later a cipher over it (MSE, TLS). Runs on the
+//! connection's thread, the only one that uses the socket.
 //!
-//! Reads and writes are vectored and never wait; the thread sleeps elsewhere, on the descriptor and its mail. Two things
-//! follow for a cipher. What it has received and decrypted already the descriptor does not show, so it says so by
-//! [`holds_input`](Transport::holds_input), or the thread would sleep on it. And what is offered to
-//! [`write_vectored`](Write::write_vectored) may be taken in part and offered again, so a stream cipher encrypts bytes once,
-//! by [`seal`](Transport::seal), as they enter the outbox.
+//! Reads and writes are vectored and never wait; the thread sleeps elsewhere, on the descriptor and its mail.
+//! Two things follow for a cipher. The descriptor does not show what the transport has received and decrypted
+//! already, so the transport reports it with [`holds_input`](Transport::holds_input); otherwise the thread
+//! would sleep on it. And what is offered to [`write_vectored`](Write::write_vectored) may be taken in part
+//! and offered again, so a stream cipher encrypts each byte once, with [`seal`](Transport::seal), as it
+//! enters the outbox.
 
 use crate::net;
 use crate::peer::swarm::shared::Shared;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 /// A two-way stream of bytes that never waits.
 pub trait Transport: Read + Write + AsFd + Send {
-    /// Whether it holds bytes that a read would give at once, whatever the descriptor says.
+    /// Whether it holds bytes that a read would return at once, whatever the descriptor shows.
     fn holds_input(&self) -> bool;
 
     /// Encrypts bytes that enter the outbox, in the order of the stream, each byte once.
@@ -38,7 +39,8 @@ impl Plain {
     pub fn new(socket: TcpStream, addr: SocketAddr, shared: &Arc<Shared>) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         net::do_not_pace_loopback(&socket, addr);
-        net::keep_alive(&socket)?; // a peer that comes back is a twin of the one that died until that is noticed
+        // A peer that comes back is a twin of the connection that died, until that is noticed.
+        net::keep_alive(&socket)?;
         if let Some(bytes) = shared.tuning.socket_buffer {
             set_socket_recv_buffer_size(&socket, bytes)?;
             set_socket_send_buffer_size(&socket, bytes)?;

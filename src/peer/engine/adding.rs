@@ -1,4 +1,5 @@
-//! How a torrent comes to a running peer, and what is kept of it for the next start. Any thread.
+//! How a torrent is added to a running engine, and what is kept of it for the next start. Any thread; no lock
+//! of its own.
 
 use super::{Engine, StartError};
 use crate::peer::storage::Storage;
@@ -11,15 +12,15 @@ use std::sync::Arc;
 
 /// A torrent to add to an [`Engine`].
 pub struct AddTorrent {
-    /// What to share.
+    /// What the metainfo says.
     pub torrent: Arc<Torrent>,
-    /// The folder that holds the torrent's file or folder, or is to hold it.
+    /// The folder that has the torrent's file or folder, or will have it.
     pub dir: PathBuf,
     /// What is known of the content in that folder.
     pub content: Content,
     /// Which files of a download are wanted, and in which order.
     pub options: DownloadOptions,
-    /// Whether the next start is to know the torrent: its resume state is saved, if the engine has a state folder.
+    /// Whether to keep its resume state for the next start, if the engine has a state folder.
     pub remember: bool,
     /// Who hears what becomes of it.
     pub observer: Arc<dyn Observer>,
@@ -30,32 +31,33 @@ pub struct AddTorrent {
 /// What is known of a torrent's content when it is added.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Content {
-    /// It is to be downloaded, from where an earlier run stopped. Content that is complete under its name is shared;
-    /// anything else of that name is in the way.
+    /// It is downloaded, from where an earlier run stopped. Content that is complete under its name is
+    /// seeded; anything else of that name is in the way.
     Missing,
-    /// It is there under its name, and is only read. What its resume state does not call durable is verified first.
+    /// It is there under its name, and is only read. What its resume state does not call durable is verified
+    /// first.
     Present,
-    /// The same, and it was verified a moment ago: nothing is read again.
+    /// It is there under its name, and was verified a moment ago: it is not read again.
     Verified,
 }
 
-/// The observer of a torrent that nobody observes.
+/// The observer of a torrent that has none.
 struct Unobserved;
 
 impl Observer for Unobserved {}
 
 impl AddTorrent {
-    /// Downloads into `dir`, going on where an earlier run stopped.
+    /// Downloads into `dir`, from where an earlier run stopped.
     pub fn download(torrent: Arc<Torrent>, dir: impl AsRef<Path>) -> Self {
         AddTorrent::new(torrent, dir.as_ref(), Content::Missing)
     }
 
-    /// Shares content that lies under `dir/NAME`, after verifying what no earlier run has verified.
+    /// Seeds the content at `dir/NAME`, after verifying what no earlier run has verified.
     pub fn seed(torrent: Arc<Torrent>, dir: impl AsRef<Path>) -> Self {
         AddTorrent::new(torrent, dir.as_ref(), Content::Present)
     }
 
-    /// Shares content under `dir/NAME` that was hashed a moment ago.
+    /// Seeds the content at `dir/NAME`, which was hashed a moment ago.
     pub fn verified(torrent: Arc<Torrent>, dir: impl AsRef<Path>) -> Self {
         AddTorrent::new(torrent, dir.as_ref(), Content::Verified)
     }
@@ -72,12 +74,12 @@ impl AddTorrent {
         }
     }
 
-    /// Only some files, or in order.
+    /// Downloads only some files, or in order.
     pub fn with(self, options: DownloadOptions) -> Self {
         AddTorrent { options, ..self }
     }
 
-    /// Has `observer` hear what becomes of it.
+    /// Tells `observer` what becomes of it.
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
         AddTorrent { observer, ..self }
     }
@@ -87,7 +89,7 @@ impl AddTorrent {
         AddTorrent { remember: false, ..self }
     }
 
-    /// With what an earlier run knew, which then is not read again.
+    /// Uses what an earlier run knew, which then is not read again.
     pub(crate) fn recovered(self, recovery: Recovery) -> Self {
         AddTorrent { recovery: Some(recovery), ..self }
     }
@@ -97,7 +99,7 @@ impl Engine {
     /// Adds a torrent. From now on connections for it are made and taken.
     ///
     /// # Errors
-    /// If it was added before, or the disk does not let it begin.
+    /// It was added before, or its files cannot be used.
     pub fn add(&self, mut add: AddTorrent) -> Result<Arc<Swarm>, StartError> {
         if self.swarms.get(add.torrent.info_hash()).is_some() {
             return Err(StartError::Known(add.torrent.name().to_owned()));
@@ -148,7 +150,8 @@ impl Engine {
         if swarm.storage.has_content() {
             swarm.check(unverified.into_iter());
         }
-        // Nothing but empty files, or a crash came before the name; or the next start is to know it at once.
+        // It has only empty files, or a crash came before it got its name; or the next start has to know it
+        // at once.
         if lacks_only_its_name || (add.content == Content::Verified && add.remember) {
             swarm.save()?;
         }
@@ -161,7 +164,7 @@ impl Engine {
         Recovery::load(state.map(|state| state.resume(&torrent.key())))
     }
 
-    /// The torrents that earlier runs downloaded or offered, with what is known of each.
+    /// The torrents that earlier runs downloaded or offered, and what is known of each.
     pub(crate) fn resumable(&self) -> Vec<(Arc<Torrent>, Recovery)> {
         let Some(state) = &self.state else { return Vec::new() };
         let known =
@@ -169,7 +172,7 @@ impl Engine {
         state.resumable().into_iter().filter_map(known).collect()
     }
 
-    /// Takes away what is kept of these torrents for the next start, because nobody needs it any more.
+    /// Removes what is kept of these torrents for the next start.
     pub fn discard(&self, torrents: &[Arc<Torrent>]) {
         if let Some(state) = &self.state {
             state.discard(&torrents.iter().map(|torrent| torrent.key()).collect::<Vec<_>>());

@@ -1,5 +1,5 @@
-//! What happens around a session, mail by mail and event by event. Pure: the connection's thread runs it over a swarm, and
-//! the simulation over a fake one, so that both run the same code.
+//! What happens around a session, mail by mail and event by event. Pure: the connection's thread runs it with
+//! a swarm, and the simulation with a fake one, so that both run the same code.
 
 use super::{Event, Session, Violation};
 use crate::bitfield::Bitfield;
@@ -12,7 +12,7 @@ use crate::torrent::{Block, Piece};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a connection that found nothing to fetch waits at most before it looks again.
+/// Maximum time that a connection that found nothing to fetch waits before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a session needs of the rest: the swarm that it is part of.
@@ -26,26 +26,26 @@ pub trait Environment {
     /// Answers an offer of help: the connection may fetch these blocks, or has no work if there are none.
     fn lend(&mut self, helper: Self::Helper, blocks: Vec<Block>);
 
-    /// The peer has these pieces. Gives whether some of them are lacking here.
+    /// The peer has these pieces. Returns whether we lack any of them.
     fn peer_has_pieces(&mut self, pieces: Bitfield) -> bool;
 
-    /// The peer has one more piece. Gives whether it is lacking here.
+    /// The peer has one more piece. Returns whether we lack it.
     fn peer_has(&mut self, piece: Piece) -> bool;
 
-    /// How many pieces the peer has by now.
+    /// The peer has this number of pieces by now.
     fn peer_holds(&mut self, pieces: u32);
 
-    /// Whether one of these pieces is lacking here.
+    /// Whether we lack any of these pieces.
     fn lacks_any(&self, of: &Bitfield) -> bool;
 
     /// Whether all that is wanted is here.
     fn is_complete(&self) -> bool;
 
-    /// Pieces that were finished after the first `told`, which moves along.
+    /// The pieces finished after the first `told`, which is moved to the end.
     fn finished_since(&self, told: &mut usize) -> Vec<Piece>;
 
-    /// Which pieces a seed that gives out the first copy shows to this peer next (BEP 16). `idle`: the peer got what it was
-    /// shown, and waits for nothing.
+    /// Which pieces a seed that gives out the first copy shows to this peer next (BEP 16). `idle`: the peer
+    /// got what it was shown, and waits for nothing.
     fn show(&mut self, idle: bool) -> Show;
 
     /// The peer wants to be served, or no longer does.
@@ -63,27 +63,29 @@ pub trait Environment {
     /// This connection will not finish these pieces.
     fn gave_back(&mut self, partials: Vec<Partial>);
 
-    /// A block came that this connection had given up. Gives who owns its piece now and should get it, if anyone.
+    /// A block came after this connection had given up on it. Returns the owner of its piece, which is to get
+    /// it, if there is one.
     fn late(&mut self, block: Block, data: &[u8]) -> Option<ConnId>;
 
-    /// Tells another connection something. If it has ended that is in vain: its pieces have another owner by then.
+    /// Sends mail to another connection. If that has ended, it is in vain: its pieces have another owner by
+    /// then.
     fn write_to(&mut self, other: ConnId, mail: Mail<Self::Helper>);
 }
 
-/// What the peer got since it was last shown pieces, while the first copy goes out piece by piece.
+/// What the peer got since it was last shown pieces, while the first copy goes out.
 #[derive(Copy, Clone)]
 enum Got {
     Nothing,
     Piece,
 }
 
-/// A session, and what its connection remembers beside it.
+/// A session, and what its connection remembers in addition.
 pub struct Driver {
-    /// What has been said and asked for.
+    /// The state machine.
     pub session: Session,
     id: ConnId,
     identity: Arc<SourceIdentity>,
-    /// How many of the swarm's finished pieces the peer was told of.
+    /// Number of the swarm's finished pieces that were announced to the peer.
     told: usize,
     /// Set while the peer is shown one piece after the other (BEP 16).
     first_copy: Option<Got>,
@@ -94,8 +96,8 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// For connection `id`. Its session has told of the first `told` of the swarm's finished pieces, or of none at all if
-    /// `first_copy` goes out piece by piece.
+    /// The driver of connection `id`. Its session has announced the first `told` of the swarm's finished
+    /// pieces, or none at all if `first_copy` goes out piece by piece.
     pub fn new(
         session: Session,
         id: ConnId,
@@ -120,7 +122,7 @@ impl Driver {
         self.look_again = look_again;
     }
 
-    // ---- what the rest of the peer asks of this connection --------------------------------------------------
+    // ---- what the rest of the engine asks of this connection ----------------------------------------------
 
     /// Takes one piece of mail. The error is the reason for which the connection is to end.
     pub fn on_mail<E: Environment>(
@@ -141,7 +143,7 @@ impl Driver {
             Mail::NoWork { interesting } => {
                 self.looking = false;
                 self.look_again_at = Some(now + self.look_again);
-                // The peer may have got something since: then that counts, and not what the worker saw.
+                // If the peer has got a piece since, that counts, and not what the worker saw.
                 let interesting = interesting || environment.lacks_any(self.session.peer_has());
                 self.session.set_interested(interesting);
             }
@@ -160,9 +162,9 @@ impl Driver {
         Ok(())
     }
 
-    // ---- what the session says ------------------------------------------------------------------------------
+    // ---- what the session says ----------------------------------------------------------------------------
 
-    /// Does what follows from what the session has learnt. Called after each message, each block and each tick.
+    /// Does what follows from the session's events. Called after each message, each block and each tick.
     pub fn on_events<E: Environment>(&mut self, environment: &mut E) {
         while let Some(event) = self.session.next_event() {
             self.on_event(event, environment);
@@ -209,7 +211,7 @@ impl Driver {
         }
     }
 
-    /// The peer told of something it has.
+    /// The peer announced pieces.
     fn on_offer<E: Environment>(&mut self, lacking: bool, environment: &mut E) {
         environment.peer_holds(self.session.peer_has().count());
         if lacking && !environment.is_complete() {
@@ -218,10 +220,10 @@ impl Driver {
         }
     }
 
-    // ---- what there is to say and to ask --------------------------------------------------------------------
+    // ---- what there is to say and to ask ------------------------------------------------------------------
 
-    /// Says `Have` for what was finished since the last turn. `is_idle`: nothing of ours is on its way to the peer. False if
-    /// neither side has a use for the other any more.
+    /// Sends `Have` for pieces finished since the last turn. `is_idle`: nothing of ours is on its way to the
+    /// peer. False if neither side has a use for the other any more.
     #[must_use]
     pub fn announce_finished<E: Environment>(&mut self, is_idle: bool, environment: &mut E) -> bool {
         let finished = environment.finished_since(&mut self.told);
@@ -236,7 +238,7 @@ impl Driver {
         !self.session.is_useless()
     }
 
-    /// Tells of the next pieces of the first copy, while it goes out piece by piece.
+    /// Announces the next pieces of the first copy, while it goes out piece by piece.
     fn show_first_copy<E: Environment>(&mut self, is_idle: bool, environment: &mut E) {
         let Some(got) = self.first_copy else { return };
         self.first_copy = Some(Got::Nothing);
@@ -265,7 +267,7 @@ impl Driver {
         self.looking
     }
 
-    /// What time alone brings about. [`on_events`](Self::on_events) is to follow.
+    /// Does what is due by the time alone. [`on_events`](Self::on_events) has to follow.
     ///
     /// # Errors
     /// If the other side was silent for too long.

@@ -1,4 +1,4 @@
-//! What a session tells the rest of the peer, and why it ends. Pure.
+//! What a session tells the rest of the engine, and why it ends. Pure.
 
 use super::{REQQ, SILENCE};
 use crate::bitfield::Bitfield;
@@ -9,9 +9,9 @@ use crate::protocol::wire::{BlockRequest, WireError};
 use crate::torrent::{Block, Piece};
 use thiserror::Error;
 
-/// What the other side did that the rest of the peer must know.
+/// What the other side did that the rest of the engine has to know.
 pub enum Event {
-    /// It told at the start which pieces it has.
+    /// It has these pieces.
     HasPieces(Bitfield),
     /// It has one more piece.
     Has(Piece),
@@ -19,9 +19,9 @@ pub enum Event {
     Interested(bool),
     /// It serves us from now on.
     Unchoked,
-    /// Every block of the piece is in: to be verified.
+    /// All blocks of the piece are here. It has to be verified.
     Complete(Partial),
-    /// The peer will not finish these: somebody else should.
+    /// The peer will not finish these pieces. Another one should.
     GaveBack(Vec<Partial>),
     /// A block that we fetched to help another connection.
     Helped {
@@ -32,7 +32,8 @@ pub enum Event {
         /// Its bytes.
         data: Vec<u8>,
     },
-    /// A block came after we had given up on it: whoever fetches its piece by now may have a use for it.
+    /// A block came after we had given up on it. The connection that fetches its piece now may have a use for
+    /// it.
     Late {
         /// Which block.
         block: Block,

@@ -24,7 +24,7 @@ pub(super) struct Extension {
     pub on_message: fn(&mut Session, &[u8], Instant) -> Result<(), Violation>,
 }
 
-/// The extensions that we speak. No name and no id stands here twice.
+/// The extensions that we speak. Each name and each id is here only once.
 pub(super) const TABLE: &[Extension] = &[Extension {
     name: upload_only::NAME,
     id: 3,

@@ -1,47 +1,50 @@
-//! How much of what carries nothing we listen to: a budget of control messages for each connection. Pure.
+//! How many messages that carry nothing are accepted: a budget of tokens for each connection. Pure.
 //!
-//! Messages that move the download on are free, and each kind has a bound of its own: a block that was asked for, a piece
-//! that is new, a request that is taken. All others spend tokens: keep-alives, repetitions, refused requests, changes of
-//! mind, what we do not know. An honest peer in a hurry never spends as much; who does keeps a thread busy for
-//! nothing, and is shown out.
+//! Messages that move the download on are free, and each kind has a bound of its own: a block that was
+//! requested, a new piece, a request that is taken. All others cost tokens: keep-alives, repetitions, refused
+//! requests, changes of interest, unknown messages. An honest peer in a hurry never spends as much. A peer
+//! that does keeps a thread busy for nothing, and is disconnected.
 //!
-//! What moves the download on also earns tokens. A peer that has caught up with us wants each piece as it comes, and then
-//! nothing again: it changes its mind twice for every piece, at whatever speed the pieces come.
+//! What moves the download on also earns tokens. A peer that has caught up with us wants each piece as it
+//! comes, and then nothing again: it changes its interest twice for every piece, however fast the pieces
+//! come.
 
 use std::time::{Duration, Instant};
 
-/// An honest peer that is choked in the middle of a full window has so many requests refused, twice over.
+/// Tokens at the start. An honest peer that is choked in the middle of a full window has half as many
+/// requests refused.
 const SAVED: u64 = 2000;
-/// Tokens a second: a hundred messages for nothing, for as long as it likes.
+/// Tokens a second: a hundred messages that carry nothing, without end.
 const RATE: u64 = 100;
 
-/// What a message costs that makes us do next to nothing.
+/// Cost of a message that makes us do next to nothing.
 pub const IDLE: u64 = 1;
-/// What one costs that takes a lock which others want, or wakes a thread.
+/// Cost of a message that takes a contended lock, or wakes a thread.
 pub const STIR: u64 = 10;
-/// What a piece that the other side did not have before earns: two changes of mind. Bounded by the number of pieces.
+/// Tokens earned by a piece that the other side did not have before: two changes of interest. Bounded by the
+/// number of pieces.
 pub const HAVE: u64 = 2 * STIR;
-/// What a block earns that was asked for.
+/// Tokens earned by a block that was requested.
 pub const BLOCK: u64 = 1;
-/// A message that is skipped, or a handshake that is read, costs one more for each so many bytes.
+/// Bytes of a skipped message or a handshake for which one more token is spent.
 pub const BYTES: usize = 1024;
 
 /// The tokens of one connection.
 pub struct Flood {
     tokens: u64,
     most: u64,
-    /// Up to when `tokens` was filled.
+    /// The time up to which `tokens` was filled.
     filled: Instant,
 }
 
 impl Flood {
-    /// A full budget for a torrent of so many pieces: a `Have` for each of them may come twice.
+    /// A full budget for a torrent with this number of pieces: a `Have` for each of them may come twice.
     pub fn new(pieces: u32, now: Instant) -> Self {
         let most = SAVED + u64::from(pieces);
         Flood { tokens: most, most, filled: now }
     }
 
-    /// Spends so many tokens; false if they are not there.
+    /// Spends tokens. False if there were not enough.
     pub fn spend(&mut self, cost: u64, now: Instant) -> bool {
         self.fill(now);
         let left = self.tokens.checked_sub(cost);
@@ -49,12 +52,13 @@ impl Flood {
         left.is_some()
     }
 
-    /// Earns so many tokens, as far as there is room for them.
+    /// Adds tokens, up to the maximum.
     pub fn earn(&mut self, tokens: u64) {
         self.tokens = self.tokens.saturating_add(tokens).min(self.most);
     }
 
-    /// Whole tokens only; what is left of the time counts for the next.
+    /// Adds the tokens for the time that has passed. Only whole tokens; the rest of the time counts for the
+    /// next.
     fn fill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.filled);
         let each = Duration::from_secs(1) / RATE as u32;

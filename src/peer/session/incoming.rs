@@ -10,7 +10,8 @@ use crate::protocol::wire::{BlockRequest, HashRange, Message};
 use crate::torrent::Block;
 use std::time::Instant;
 
-/// A request for fewer bytes costs us more than the block is worth: it is not free, unless the whole piece is shorter.
+/// Minimum length in bytes of a request that is free. A shorter one costs us more than the block is worth,
+/// unless the whole piece is shorter.
 const SMALL: u32 = 2048;
 
 impl Session {
@@ -46,7 +47,7 @@ impl Session {
     }
 
     fn on_unchoke(&mut self, now: Instant) -> Result<(), Violation> {
-        // Said again and again it would excuse a peer for ever that owes us blocks.
+        // A peer could repeat it to excuse itself without end for blocks that it owes us.
         if !self.requests.is_choked() {
             return self.idle(now);
         }
@@ -96,8 +97,8 @@ impl Session {
         self.fast("have none")
     }
 
-    /// What it has, in one message. As a rule it comes first and once; aria2 sends it again in place of many haves,
-    /// so it adds to what we know.
+    /// The pieces that it has, in one message. As a rule it comes first and once. aria2 sends it again
+    /// instead of many `Have` messages, so it adds to what we know.
     fn on_all_at_once(&mut self, mut bits: Bitfield) {
         if self.peer_has.is_full() {
             return;
@@ -153,7 +154,8 @@ impl Session {
         Ok(())
     }
 
-    /// The first block of [`landing`](Self::landing) came whole, header and all, and lies in its place. Gives its bytes.
+    /// The first block of [`landing`](Self::landing) came whole, with its header, and lies in its place.
+    /// Returns its length in bytes.
     pub fn landed(&mut self, now: Instant) -> u32 {
         self.heard_at = now;
         let Some((block, arrival)) = self.requests.landed(now) else { return 0 };
@@ -186,9 +188,9 @@ impl Session {
         self.piece(index).map(drop)
     }
 
-    /// Serves no hashes yet (BEP 52). Leaf hashes, asked for after a bad piece, are refused. Piece layers, which
-    /// only a peer without the `.torrent` lacks, get no answer: libtorrent repeats a refused request at once and
-    /// for ever, an unanswered one after three seconds.
+    /// Serves no hashes yet (BEP 52). Leaf hashes, requested after a bad piece, are refused. Piece layers,
+    /// which only a peer without the `.torrent` lacks, get no answer: libtorrent repeats a refused request at
+    /// once and without end, and an unanswered one after three seconds.
     fn on_hash_request(&mut self, range: HashRange, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         if range.base_layer == 0 {

@@ -1,4 +1,4 @@
-//! The session: every path by example, two ends on a wire in memory, and anything at all.
+//! Tests of the session: every path by example, two ends on a wire in memory, and arbitrary input.
 
 use super::*;
 use crate::testing::*;
@@ -51,7 +51,7 @@ impl Leecher {
         self.session.on_message(message, self.now)
     }
 
-    /// What the session sent since the last time, in words.
+    /// What the session sent since the last call, in words.
     fn says(&mut self) -> Vec<String> {
         says(&mut self.session, self.now)
     }
@@ -73,7 +73,7 @@ impl Leecher {
         self.session.fetch(partial, self.now);
     }
 
-    /// What it lends when what it asked for is no longer to be expected any moment.
+    /// What it lends once its requests are too old to be expected at any moment.
     fn lends(&mut self, piece: u32, helper: ConnId) -> Vec<Block> {
         self.session.lend(self.piece(piece), helper, self.now + Duration::from_secs(1))
     }

@@ -1,6 +1,7 @@
-//! The outgoing half of a session: whether the other side has an upload slot, and the blocks it asked us for. Pure.
+//! The upload half of a session: whether the other side has an upload slot, and the blocks that it requested.
+//! Pure.
 //!
-//! Invariant: nothing waits while it has no slot, and never more than [`REQQ`] blocks.
+//! Invariant: no block waits without a slot, and never more than [`REQQ`] blocks wait.
 
 use super::REQQ;
 use crate::torrent::Block;
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 pub enum Refused {
     /// It has no slot, or we do not have the piece.
     NotNow,
-    /// As many wait as we keep.
+    /// As many blocks wait as are kept.
     Full,
 }
 
@@ -19,7 +20,7 @@ pub enum Refused {
 #[derive(Default)]
 pub struct UploadQueue {
     has_slot: bool,
-    /// In the order they were asked for.
+    /// In the order of the requests.
     blocks: VecDeque<Block>,
 }
 
@@ -34,17 +35,17 @@ impl UploadQueue {
         self.blocks.len()
     }
 
-    /// Gives the slot. False if it had one.
+    /// Gives it a slot. False if it had one.
     pub fn unchoke(&mut self) -> bool {
         !std::mem::replace(&mut self.has_slot, true)
     }
 
-    /// Takes the slot back: what waited in it, or `None` if there was no slot.
+    /// Takes the slot back. Returns the blocks that waited, or `None` if there was no slot.
     pub fn choke(&mut self) -> Option<VecDeque<Block>> {
         std::mem::replace(&mut self.has_slot, false).then(|| std::mem::take(&mut self.blocks))
     }
 
-    /// The other side asks for a block of a piece that we have, or not.
+    /// The other side requests a block. `have`: we have its piece, and announced it.
     pub fn asked(&mut self, block: Block, have: bool) -> Result<(), Refused> {
         if !self.has_slot || !have {
             return Err(Refused::NotNow);
@@ -56,7 +57,7 @@ impl UploadQueue {
         Ok(())
     }
 
-    /// The other side no longer wants a block. False if it does not wait (any more).
+    /// The other side cancels a request. False if the block does not wait, or not any more.
     pub fn cancelled(&mut self, block: Block) -> bool {
         let at = self.blocks.iter().position(|waiting| *waiting == block);
         at.and_then(|at| self.blocks.remove(at)).is_some()
@@ -68,7 +69,8 @@ impl UploadQueue {
         assert!(self.has_slot || self.blocks.is_empty(), "requests wait without a slot");
     }
 
-    /// Takes the next blocks into `run`: neighbours in one piece, at most `most` bytes, but at least one if any waits.
+    /// Takes the next blocks into `run`: neighbours in one piece, at most `most` bytes together, but at least
+    /// one block if any waits.
     pub fn next(&mut self, most: u32, run: &mut Vec<Block>) {
         run.clear();
         let mut bytes = 0;

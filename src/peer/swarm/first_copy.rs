@@ -1,4 +1,5 @@
-//! Super-seeding (BEP 16): when a seed gives out the first copy of its torrent piece by piece, and when it stops to.
+//! Super-seeding (BEP 16): when a seed gives out the first copy of its torrent piece by piece, and when that
+//! ends. Any thread; it takes the locks `first_copy`, `picker`, `members` and `addresses`, one at a time.
 
 use super::Swarm;
 use crate::peer::identity::ConnId;
@@ -6,20 +7,20 @@ use crate::peer::upload::super_seeding::{ENOUGH_PEERS, Show, SuperSeeding};
 use crate::torrent::Piece;
 use std::sync::atomic::Ordering;
 
-/// Where the first copy of a torrent is that we seed.
+/// Where the first copy is of a torrent that we seed.
 #[derive(Default)]
 pub enum FirstCopy {
-    /// With us, as far as we know.
+    /// Only we have it, as far as we know.
     #[default]
     Here,
-    /// On its way, piece by piece.
+    /// It goes out piece by piece.
     GoingOut(SuperSeeding),
-    /// Others had every piece once: whether they still do is theirs to see to.
+    /// Every piece was with some other peer once. They have to pass it on from now on.
     Out,
 }
 
 impl Swarm {
-    /// Whether this connection, which has joined, is to be told of one piece after the other.
+    /// Whether this connection, which has joined, announces one piece after the other.
     pub(crate) fn shows_piece_by_piece(&self, id: ConnId) -> bool {
         if !self.is_showing.load(Ordering::Acquire) && !self.begin_showing() {
             return false;
@@ -36,7 +37,8 @@ impl Swarm {
         if !is_seed || !never_fetched || matches!(*self.first_copy.lock(), FirstCopy::Out) {
             return false;
         }
-        let peers = self.members.lock().len().max(self.addresses.lock().known());
+        let members = self.members.lock().len();
+        let peers = members.max(self.addresses.lock().known());
         if peers < ENOUGH_PEERS {
             return false;
         }
@@ -64,8 +66,8 @@ impl Swarm {
         showing
     }
 
-    /// What to tell a connection of that is told of one piece after the other. `idle` if its peer got a piece and asks
-    /// for nothing more.
+    /// What to announce to a peer that is shown one piece after the other. `idle` if the peer got a piece and
+    /// has no requests left.
     pub(crate) fn show(&self, id: ConnId, idle: bool) -> Show {
         match &mut *self.first_copy.lock() {
             FirstCopy::GoingOut(showing) => showing.show(id, idle),
@@ -92,7 +94,7 @@ impl Swarm {
         self.wake_all();
     }
 
-    /// Peer `id` left: what only it had, or was to fetch, is to go out again.
+    /// Peer `id` left: the pieces that only it had, or was to fetch, go out again.
     pub(super) fn is_gone(&self, id: ConnId) {
         if !self.is_showing.load(Ordering::Acquire) {
             return;

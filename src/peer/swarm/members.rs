@@ -1,4 +1,5 @@
-//! Who is connected to a torrent, and whom to connect to.
+//! Who is connected to a torrent, and to whom to connect. Any thread; it takes the locks `members`, `picker`,
+//! `starved`, `addresses` and `state`, one at a time.
 
 use super::Swarm;
 use crate::peer::handle::{Handle, Mail};
@@ -9,14 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A download connects to so many peers by itself; more may connect to it.
+/// Number of members up to which a torrent connects to peers by itself. More may connect to us.
 const DIAL_MEMBERS: usize = 50;
-/// After so long without a word a peer that connects again has most likely lost its old connection.
+/// How long a connection must be silent before another one from the same peer replaces it: its peer has most
+/// likely lost it.
 const LOST: Duration = Duration::from_secs(10);
 
 impl Swarm {
-    /// A source of content begins: from now on it may be asked for pieces, by [`Mail::Fetch`], and gives them to
-    /// [`arrived`](Self::arrived). What is for BitTorrent peers alone, [`join`](Self::join) adds.
+    /// A source of content begins: from now on it may be asked for pieces, by [`Mail::Fetch`], and gives them
+    /// to [`arrived`](Self::arrived). What is for BitTorrent peers alone, [`join`](Self::join) adds.
     #[doc(hidden)]
     pub fn add_source(&self, handle: &Arc<Handle>) {
         self.members.lock().insert(handle.id, Arc::clone(handle));
@@ -37,8 +39,8 @@ impl Swarm {
         self.picker.lock().left(id);
     }
 
-    /// The connection to a BitTorrent peer begins: a source that also wants to be served. False if there is another
-    /// connection to the same peer that should stay.
+    /// The connection to a BitTorrent peer begins: a source that also wants to be served. False if there is
+    /// another connection to the same peer that should stay.
     pub(crate) fn join(&self, handle: &Arc<Handle>) -> bool {
         let twin = {
             let mut members = self.members.lock();
@@ -47,7 +49,8 @@ impl Swarm {
             if twin.as_ref().is_some_and(|twin| !self.prefers(handle, twin)) {
                 return false;
             }
-            members.insert(handle.id, Arc::clone(handle)); // under the same lock: two twins never join at once
+            // Under the same lock, so that two twins never join at once.
+            members.insert(handle.id, Arc::clone(handle));
             twin
         };
         if let Some(twin) = twin {
@@ -58,16 +61,17 @@ impl Swarm {
         true
     }
 
-    /// Two peers that connected to each other at once keep the same one of the two connections: the one that the
-    /// peer with the greater id made.
+    /// Two peers that connected to each other at once keep the same one of the two connections: the one that
+    /// the peer with the greater id made.
     fn prefers(&self, new: &Handle, old: &Handle) -> bool {
         let we_are_greater = Some(self.shared.peer_id) > new.identity.peer_id();
         let at_once = new.outgoing != old.outgoing && new.outgoing == we_are_greater;
         at_once || self.supersedes(new, old)
     }
 
-    /// A peer that vanished without a goodbye would be refused as its own twin until its silence ends the first
-    /// connection. From the same address only, lest a stranger who copies its name throws it out.
+    /// A peer that vanished without closing its connection would be refused as its own twin until its silence
+    /// ends that connection. Only one at the same address is accepted: a stranger could copy its peer id to
+    /// close it.
     fn supersedes(&self, new: &Handle, old: &Handle) -> bool {
         let lost = self.shared.tuning.twin_silence.unwrap_or(LOST);
         new.addr.ip() == old.addr.ip() && old.silence(Instant::now()) >= lost
@@ -96,7 +100,7 @@ impl Swarm {
         self.members().iter().for_each(|member| member.mailbox.wake());
     }
 
-    /// Wakes those connections whose peers want to hear of our pieces: a seed has them all.
+    /// Wakes the connections whose peers lack pieces, so that they announce ours.
     pub(super) fn wake_curious(&self) {
         let pieces = self.torrent.geometry().piece_count();
         let lacks_some = |member: &&Arc<Handle>| member.numbers.peer_pieces.load(Ordering::Relaxed) < pieces;
@@ -109,7 +113,7 @@ impl Swarm {
         }
     }
 
-    /// Somebody sent wrong data: never again.
+    /// Bans a source that sent wrong data.
     pub(crate) fn ban(&self, identity: &SourceIdentity) {
         log::warn!("{identity} sent wrong data: banned");
         if let Some(peer) = identity.peer() {
@@ -121,17 +125,17 @@ impl Swarm {
         }
     }
 
-    /// Adds addresses of peers to connect to; [`Engine::look_for_peers`](crate::Engine::look_for_peers) then does so
-    /// without delay. An address that is `given` by the user is tried again and again, one that a tracker or a peer
-    /// returned is forgotten after some failures.
+    /// Adds addresses of peers to connect to; [`Engine::look_for_peers`](crate::Engine::look_for_peers) then
+    /// does so without delay. An address that is `given` by the user is tried again and again, one that a
+    /// tracker or a peer returned is forgotten after some failures.
     pub fn add_addresses(&self, addrs: impl IntoIterator<Item = SocketAddr>, given: bool) {
         let now = Instant::now();
         let mut addresses = self.addresses.lock();
         addrs.into_iter().for_each(|addr| addresses.add(addr, given, now));
     }
 
-    /// An address to connect to now. Not one whose peer has connected to us: a second connection would only put an
-    /// end to the first.
+    /// The next address to connect to. Not the address of a peer that has connected to us: a second
+    /// connection would only end the first.
     #[doc(hidden)]
     pub fn next_address(&self) -> Option<SocketAddr> {
         if !self.may_dial() {
@@ -148,7 +152,7 @@ impl Swarm {
         }
     }
 
-    /// When there will be one.
+    /// When an address is due, if there is one.
     #[doc(hidden)]
     pub fn next_address_at(&self) -> Option<Instant> {
         self.may_dial().then(|| self.addresses.lock().due_at(self.is_complete()))?

@@ -1,14 +1,15 @@
-//! What the user wants of a torrent: all of it, or some files; in any order, or from the first byte to the last. Pure.
+//! What the user wants of a torrent: all files or some, in any order or from the first byte to the last.
+//! Pure.
 
 use crate::torrent::{Selection, Torrent};
 
-/// By default everything, the rarest pieces first.
+/// Which files of a torrent are wanted, and in which order. By default all files, rarest pieces first.
 #[derive(Clone, Default, Debug)]
 pub struct DownloadOptions {
-    /// Without, every file.
+    /// The wanted files; `None` for all.
     pub files: Option<Selection>,
-    /// Pieces from the first to the last: to watch while it loads. It makes a swarm slower, for all peers that load so have the
-    /// same pieces.
+    /// Whether to fetch pieces from the first to the last, as to watch a film while it loads. It makes a
+    /// swarm slower, because all peers that do so have the same pieces.
     pub in_order: bool,
 }
 

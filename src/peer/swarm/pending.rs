@@ -1,6 +1,6 @@
-//! A torrent that is known by its hashes alone, as from a magnet link: a type of its own, and not a swarm with holes. It
-//! takes the info dictionary and the piece layers as they come, which may be apart (BEP 9, 52), believes nothing that
-//! the hashes do not confirm, and becomes a [`Torrent`] when all is there. Pure.
+//! A torrent that is known by its hashes alone, as from a magnet link: a type of its own, and not a swarm
+//! with holes. It takes the info dictionary and the piece layers as they come, which may be apart (BEP 9,
+//! 52), accepts nothing that does not match the hashes, and becomes a [`Torrent`] when all is there. Pure.
 
 use crate::bencode;
 use crate::hash::Hash256;
@@ -79,7 +79,8 @@ impl PendingTorrent {
         roots.filter(|root| !self.layers.contains_key(root)).collect()
     }
 
-    /// Takes the piece layer of the files with this root: 32 bytes for each piece. It is verified with the rest.
+    /// Takes the piece layer of the files with this root: 32 bytes for each piece. It is verified with the
+    /// rest.
     ///
     /// # Errors
     /// If no file lacks that layer.

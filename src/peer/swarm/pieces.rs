@@ -1,4 +1,5 @@
-//! What becomes of a torrent's pieces: picked, arrived, good or broken, and how everybody hears of it.
+//! What becomes of a torrent's pieces: picked, arrived, good or bad, and how connections learn of it. Any
+//! thread; it takes the locks `picker`, `finished`, `starved`, `members` and `blame`.
 
 use super::{Job, Swarm};
 use crate::bitfield::Bitfield;
@@ -11,13 +12,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Pieces checked by one job.
+/// Number of pieces that one job looks for.
 const CHECK_BATCH: u32 = 16;
 
-/// A look at what is on the disk, shared by the jobs that it takes.
+/// The progress of looking for pieces on the disk, shared by the jobs that do it.
 #[doc(hidden)]
 pub struct Look {
-    /// How many pieces are looked for.
+    /// Number of pieces that all jobs look for.
     pub pieces: u32,
     left: AtomicU32,
     found: AtomicU32,
@@ -28,7 +29,8 @@ impl Look {
         Look { pieces, left: AtomicU32::new(pieces), found: AtomicU32::new(0) }
     }
 
-    /// One job is done, and found so many. How many all of them found, if it was the last.
+    /// One job has looked for `pieces` and found this many. The last job gets the number that all of them
+    /// found.
     pub(crate) fn add(&self, pieces: Range<u32>, found: u32) -> Option<u32> {
         self.found.fetch_add(found, Ordering::Relaxed);
         let count = pieces.end - pieces.start;
@@ -38,14 +40,14 @@ impl Look {
 }
 
 impl Swarm {
-    /// Has the workers look which of `pieces` are on the disk; until then they are not fetched.
+    /// Has the workers look which of `pieces` are on the disk. Until then these are not fetched.
     pub(crate) fn check(self: &Arc<Self>, pieces: impl Iterator<Item = Piece>) {
         let unverified: Vec<Piece> =
             pieces.filter(|piece| self.picker.lock().mark_unverified(*piece)).collect();
         self.look_for(unverified);
     }
 
-    /// Has the workers look for pieces of which the picker knows that they wait for that.
+    /// Has the workers look for pieces that the picker knows to be unverified.
     pub(super) fn look_for(self: &Arc<Self>, unverified: Vec<Piece>) {
         let mut batch: Option<Range<u32>> = None;
         let look = Arc::new(Look::new(unverified.len() as u32));
@@ -66,26 +68,27 @@ impl Swarm {
         batch.into_iter().for_each(push);
     }
 
-    /// The peer told what it has: whether that is something we lack.
+    /// The peer has these pieces. Returns whether we lack any of them.
     #[doc(hidden)]
     pub fn peer_has_pieces(&self, id: ConnId, bits: Bitfield) -> bool {
         self.is_out(id, self.torrent.geometry().pieces_in(&bits));
         self.picker.lock().peer_has_pieces(id, bits) && !self.storage.is_shared()
     }
 
-    /// The peer has one more piece: whether that is something we lack.
+    /// The peer has one more piece. Returns whether we lack it.
     pub(crate) fn peer_has(&self, id: ConnId, piece: Piece) -> bool {
         self.is_out(id, [piece]);
         self.picker.lock().peer_has(id, piece) && !self.storage.is_shared()
     }
 
-    /// Whether there is something among these pieces that we are to fetch.
+    /// Whether we are to fetch any of these pieces.
     pub(crate) fn lacks_any(&self, of: &Bitfield) -> bool {
         !self.storage.is_shared() && self.picker.lock().lacks_any(of)
     }
 
-    /// The next piece for a connection, with the memory for it. If there is none to begin now, though its peer has some, the
-    /// connection is starved: it is asked again as soon as a piece or memory becomes free.
+    /// The next piece for a connection, with the memory for it. If none can be begun now, though the peer has
+    /// some that we lack, the connection is starved: it looks again as soon as a piece or memory becomes
+    /// free.
     pub(crate) fn pick(&self, handle: &Arc<Handle>) -> Pick {
         loop {
             let fed_before = self.starved_retries.load(Ordering::SeqCst);
@@ -103,7 +106,7 @@ impl Swarm {
                 self.starved.lock().remove(&handle.id); // it ended while we looked
                 return pick;
             }
-            // Whatever became free before we stood there was offered to others.
+            // What became free before we stood in `starved` was offered to others only.
             if self.starved_retries.load(Ordering::SeqCst) == fed_before
                 || self.starved.lock().remove(&handle.id).is_none()
             {
@@ -112,7 +115,7 @@ impl Swarm {
         }
     }
 
-    /// What there is to do for a connection, and whether it is for want of memory that it is not a new piece.
+    /// What a connection can fetch, and whether only the lack of memory keeps it from a new piece.
     fn look_for_piece(&self, handle: &Handle) -> (Pick, bool) {
         if !self.is_running() || self.storage.is_shared() {
             return (Pick::Nothing { interesting: false }, false);
@@ -134,14 +137,14 @@ impl Swarm {
             let mut picker = self.picker.lock();
             partials.into_iter().for_each(|partial| picker.gave_back(partial, owner));
             if memory_is_short {
-                picker.drop_leftovers(); // somebody may need the memory who cannot finish these
+                picker.drop_leftovers(); // others may need their memory, and cannot finish them
             }
         }
         self.retry_starved();
     }
 
-    /// A block came that its connection had given up on. Gives the owner of its piece, which it is to be brought to, if there is one;
-    /// else it is kept for the next.
+    /// A block came after its connection had given up on it. Returns the owner of its piece, to which it must
+    /// be mailed, if there is one. Otherwise the block is kept for the next owner.
     pub(crate) fn late(self: &Arc<Self>, block: Block, data: &[u8], from: &Handle) -> Option<ConnId> {
         let budget = &self.shared.budget;
         let spare = || budget.reserve(self.torrent.geometry().piece_length());
@@ -155,13 +158,13 @@ impl Swarm {
         None
     }
 
-    /// In which generation a write begins. What it is for, [`Swarm::good`] wants to know.
+    /// The present write generation. A write begins with it, and [`Swarm::good`] compares it.
     pub(crate) fn write_generation(&self) -> u32 {
         self.write_generation.load(Ordering::Acquire)
     }
 
-    /// The piece is verified and on the disk, written or found there in `generation`: true if it was the last that was wanted. If the disk has
-    /// lost what was written since then, the piece is missing again.
+    /// The piece is verified and on the disk, written or found there in `generation`. Returns whether it was
+    /// the last wanted piece. If the disk has lost what was written since then, the piece is missing again.
     pub(crate) fn good(self: &Arc<Self>, piece: Piece, generation: u32) -> bool {
         let (last, wanted) = {
             let mut picker = self.picker.lock();
@@ -180,22 +183,23 @@ impl Swarm {
         last
     }
 
-    /// The piece came and failed its hash: it is missing again, and whoever is to blame for that is banned.
+    /// The piece came and failed its hash: it is missing again, and its sender is banned if that is certain.
     pub(crate) fn broken(self: &Arc<Self>, partial: Partial) {
         let piece = partial.piece();
         self.accuse(&partial);
-        drop(partial); // its memory is free before anybody looks for some
+        drop(partial); // its memory is free before a starved connection looks for some
         self.picker.lock().broken(piece);
         self.retry_starved();
     }
 
-    /// The piece on the disk is not what it should be, or could not be written: it is missing again.
+    /// The piece on the disk is wrong, or could not be written: it is missing again.
     pub(crate) fn bad(self: &Arc<Self>, piece: Piece) {
         self.picker.lock().bad(piece);
         self.retry_starved();
     }
 
-    /// Lets everybody know that pieces were finished who has a use for that.
+    /// Pieces were finished: wakes the connections that announce or fetch, tells the observer, and saves if
+    /// it is time.
     pub(crate) fn wake_for_finished(self: &Arc<Self>) {
         self.wake_curious();
         self.retry_starved();
@@ -211,7 +215,7 @@ impl Swarm {
         starved.into_values().for_each(|handle| self.pool.push(Job::Fetch(Arc::clone(self), handle)));
     }
 
-    /// Blame for a complete piece that failed its hash.
+    /// Bans the sender of a complete piece that failed its hash, if it is known.
     fn accuse(&self, partial: &Partial) {
         let culprit = self.blame.lock().bad(partial);
         if let Some(culprit) = culprit {
@@ -219,7 +223,7 @@ impl Swarm {
         }
     }
 
-    /// A good copy is here: finds out who sent bad ones.
+    /// A good copy of the piece is here: compares the bad ones with it, and bans their senders.
     pub(crate) fn acquit(&self, piece: Piece, data: &[u8]) {
         if self.blame.lock().has_case(piece) {
             let liars = self.blame.lock().good(piece, data);
@@ -227,14 +231,14 @@ impl Swarm {
         }
     }
 
-    /// The pieces we have, and how many of the finished ones that covers.
+    /// The pieces that we have, and how many of `finished` they include.
     #[doc(hidden)]
     pub fn have(&self) -> (Bitfield, usize) {
         let picker = self.picker.lock();
         (picker.have().clone(), self.finished_len.load(Ordering::Acquire))
     }
 
-    /// Pieces finished after the first `cursor`, which moves along.
+    /// The pieces finished after the first `cursor`, which is moved to the end.
     pub(crate) fn finished_since(&self, cursor: &mut usize) -> Vec<Piece> {
         if self.finished_len.load(Ordering::Acquire) <= *cursor {
             return Vec::new();

@@ -1,4 +1,5 @@
-//! What of a torrent survives a crash, and how a complete download gets its name.
+//! What of a torrent survives a crash, and how a complete download gets its name. Runs on the workers, and on
+//! the thread that stops the engine; the locks are held for a look or a change, never over the disk.
 
 use super::{Job, Swarm};
 use crate::bitfield::Bitfield;
@@ -9,18 +10,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// So often at most the resume state is saved while pieces come in.
+/// Minimum time between two saves of the resume state while pieces come in.
 const SAVE_EVERY: Duration = Duration::from_secs(3);
 
 impl Swarm {
-    /// Gives the complete download its name and says so. It is complete when all that is wanted is here.
+    /// Gives the download its name and reports it, if all that is wanted is here.
     pub(crate) fn complete(self: &Arc<Self>) -> Result<(), StorageError> {
         self.save()
     }
 
-    /// Vouches for what is on the disk, and gives a complete download its name. One thread at a time: a second one would
-    /// take for synced what the first is still syncing, and both would write the same file. Whoever comes second has the
-    /// first do it once more.
+    /// Makes durable what is on the disk, saves the resume state, and gives a complete download its name.
+    /// Only one thread does so at a time: a second one would take for synced what the first is still syncing,
+    /// and both would write the same file. A thread that comes second has the first do it once more.
+    ///
+    /// # Errors
+    /// The disk failed, or something is in the way of the download's name.
     #[doc(hidden)]
     pub fn save(self: &Arc<Self>) -> Result<(), StorageError> {
         if self.saves.fetch_add(1, Ordering::AcqRel) > 0 {
@@ -38,7 +42,7 @@ impl Swarm {
         }
     }
 
-    /// Takes the set of pieces first, syncs the data, gives it its name if it is complete, then saves the set.
+    /// Takes the set of pieces, syncs the data, gives it its name if it is complete, then saves the set.
     fn save_now(self: &Arc<Self>) -> Result<(), StorageError> {
         if self.forgotten.load(Ordering::Acquire) {
             self.resume.iter().for_each(ResumeFile::remove);
@@ -52,7 +56,8 @@ impl Swarm {
         let durable = self.storage.sync().and_then(|()| whole());
         if let Err(why) = durable {
             self.distrust(&why);
-            let _ = self.save_durable(); // for less than before, and with the reason; the first error is the one to tell
+            // For less than before, and with the reason. The first error is the one to report.
+            let _ = self.save_durable();
             return Err(why);
         }
         *self.saved_at.lock() = Some(Instant::now());
@@ -79,7 +84,7 @@ impl Swarm {
     fn save_durable(&self) -> Result<(), StorageError> {
         let Some(file) = &self.resume else { return Ok(()) };
         let stamps = if self.is_complete() { self.storage.stamps() } else { Vec::new() };
-        // As long as something may be shown that is not there, a next start has to know.
+        // The next start has to know that the kernel may show what is not on the disk.
         let lost = self.rewrite.load(Ordering::Acquire) && !self.is_complete();
         let lost = lost.then(|| "the disk lost what was written to it".to_owned());
         let trouble = self.trouble.lock().clone().or(lost);
@@ -93,7 +98,7 @@ impl Swarm {
         })
     }
 
-    /// The disk did not do as asked in the middle of a download: stops, and has the reason saved.
+    /// The disk failed in the middle of a download: pauses it, and has the reason saved.
     pub(crate) fn disk_failed(self: &Arc<Self>, why: &StorageError) {
         if matches!(why, StorageError::Vanished(_) | StorageError::Truncated(_)) {
             self.distrust(why);
@@ -102,8 +107,8 @@ impl Swarm {
         self.pool.push(Job::Save(Arc::clone(self)));
     }
 
-    /// The disk lost what was written since the last save, or nobody knows what it lost: that has to be read and hashed
-    /// before anybody gets it or anything calls it durable.
+    /// The disk lost what was written since the last save, or it is unknown what it lost. That has to be read
+    /// and hashed before it is sent to a peer or called durable.
     fn distrust(&self, why: &StorageError) {
         if self.is_complete() || self.storage.is_shared() {
             return; // nothing is written any more
@@ -132,13 +137,13 @@ impl Swarm {
         self.unverified.lock().extend(unverified);
     }
 
-    /// After a failed sync the kernel may show what is not on the disk, and never write it by itself: what is found is
-    /// written anew from now on.
+    /// After a failed sync the kernel may show what is not on the disk, and never write it by itself. From
+    /// now on, pieces that are found are written again.
     pub(crate) fn distrust_the_disk(&self) {
         self.rewrite.store(true, Ordering::Release);
     }
 
-    /// A piece was looked for and found. It becomes durable with the next save.
+    /// A piece was found on the disk. It becomes durable with the next save.
     pub(crate) fn found(&self, piece: Piece, data: &[u8]) -> Result<(), StorageError> {
         if self.rewrite.load(Ordering::Acquire) && !self.storage.is_shared() {
             return self.storage.write(piece, data);
@@ -147,13 +152,13 @@ impl Swarm {
         Ok(())
     }
 
-    /// Forgets what was saved, for good: somebody may be about to save more.
+    /// Removes the resume state, and saves none any more. Another thread may be about to save.
     pub(crate) fn forget_resume(self: &Arc<Self>) {
         self.forgotten.store(true, Ordering::Release);
         let _ = self.save(); // which removes it, and cannot fail
     }
 
-    /// Whether a worker should save now; it is taken as told.
+    /// Whether it is time to save. If so, the caller has to do it.
     pub(super) fn is_time_to_save(&self) -> bool {
         let mut saved_at = self.saved_at.lock();
         let due = saved_at.is_none_or(|saved_at| saved_at.elapsed() >= SAVE_EVERY);

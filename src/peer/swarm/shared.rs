@@ -1,5 +1,6 @@
-//! What all torrents of a peer share: its name, memory, upload slots, ledger, rate limits and bans. Any thread; every
-//! lock in here is a leaf: nothing else is locked, sent or written while it is held.
+//! What all torrents of an engine share: our peer id, memory, upload slots, ledger, rate limits and bans. Any
+//! thread. Every lock in here is a leaf: a thread that holds one takes no other, and writes to no socket or
+//! mailbox.
 
 use crate::peer::bandwidth::limit::Limit;
 use crate::peer::bandwidth::traffic::SocketTraffic;
@@ -13,31 +14,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Memory for pieces in flight, bytes: four windows of the fastest connection, or one of each of many slow ones.
+/// Memory for pieces in flight, in bytes: four windows of the fastest connection, or one of each of many slow
+/// ones.
 const MEMORY: usize = 32 << 20;
 
-/// What is better left alone, but for tests of the extremes.
+/// Settings that only tests of the extremes change.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct Tuning {
-    /// Send and receive buffers of each socket, bytes; the system's choice by default.
+    /// Length of the send and receive buffers of each socket, in bytes; by default the system's choice.
     pub socket_buffer: Option<usize>,
-    /// Blocks asked for at once before anything is measured.
+    /// Number of blocks requested at a time before anything is measured.
     pub first_window: Option<u32>,
-    /// Memory for pieces in flight, bytes.
+    /// Memory for pieces in flight, in bytes.
     pub memory: Option<usize>,
-    /// After how long a connection that found nothing to fetch looks again by itself.
+    /// How long a connection that found nothing to fetch waits before it looks again by itself.
     pub look_again: Option<Duration>,
     /// How long a peer may owe us blocks without sending one.
     pub patience: Option<Duration>,
     /// How long the other side may take to connect and shake hands.
     pub handshake_time: Option<Duration>,
-    /// How long a peer must have been silent for a second connection of it to take the place of the first.
+    /// How long a connection must be silent before another one from the same peer replaces it.
     pub twin_silence: Option<Duration>,
-    /// Whether one address may connect as often as it likes: a measurement connects anew for each repetition.
+    /// Whether one address may connect as often as it likes. A measurement connects again for each
+    /// repetition.
     pub no_reconnect_limit: bool,
 }
 
-/// Shared by all torrents and connections of a peer.
+/// What all torrents and connections of an engine share.
 pub struct Shared {
     /// Our peer id.
     pub peer_id: PeerId,
@@ -59,12 +62,12 @@ pub struct Shared {
     pub tuning: Tuning,
     port: AtomicU16,
     next_conn: AtomicU64,
-    /// The engine has stopped: nothing more becomes of its torrents.
+    /// Whether the engine has stopped, so that no torrent goes on.
     stopped: AtomicBool,
 }
 
 impl Shared {
-    /// Rates up and down in bytes per second; `None` is no limit.
+    /// The limits up and down are in bytes per second; `None` is no limit.
     pub(crate) fn new(
         peer_id: PeerId,
         uploads: Uploads,
@@ -89,7 +92,7 @@ impl Shared {
         }
     }
 
-    /// The port we listen on; 0 before we do.
+    /// The port on which we listen; 0 before we do.
     pub fn port(&self) -> u16 {
         self.port.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! All torrents of a peer. Any thread; the one lock is held for a look or a change.
+//! All torrents of an engine. Any thread; the one lock is held for a look or a change.
 
 use super::Swarm;
 use crate::torrent::InfoHash;
@@ -6,14 +6,15 @@ use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// All torrents of a peer, by every hash they go by on the wire.
+/// All torrents of an engine, by each of their info-hashes.
 #[derive(Default)]
 pub struct Swarms {
     by_hash: RwLock<BTreeMap<InfoHash, Arc<Swarm>>>,
 }
 
 impl Swarms {
-    /// False if the torrent is there already, or another that is being downloaded into the same file or folder.
+    /// Adds a torrent. False if it is there already, or another one that is downloaded to the same file or
+    /// folder.
     pub(crate) fn insert(&self, swarm: &Arc<Swarm>) -> bool {
         let mut by_hash = self.by_hash.write();
         let collides = |other: &Arc<Swarm>| {
@@ -33,7 +34,7 @@ impl Swarms {
         self.by_hash.read().get(&hash).cloned()
     }
 
-    /// Takes a torrent out and ends its connections.
+    /// Removes a torrent and ends its connections. Its files stay.
     pub fn remove(&self, hash: InfoHash) -> Option<Arc<Swarm>> {
         let swarm = self.get(hash)?;
         self.by_hash.write().retain(|_, other| !Arc::ptr_eq(other, &swarm));
@@ -42,7 +43,7 @@ impl Swarms {
         Some(swarm)
     }
 
-    /// Each torrent once, ordered by name.
+    /// All torrents, each once, ordered by name.
     pub fn all(&self) -> Vec<Arc<Swarm>> {
         let by_hash = self.by_hash.read();
         let primary = by_hash.iter().filter(|(hash, swarm)| **hash == swarm.torrent.info_hash());

@@ -1,14 +1,16 @@
-//! The last part of a piece's way: from its last block to the disk.
+//! The last part of a piece's way: from its last block to the disk. Connections add to the queues, workers
+//! take from them; each queue has its lock, which is held for a look or a change.
 //!
-//! Two queues, so that nobody waits for anybody. In `arrived` stand pieces to be verified. A worker takes several at once, up to
-//! `MOST_AT_ONCE`, because SHA-1 is fast only where several pieces are hashed side by side (v2 pieces have leaves for that); another one joins in only when so many wait that the
-//! first does not keep up. In `to_write` stand verified pieces. One worker at a time writes them: the kernel lets only one thread at a
-//! time write to a file, and another one that tried would only wait.
+//! There are two queues, so that no worker waits for another. `arrived` holds pieces to be verified. A worker
+//! takes up to `MOST_AT_ONCE` of them, because SHA-1 is fast only if several pieces are hashed side by side;
+//! v2 pieces have leaves for that. Another worker joins in only if so many pieces wait that the first does
+//! not keep up. `to_write` holds verified pieces. One worker at a time writes them: the kernel lets only one
+//! thread at a time write to a file, so another one would only wait.
 //!
-//! Whoever verifies or writes goes on until its queue is empty, which it learns under the queue's lock; so a piece that
-//! is added while somebody is at it, is seen by them or by whoever adds it.
+//! A worker goes on until its queue is empty, and learns that under the lock of the queue. So a piece that is
+//! added meanwhile is seen by that worker, or by the thread that adds it.
 //!
-//! Bound: both hold partials, whose memory is in the budget.
+//! Bound: both queues hold partials, whose memory is in the budget.
 
 use super::{Job, Swarm};
 use crate::hash::LEAF_LEN;
@@ -18,12 +20,12 @@ use crate::torrent::Proof;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// As many as the widest vectors hash side by side.
+/// Maximum number of pieces verified together: as many as the widest vectors hash side by side.
 const MOST_AT_ONCE: usize = 16;
-/// With so many waiting, those who verify do not keep up.
+/// Number of waiting pieces for each worker that verifies, above which another one joins in.
 const TOO_MANY: usize = 8;
 
-/// A piece of which all blocks are in, and by which hashes to verify it.
+/// A piece whose blocks are all here, and by which hashes to verify it.
 pub(crate) struct Arrived {
     /// The piece.
     pub partial: Partial,
@@ -31,14 +33,14 @@ pub(crate) struct Arrived {
     pub proof: Proof,
 }
 
-/// Pieces to be verified, and how many workers are at it.
+/// Pieces to be verified, and the number of workers that do so.
 #[derive(Default)]
 pub struct ToVerify {
     waiting: VecDeque<Arrived>,
     verifiers: usize,
 }
 
-/// Verified pieces, and whether a worker writes just now.
+/// Verified pieces to be written, and whether a worker writes.
 #[derive(Default)]
 pub struct ToWrite {
     waiting: VecDeque<Partial>,
@@ -46,7 +48,7 @@ pub struct ToWrite {
 }
 
 impl Swarm {
-    /// All blocks of the piece came over connection `owner`: to the workers with it.
+    /// All blocks of a piece of connection `owner` are here: queues it for the workers.
     #[doc(hidden)]
     pub fn arrived(self: &Arc<Self>, partial: Partial, owner: &Handle) {
         let ours = self.picker.lock().checking(partial.piece(), owner.id);
@@ -55,14 +57,14 @@ impl Swarm {
         }
     }
 
-    /// Has the workers finish a piece that the picker knows to be checked.
+    /// Has the workers finish a piece that is marked in the picker as being checked.
     pub(super) fn finish(self: &Arc<Self>, partial: Partial, proof: Proof) {
         self.arrived.lock().waiting.push_back(Arrived { partial, proof });
         self.pool.push(Job::Finish(Arc::clone(self)));
     }
 
-    /// Whether one more worker is to verify pieces: then the caller does, until [`next_to_verify`](Self::next_to_verify) has
-    /// nothing more.
+    /// Whether one more worker has to verify pieces. If so, the caller does, until
+    /// [`next_to_verify`](Self::next_to_verify) has no more.
     pub(crate) fn needs_verifier(&self) -> bool {
         let mut arrived = self.arrived.lock();
         let needed = arrived.waiting.len() > arrived.verifiers * TOO_MANY;
@@ -70,7 +72,7 @@ impl Swarm {
         needed
     }
 
-    /// For one who verifies: the next pieces. With none its turn is over.
+    /// The next pieces for a worker that verifies. If there are none, its turn is over.
     pub(crate) fn next_to_verify(&self) -> Vec<Arrived> {
         let mut arrived = self.arrived.lock();
         let waiting = arrived.waiting.len().min(MOST_AT_ONCE);
@@ -84,22 +86,22 @@ impl Swarm {
         arrived.waiting.drain(..share).collect()
     }
 
-    /// So many pieces have enough leaves to fill all lanes. Taken one after the other they are written while they are still in the
-    /// processor's cache.
+    /// Number of pieces that have enough leaves to fill all lanes. Pieces that are taken one after the other
+    /// are written while they are still in the processor's cache.
     fn enough_leaves(&self) -> usize {
         let leaves = self.torrent.geometry().piece_length() as usize / LEAF_LEN;
         (MOST_AT_ONCE / leaves.max(1)).max(1)
     }
 
-    /// Adds verified pieces to those to be written. True if nobody else writes: then the caller does, until
-    /// [`next_to_write`](Self::next_to_write) has nothing more.
+    /// Queues verified pieces to be written. True if no worker writes: then the caller does, until
+    /// [`next_to_write`](Self::next_to_write) has no more.
     pub(crate) fn hand_to_writer(&self, verified: Vec<Partial>) -> bool {
         let mut to_write = self.to_write.lock();
         to_write.waiting.extend(verified);
         !std::mem::replace(&mut to_write.somebody_writes, true)
     }
 
-    /// For the one who writes: the next piece. With `None` its turn is over.
+    /// The next piece for the worker that writes. `None` if its turn is over.
     pub(crate) fn next_to_write(&self) -> Option<Partial> {
         let mut to_write = self.to_write.lock();
         let next = to_write.waiting.pop_front();

@@ -1,18 +1,19 @@
-//! Waiting until a torrent is complete, without polling. Any thread; it takes the lock of `state`, and sleeps on the
-//! condition variable beside it.
+//! Waiting until a torrent is complete, without polling. Any thread; it takes the lock of `state`, and sleeps
+//! on the condition variable beside it.
 //!
-//! **No wake-up is lost.** A waiter looks at everything it waits for under the lock of `state`, and the condition
-//! variable releases that lock only when the waiter is asleep. Whoever changes one of these things holds the same
-//! lock for a moment before it notifies: [`Swarm::pause`] and [`Swarm::fail`] change `state` itself, and
-//! [`Swarm::now_complete`] and [`Swarm::engine_stopped`] set their flags first. So a change is either seen by the
-//! waiter's look, or it comes when the waiter sleeps already, and the notification wakes it.
+//! **No wake-up is lost.** A waiter looks at everything it waits for under the lock of `state`, and the
+//! condition variable releases that lock only when the waiter is asleep. A thread that changes one of these
+//! things holds the same lock for a moment before it notifies: [`Swarm::pause`] and [`Swarm::fail`] change
+//! `state` itself, and [`Swarm::now_complete`] and [`Swarm::engine_stopped`] take the lock after their flags
+//! are set. So the waiter either sees the change, or sleeps already when the notification comes, which wakes
+//! it.
 
 use super::{State, Swarm};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Why there is nothing more to wait for, though the torrent is not complete.
+/// Why a waiter has nothing more to wait for, though the torrent is not complete.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum WaitError {
     /// The torrent is paused, for this reason: an error of the disk, the user's wish, or its removal.
@@ -24,12 +25,13 @@ pub enum WaitError {
 }
 
 impl Swarm {
-    /// Blocks until everything that is wanted of the torrent is here, verified, and under its name. Returns at once
-    /// if it is. A torrent whose peers lack a piece is waited for without end; [`Swarm::wait_timeout`] gives up.
+    /// Blocks until everything that is wanted of the torrent is here, verified, and under its name. Returns
+    /// at once if it is. A torrent whose peers lack a piece is waited for without end;
+    /// [`Swarm::wait_timeout`] gives up.
     ///
     /// # Errors
-    /// The torrent is paused, or the engine stopped, before the torrent is complete. A pause that ends at once may
-    /// go unnoticed.
+    /// The torrent is paused, or the engine stopped, before the torrent is complete. A pause that ends at
+    /// once may go unnoticed.
     pub fn wait(&self) -> Result<(), WaitError> {
         self.wait_until(None).map(drop)
     }
@@ -73,7 +75,7 @@ impl Swarm {
         self.tell_waiters();
     }
 
-    /// Wakes those that wait, after a flag was set that is not under the lock of `state`.
+    /// Wakes all waiters, after a flag was set that is not under the lock of `state`.
     fn tell_waiters(&self) {
         drop(self.state.lock()); // a waiter that looked before the flag was set sleeps by now
         self.changed.notify_all();

@@ -1,10 +1,10 @@
-//! How many pieces each worker of the pool took, stole and finished: for `status`, and for people who want to see the
-//! work being shared out. Workers write, anybody reads; no lock.
+//! How many pieces each worker of the pool took, stole and finished: for `status`, and to see how the work is
+//! shared out. Workers write, any thread reads; no lock.
 
 use crate::pool::Turn;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The counts of all workers, by their number.
+/// The counters of all workers, by their number.
 pub struct WorkerStats {
     workers: Vec<Counts>,
 }
@@ -21,14 +21,15 @@ struct Counts {
 pub struct Work {
     /// Missing pieces that it chose for a connection.
     pub taken: u64,
-    /// Those among them whose job it stole from another worker's deque.
+    /// Those among them whose job it stole from the deque of another worker.
     pub stolen: u64,
-    /// Pieces that came in and that it proved and wrote. Seldom the same ones: whoever is free does the next job.
+    /// Pieces that came in and that it verified and wrote. Seldom the same ones: any worker that is free does
+    /// the next job.
     pub finished: u64,
 }
 
 impl WorkerStats {
-    /// For so many workers.
+    /// Counters for this number of workers.
     pub fn new(workers: usize) -> Self {
         WorkerStats { workers: (0..workers).map(|_| Counts::default()).collect() }
     }
@@ -41,7 +42,7 @@ impl WorkerStats {
         }
     }
 
-    /// A worker proved and wrote a piece.
+    /// A worker verified and wrote a piece.
     pub fn finished(&self, turn: Turn) {
         if let Some(counts) = self.workers.get(turn.worker) {
             counts.finished.fetch_add(1, Ordering::Relaxed);

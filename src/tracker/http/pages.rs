@@ -99,8 +99,8 @@ fn metrics(shared: &TrackerShared) -> Response {
 fn index(shared: &TrackerShared) -> Response {
     let Found { entries, more } = shared.registry(|registry| registry.search("", true, 0));
     let mut page = String::from(
-        "<!DOCTYPE html>\n\
-         <html lang=\"en\"><head><meta charset=\"utf-8\"><title>shoal tracker</title></head><body>\n\
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>shoal tracker</title>\
+         </head><body>\n\
          <h1>shoal tracker</h1>\n\
          <p>Announce to <code>/announce</code>, scrape at <code>/scrape</code>. \
          <a href=\"/torrents\">/torrents</a> is this list as JSON (<code>?search=</code>), \

@@ -1,4 +1,5 @@
-//! The shell's `download`: begins it, follows it with bars, and tells what came of it. Runs on the shell's thread.
+//! The shell's `download`: begins it, follows it with bars, and tells what came of it. Runs on the shell's
+//! thread.
 
 use super::*;
 

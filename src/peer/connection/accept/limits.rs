@@ -1,11 +1,14 @@
-//! The connections there are, and which of them has to go when somebody new finds no room. Owned by the `accept` thread;
-//! it looks at the swarms' members, one lock at a time, and only while it is full.
+//! The connections that exist, and which of them is closed when there is no room for a new one. Owned by the
+//! `accept` thread. It looks at the swarms' members, one lock at a time, and only while there is no room.
 //!
-//! Whoever fills a peer with connections and does nothing over them must not keep others out. So a full peer shows out
-//! one that is of no use, in this order, those who have been there longest first: who has not shaken hands for
-//! [`HALF_OPEN`]; who wants nothing, offers nothing and never sent or got a block, after [`IDLE`]; who does want or
-//! offer something, and has never sent or got a block, after [`IN_VAIN`]. Over whose connection content has
-//! passed is never shown out.
+//! A peer that opens many connections and does nothing with them must not keep others out. So when there is
+//! no room, one useless connection is evicted: in this order, and the oldest first.
+//!
+//! 1. One that has not shaken hands, after [`HALF_OPEN`].
+//! 2. One where neither side wants anything and no block has passed, after [`IDLE`].
+//! 3. One where a side wants something and no block has passed, after [`IN_VAIN`].
+//!
+//! A connection that has carried content is never evicted.
 
 use crate::mailbox::Mailbox;
 use crate::peer::handle::{Handle, Mail};
@@ -19,20 +22,23 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Connections from or to one address. Loopback is exempt: all peers of one machine share it.
+/// Maximum number of connections from or to one address. Loopback is exempt: all peers of one machine share
+/// it.
 const PER_ADDRESS: usize = 32;
-/// A handshake takes an honest peer one round trip.
+/// How long a connection may go without a handshake. An honest peer needs one round trip.
 const HALF_OPEN: Duration = Duration::from_secs(2);
-/// An honest peer says within a round trip whether it wants something.
+/// How long neither side may want anything. An honest peer says within one round trip whether it does.
 const IDLE: Duration = Duration::from_secs(2);
-/// As long as somebody keeps the optimistic upload slot: then others have had their turn.
+/// How long no content may pass. As long as a peer keeps the optimistic upload slot: by then other peers have
+/// had it.
 const IN_VAIN: Duration = Duration::from_secs(30);
-/// So many may be on their way out beside those that stay. None of them ever blocks, so they are gone soon.
+/// Maximum number of evicted connections that have not ended yet, beside those that stay. None of them ever
+/// blocks, so they end soon.
 const LEAVING: usize = 64;
-/// Nobody useless was found: so long nobody looks again.
+/// How long not to look again, after no useless connection was found.
 const REST: Duration = Duration::from_millis(20);
 
-/// One connection's thread.
+/// The thread of one connection.
 pub struct ConnectionThread {
     /// To be joined.
     pub thread: JoinHandle<()>,
@@ -44,17 +50,17 @@ pub struct ConnectionThread {
     pub since: Instant,
 }
 
-/// All of them.
+/// All connections, and how many there may be.
 pub struct ConnectionLimits {
     most: usize,
     here: HashMap<ConnId, ConnectionThread>,
-    /// Shown out, and not gone yet.
+    /// Evicted, but not ended yet.
     leaving: HashMap<ConnId, ConnectionThread>,
     look_at: Instant,
 }
 
 impl ConnectionLimits {
-    /// Room for `most`.
+    /// At most `most` connections.
     pub fn new(most: usize) -> Self {
         ConnectionLimits { most, here: HashMap::new(), leaving: HashMap::new(), look_at: Instant::now() }
     }
@@ -74,14 +80,14 @@ impl ConnectionLimits {
         self.here.drain().chain(self.leaving.drain()).map(|(_, connection)| connection)
     }
 
-    /// Whether somebody from or at this address may come, after showing out somebody else if need be.
+    /// Whether there is room for a connection from or to this address. Evicts another connection if need be.
     pub fn has_room_for(&mut self, ip: IpAddr, swarms: &Swarms) -> bool {
         let same = || self.here.values().filter(|connection| connection.ip == ip).count();
         let one_of_too_many = !ip.is_loopback() && same() >= PER_ADDRESS;
         !one_of_too_many && self.has_room(swarms)
     }
 
-    /// Whether anybody may.
+    /// Whether there is room for one more connection. Evicts another one if need be.
     pub fn has_room(&mut self, swarms: &Swarms) -> bool {
         self.here.len() < self.most || self.make_room(swarms, Instant::now())
     }
@@ -103,18 +109,19 @@ impl ConnectionLimits {
             self.look_at = now + REST;
             return false;
         };
-        let _ = connection.mailbox.post(Mail::Close("it is of no use, and others wait for its place")); // it ended
+        // In vain if it ended by itself.
+        let _ = connection.mailbox.post(Mail::Close("it is of no use, and others wait for its place"));
         self.leaving.insert(id, connection);
         true
     }
 }
 
-/// What has become of a connection after its handshake.
+/// What a connection was good for after its handshake.
 struct Standing {
     age: Duration,
-    /// Content has passed.
+    /// Whether content has passed.
     worked: bool,
-    /// Somebody wants something of the other.
+    /// Whether one side wants something of the other.
     hopes: bool,
 }
 
@@ -126,7 +133,8 @@ impl Standing {
     }
 }
 
-/// How little a connection is worth, the least first to go; `None` if it stays. `age` is that of its socket.
+/// How useless a connection is: the greatest is evicted first. `None` if it stays. `age` is that of its
+/// socket.
 fn uselessness(standing: Option<Standing>, age: Duration) -> Option<(Reverse<u8>, Duration)> {
     match standing {
         None if age >= HALF_OPEN => Some((Reverse(0), age)),

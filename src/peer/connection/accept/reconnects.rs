@@ -1,26 +1,28 @@
-//! How fast one address may come back: a peer that connects, is shown out and connects again in a loop costs us a thread
-//! each time. Pure: the time is a parameter.
+//! How fast one address may connect again. A peer that connects, is closed and connects again in a loop costs
+//! us a thread each time. Pure: the time is a parameter. Owned by the `accept` thread.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// So many connections an address may make at once: twice as many as it may have, for all may break at once.
+/// Number of connections that an address may make at once: twice as many as it may have, since all may break
+/// at once.
 const BURST: u32 = 64;
-/// Then one for each such time: our own peers wait as long before they try an address again.
+/// After that, time for each further connection. Our own engines wait as long before they try an address
+/// again.
 const EACH: Duration = Duration::from_millis(500);
-/// So many addresses are remembered. The one that came longest ago is forgotten first.
+/// Maximum number of addresses remembered. The one that connected longest ago is forgotten first.
 const MOST: usize = 4096;
 
-/// Who came how often of late.
+/// How often each address connected lately.
 #[derive(Default)]
 pub struct ReconnectLimit {
-    /// When the address will have its full burst again: in the past if it has.
+    /// When an address may make its full burst of connections again; in the past if it may now.
     full_at: HashMap<IpAddr, Instant>,
 }
 
 impl ReconnectLimit {
-    /// Somebody connects: whether it may.
+    /// An address connects. Returns whether it may.
     pub fn admits(&mut self, ip: IpAddr, now: Instant) -> bool {
         if self.full_at.len() >= MOST && !self.full_at.contains_key(&ip) {
             self.make_room(now);

@@ -1,5 +1,5 @@
-//! Streams cut anywhere, with blocks in order, out of order, and other messages in between: whatever lands and whatever goes
-//! through the buffer, the session gets the same.
+//! Streams cut anywhere, with blocks in order, out of order, and other messages in between. Whatever lands,
+//! and whatever goes through the buffer, the session gets the same.
 
 use super::*;
 use crate::bitfield::Bitfield;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 const PIECE_LEN: u32 = 4 * BLOCK_LEN;
 
-/// A socket that has at most so many bytes ready for each read, and now and then none.
+/// A socket that has a limited number of bytes ready for each read, and now and then none.
 struct Stream {
     bytes: Vec<u8>,
     at: usize,
@@ -40,7 +40,7 @@ impl Read for Stream {
     }
 }
 
-/// A session that has asked for all there is, in the order of the pieces.
+/// A session that has requested all blocks, in the order of the pieces.
 struct Case {
     torrent: Arc<Torrent>,
     data: Vec<u8>,
@@ -83,8 +83,8 @@ impl Case {
         Message::Piece { index, begin, data: self.bytes(block) }.encode(to);
     }
 
-    /// Reads the stream to its end as a connection does. Gives the pieces that came, how many blocks landed, and how
-    /// many other messages there were.
+    /// Reads the stream to its end as a connection does. Returns the pieces that came, how many blocks
+    /// landed, and how many other messages there were.
     fn read(&mut self, mut stream: Stream, mut most: impl FnMut() -> usize) -> (Vec<Partial>, usize, usize) {
         let (mut complete, mut landed, mut others) = (Vec::new(), 0, 0);
         while stream.at < stream.bytes.len() {

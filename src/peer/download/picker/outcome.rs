@@ -1,4 +1,5 @@
-//! What becomes of a piece that was picked: it arrives, comes to be verified, is good or broken, or is given back. Pure.
+//! What becomes of a piece that was picked: it arrives, comes to be verified, is good or broken, or is given
+//! back. Pure.
 
 use super::{Late, Picker, State, at};
 use crate::peer::download::memory::Buffer;

@@ -1,5 +1,5 @@
-//! Connections that help each other at the end of a download: blocks of our pieces that we lend to others, and blocks that we
-//! fetch for others. Pure.
+//! Connections that help each other at the end of a download: blocks of our pieces that we lend to others,
+//! and blocks that we fetch for others. Pure.
 
 use super::*;
 

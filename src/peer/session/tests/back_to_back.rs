@@ -3,7 +3,7 @@
 use super::*;
 use crate::peer::download::picker::{Pick, Picker};
 
-/// One end of a wire: a session with all that the rest of a peer does for it.
+/// One end of a wire: a session, with all that the rest of an engine does for it.
 struct End {
     session: Session,
     picker: Picker,
@@ -23,7 +23,7 @@ impl End {
         End { session, picker, content: content.to_vec(), torrent: Arc::clone(torrent), finished: Vec::new() }
     }
 
-    /// Takes what the other end sent, and gives what it sends.
+    /// Takes what the other end sent, and returns what this end sends.
     fn turn(&mut self, mut input: &[u8], now: Instant) -> Vec<u8> {
         while let Some((message, len)) = wire::decode(input, 1 << 20).unwrap() {
             self.session.on_message(message, now).unwrap();

@@ -31,7 +31,7 @@ fn a_private_torrent_is_not_offered_what_is_forbidden() {
     assert!(offered(true).all(|extension| !extension.forbidden_if_private));
 }
 
-/// Whatever the table becomes, these are the bytes that a session starts with today.
+/// The bytes with which a session starts today. They must not change when the table does.
 #[test]
 fn the_handshake_is_the_same_byte_for_byte() {
     let (torrent, now) = (torrent(&content(PIECE_LEN as usize), PIECE_LEN), Instant::now());

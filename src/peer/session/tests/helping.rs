@@ -1,4 +1,4 @@
-//! Blocks that one connection owes and another fetches, toward the end.
+//! Blocks that one connection owes and another one fetches, toward the end.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn half_of_what_is_owed_is_lent_and_what_the_helper_brings_is_cancelled_here() {
     assert_eq!(lent, [leecher.block(0, 2), leecher.block(0, 3)]);
     leecher.session.helped(lent[1], &leecher.data(lent[1]), &identity(9));
     assert_eq!(leecher.says(), ["cancel 0:3"]);
-    leecher.gets(lent[1]).unwrap(); // it came all the same, in vain
+    leecher.gets(lent[1]).unwrap(); // it came too, and was not needed
     leecher.gets(lent[0]).unwrap();
     assert_eq!(not_needed(&leecher.events()), [(HELPER, 3), (HELPER, 2)]);
     leecher.gets(leecher.block(0, 0)).unwrap();
@@ -76,7 +76,7 @@ fn a_helper_fetches_for_the_owner_and_stops_when_told() {
     assert!(helper.events().is_empty());
 }
 
-/// What a helper did not fetch stayed lent, and only the slow owner was left to fetch it.
+/// Bug: what a helper did not fetch stayed lent, and only the slow owner was left to fetch it.
 #[test]
 fn help_that_fails_is_lent_again() {
     let not_helping = |helper: &mut Leecher| {
@@ -127,7 +127,7 @@ fn once_all_is_lent_the_same_goes_to_one_more() {
     assert!(Leecher::new(1, true).lends(0, OTHER).is_empty(), "not its piece");
 }
 
-/// Toward the end every idle connection asked for the same blocks, and most of what came was of no use.
+/// Bug: toward the end every idle connection requested the same blocks, and most of what came was of no use.
 #[test]
 fn a_block_is_lent_to_two_at_most() {
     let mut owner = Leecher::new(1, true);
@@ -141,7 +141,7 @@ fn a_block_is_lent_to_two_at_most() {
     }
 }
 
-/// All that a slow peer owes goes to others, a half at a time, and once more to others still.
+/// All that a slow peer owes goes to other connections, half at a time, and once more to others still.
 #[test]
 fn in_the_end_everything_owed_is_lent() {
     let mut leecher = Leecher::new(1, true);
@@ -163,7 +163,7 @@ fn a_block_that_crossed_its_cancel_is_of_no_use() {
     assert!(late(leecher.events()).is_empty());
 }
 
-/// Half of what idle connections took over came twice.
+/// Bug: half of what idle connections took over came twice.
 #[test]
 fn what_was_asked_for_a_moment_ago_is_not_lent_and_what_usually_takes_longer_not_so_soon() {
     let mut leecher = Leecher::new(2, true);

@@ -1,4 +1,4 @@
-//! Who wants something of whom, and when neither side wants anything any more.
+//! Which side wants something of the other, and when neither side wants anything any more.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is said first: which pieces each side has, and how a peer introduces itself.
+//! The first messages: which pieces each side has, and how a peer introduces itself.
 
 use super::*;
 use crate::protocol::handshake::PeerId;
@@ -20,7 +20,7 @@ fn what_we_have_is_said_first() {
     }
 }
 
-/// aria2 sends a second bitfield in place of many haves; it was taken for a violation.
+/// Bug: aria2 sends a second bitfield instead of many `Have` messages, which was taken for a violation.
 #[test]
 fn a_second_bitfield_adds_to_the_first() {
     let (torrent, now) = (torrent(&content(9 * PIECE_LEN as usize), PIECE_LEN), Instant::now());

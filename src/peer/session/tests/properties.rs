@@ -1,4 +1,4 @@
-//! Anything at all happens: no piece is lost, and nothing that was not asked for is taken.
+//! With arbitrary input no piece is lost, and nothing is taken that was not requested.
 
 use super::*;
 use proptest::prelude::*;
@@ -15,9 +15,9 @@ enum Step {
     HaveAll,
     Request(u32, u32, u32),
     Cancel(u32, u32, u32),
-    /// A block of this piece, asked for or not.
+    /// A block of this piece, requested or not.
     Piece(u32, u32),
-    /// One of those that were asked for.
+    /// One of the requested blocks.
     Answer(usize),
     Reject(u32, u32),
     Refuse(usize),
@@ -65,12 +65,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A session, and the books about what went in and came out.
+/// A session, and the records of what went in and came out.
 struct Books {
     leecher: Leecher,
-    /// Of each piece: how often it was handed in, less how often it came out.
+    /// For each piece: how often it was handed in, minus how often it came out.
     held: BTreeMap<u32, i32>,
-    /// Of each block: how often it was asked for, less how often it was taken.
+    /// For each block: how often it was requested, minus how often it was taken.
     asked: HashMap<(u32, u32), i32>,
     pending: Vec<Block>,
 }
@@ -154,7 +154,7 @@ impl Books {
         taken
     }
 
-    /// Writes down what came out.
+    /// Records what came out.
     fn settle(&mut self) {
         let bytes: Vec<u8> = self.leecher.session.output(self.leecher.now).drain(..).collect();
         let mut rest = &bytes[..];

@@ -1,4 +1,4 @@
-//! Requests: which blocks are asked for, taken and given back.
+//! Our requests: which blocks are requested, taken and given back.
 
 use super::*;
 
@@ -77,6 +77,6 @@ fn a_refused_block_gives_its_piece_back_and_too_many_refusals_end_the_asking() {
     assert_eq!(refused.count(), 15, "sixteen, and it is asked no more");
     leecher.fetch(1);
     assert_eq!(leecher.given_back(), [(1, 4)]);
-    leecher.gets(leecher.block(0, 0)).unwrap(); // it was asked for at first, and shows good will
+    leecher.gets(leecher.block(0, 0)).unwrap(); // it was requested at first, and shows good will
     assert!(leecher.session.wants_work());
 }

@@ -1,4 +1,4 @@
-//! Requests of the other side: which are served, refused or forgotten, and which end the connection.
+//! Requests of the other side: which are served, refused or dropped, and which end the connection.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Peers that send nothing, or too little: how long they are waited for, and what becomes of their pieces.
+//! Peers that send nothing, or too little: how long we wait for them, and what becomes of their pieces.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn who_sends_nothing_is_snubbed_and_forgiven_when_it_sends_again() {
     assert!(leecher.session.wants_work());
 }
 
-/// The patience began anew with each unchoke, so that a peer could sit on pieces for ever.
+/// Bug: the time to wait began again with each unchoke, so that a peer could keep pieces without end.
 #[test]
 fn an_unchoke_said_again_does_not_excuse() {
     let mut leecher = Leecher::new(2, true);
@@ -45,7 +45,7 @@ fn silence_ends_it_and_keep_alives_prevent_that() {
     assert_eq!(leecher.session.tick(leecher.now), Err(Violation::Silent));
 }
 
-/// A block now and then kept it from being snubbed, and pieces with it for as long as it liked.
+/// Bug: a block now and then kept a peer from being snubbed, and it could keep pieces as long as it liked.
 #[test]
 fn who_trickles_loses_its_pieces_and_rests() {
     let mut leecher = Leecher::new(4, true);
@@ -97,7 +97,7 @@ fn a_slow_peer_that_goes_on_sending_keeps_its_pieces() {
     }
 }
 
-/// Nobody may help with a piece that came broken, so whoever had it could keep it for ever.
+/// Bug: no connection may help with a piece that came bad, so its owner could keep it without end.
 #[test]
 fn a_lone_piece_is_kept_for_so_long_and_by_the_next_for_twice_that() {
     for tries in 0..3u16 {
@@ -152,7 +152,7 @@ fn a_block_that_comes_after_its_peer_was_snubbed_is_passed_on() {
     assert!(leecher.gets(leecher.block(0, 1)).is_err(), "once");
 }
 
-/// With a slow line of ours and many peers every one of them was late, and its blocks were thrown away.
+/// Bug: with a slow line of ours and many peers, every one of them was late, and its blocks were thrown away.
 #[test]
 fn a_peer_whose_blocks_always_take_long_is_given_longer() {
     let mut leecher = Leecher::new(2, true);
