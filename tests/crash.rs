@@ -11,6 +11,7 @@ use shoal::bitfield::Bitfield;
 use shoal::peer::engine::{AddTorrent, Engine};
 use shoal::torrent::{Format, Torrent};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -173,17 +174,22 @@ fn a_broken_resume_state_has_everything_checked_again() {
 #[test]
 fn a_part_that_was_deleted_is_fetched_anew() {
     let single = Stage::new(|path| std::fs::write(path, content(3, 20_000_000)).unwrap());
-    single.run_and_kill();
+    assert!(single.run_and_kill().count() > 0, "pieces are believed to be there");
     std::fs::remove_file(single.to.path().join("content.part")).unwrap();
     single.finish();
+    assert!(std::fs::read(single.to.path().join("content")).unwrap() == content(3, 20_000_000));
 
     let folder = Stage::new(|path| {
         std::fs::create_dir(path).unwrap();
         (0..5).for_each(|n| std::fs::write(path.join(n.to_string()), content(n, 4_000_000)).unwrap());
     });
-    folder.run_and_kill();
+    assert!(folder.run_and_kill().count() > 0, "pieces are believed to be there");
     std::fs::remove_dir_all(folder.to.path().join("content.part")).unwrap();
     folder.finish();
+    for n in 0..5 {
+        let path = folder.to.path().join("content").join(n.to_string());
+        assert!(std::fs::read(path).unwrap() == content(n, 4_000_000), "file {n} has holes");
+    }
 }
 
 /// Killed after the last piece came, before the download got its name or its state was saved: it goes
@@ -191,9 +197,14 @@ fn a_part_that_was_deleted_is_fetched_anew() {
 #[test]
 fn a_download_that_is_complete_but_for_its_name_gets_it() {
     let stage = Stage::new(|path| std::fs::write(path, content(4, 2_000_000)).unwrap());
-    std::fs::copy(stage.from.path().join("content"), stage.to.path().join("content.part")).unwrap();
+    let (part, whole) = (stage.to.path().join("content.part"), stage.to.path().join("content"));
+    std::fs::copy(stage.from.path().join("content"), &part).unwrap();
+    let file = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    let before = file(&part);
     stage.finish();
+    assert_eq!(file(&whole), before, "it is the same file, and not fetched anew");
     stage.finish(); // it is there already
+    assert_eq!(file(&whole), before);
 }
 
 /// What lay in the state folder beside what is ours went with it, or all of it stayed for ever.

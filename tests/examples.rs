@@ -38,8 +38,8 @@ impl Drop for Seed {
     }
 }
 
-/// Seeds `path`, downloads it, compares, and has the seed end by itself.
-fn from_seed_to_download(path: &Path) {
+/// Seeds `path`, downloads it, compares, and has the seed end by itself. The folder with the download.
+fn from_seed_to_download(path: &Path) -> tempfile::TempDir {
     let (folder, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut seed = Seed::start(path, folder.path());
     let name = path.file_name().unwrap();
@@ -51,6 +51,7 @@ fn from_seed_to_download(path: &Path) {
     assert_same(path, &to.path().join(name));
     drop(seed.0.stdin.take()); // the end of its input
     assert!(seed.0.wait().unwrap().success());
+    to
 }
 
 #[test]
@@ -58,10 +59,14 @@ fn what_the_seed_serves_is_what_the_download_writes() {
     let from = tempfile::tempdir().unwrap();
     let folder = from.path().join("folder");
     std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("film"), content(1, 3_000_000)).unwrap();
-    std::fs::write(folder.join("text"), content(2, 1000)).unwrap();
-    from_seed_to_download(&folder.join("film"));
-    from_seed_to_download(&folder);
+    let (film, text) = (content(1, 3_000_000), content(2, 1000));
+    std::fs::write(folder.join("film"), &film).unwrap();
+    std::fs::write(folder.join("text"), &text).unwrap();
+    let file = from_seed_to_download(&folder.join("film"));
+    assert!(std::fs::read(file.path().join("film")).unwrap() == film);
+    let both = from_seed_to_download(&folder);
+    assert!(std::fs::read(both.path().join("folder/film")).unwrap() == film);
+    assert!(std::fs::read(both.path().join("folder/text")).unwrap() == text);
 }
 
 #[test]

@@ -120,6 +120,9 @@ fn new_changed_and_removed_files_are_noticed_while_it_runs() {
     wait_until("the new content is published", || {
         swarm.key("late.txt").is_some_and(|key| Some(key) != first)
     });
+    let second = swarm.key("late.txt").unwrap();
+    swarm.once("bob", &["download", &second]).good();
+    assert_eq!(fs::read(swarm.download("bob", "late.txt")).unwrap(), b"second, and longer");
     fs::rename(&path, path.with_file_name("renamed.txt")).unwrap();
     wait_until("it goes by its new name", || swarm.names() == ["renamed.txt"]);
     fs::remove_dir_all(path.parent().unwrap()).unwrap();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::raw::{self, Raw, assert_refused};
+use common::raw::{self, Raw, last_words};
 use common::*;
 use parking_lot::Mutex;
 use shoal::peer::engine::{AddTorrent, Engine};
@@ -200,7 +200,8 @@ fn connections_have_a_limit() {
     let swarm = seed.add(AddTorrent::verified(torrent.clone(), dir.path())).unwrap();
     let mut inside: Vec<Raw> = (0..10).map(|n| Raw::join(seed.addr(), &torrent, n, true)).collect();
     wait_until("it is full", || swarm.progress().peers == 10);
-    assert_refused(seed.addr(), b"");
+    assert_eq!(last_words(seed.addr(), b""), b"", "there is no room for an eleventh");
+    assert_eq!(swarm.progress().peers, 10, "those inside stay");
     inside.pop();
     wait_until("there is room", || swarm.progress().peers == 9);
     wait_until("somebody gets in", || {

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Has `leecher` download what `path` holds from `seed`, and compares.
-fn transfer(path: &Path, format: Format, piece_length: Option<u32>) {
+/// Has a peer download what `path` holds from another, compares, and gives the folder with the download.
+fn transfer(path: &Path, format: Format, piece_length: Option<u32>) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     let torrent = torrent_of(path, format, piece_length);
     let (seed, leecher) = (peer(), peer());
@@ -25,6 +25,7 @@ fn transfer(path: &Path, format: Format, piece_length: Option<u32>) {
     leecher.look_for_peers();
     wait_until("the download is complete", || swarm.is_complete());
     assert_same(path, &to.path().join(torrent.name()));
+    to
 }
 
 /// A folder with everything that is awkward.
@@ -43,10 +44,16 @@ fn folder(dir: &Path) -> std::path::PathBuf {
 fn a_single_file_in_each_format() {
     let from = tempfile::tempdir().unwrap();
     let path = from.path().join("film.mp4");
-    std::fs::write(&path, content(7, 10_000_001)).unwrap();
+    let bytes = content(7, 10_000_001);
+    std::fs::write(&path, &bytes).unwrap();
     for format in [Format::V1, Format::V2, Format::Hybrid] {
-        transfer(&path, format, None);
-        transfer(&path, format, Some(1 << 20));
+        for piece_length in [None, Some(1 << 20)] {
+            let to = transfer(&path, format, piece_length);
+            assert!(
+                std::fs::read(to.path().join("film.mp4")).unwrap() == bytes,
+                "{format:?}, {piece_length:?}"
+            );
+        }
     }
 }
 
@@ -55,8 +62,13 @@ fn a_folder_in_each_format() {
     let from = tempfile::tempdir().unwrap();
     let path = folder(from.path());
     for format in [Format::V1, Format::V2, Format::Hybrid] {
-        transfer(&path, format, Some(65_536));
-        transfer(&path, format, Some(16_384));
+        for piece_length in [65_536, 16_384] {
+            let to = transfer(&path, format, Some(piece_length));
+            let read = |name: &str| std::fs::read(to.path().join("folder").join(name)).unwrap();
+            assert_eq!(read("empty"), b"", "{format:?}, {piece_length}");
+            assert!(read("sub/größer") == content(2, 1_000_000), "{format:?}, {piece_length}");
+            assert!(read("sub/deeper/odd") == content(4, 333_333), "{format:?}, {piece_length}");
+        }
     }
 }
 
@@ -65,20 +77,25 @@ fn a_file_of_a_single_byte() {
     let from = tempfile::tempdir().unwrap();
     let path = from.path().join("one");
     std::fs::write(&path, b"1").unwrap();
-    transfer(&path, Format::Hybrid, None);
+    let to = transfer(&path, Format::Hybrid, None);
+    assert_eq!(std::fs::read(to.path().join("one")).unwrap(), b"1");
 }
 
 #[test]
 fn two_halves_become_two_wholes() {
-    exchange_halves(Tuning::default());
+    let sent = exchange_halves(Tuning::default());
+    assert!(sent.iter().all(|bytes| *bytes >= HALF), "{sent:?}");
 }
 
+/// What each of two peers lacks of a file, in bytes.
+const HALF: u64 = 32 << 20;
+
 /// Two peers each have half of a file and owe each other more than all buffers hold. If either blocked in a
-/// write, both would wait without end.
-fn exchange_halves(tuning: Tuning) {
+/// write, both would wait without end. Gives how many bytes each was sent, once both have the whole file.
+fn exchange_halves(tuning: Tuning) -> Vec<u64> {
     let from = tempfile::tempdir().unwrap();
     let path = from.path().join("whole");
-    std::fs::write(&path, content(5, 64 << 20)).unwrap();
+    std::fs::write(&path, content(5, 2 * HALF as usize)).unwrap();
     let torrent = torrent_of(&path, Format::Hybrid, Some(8 << 20)); // more blocks than the window, in each
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let bytes = std::fs::read(&path).unwrap();
@@ -101,6 +118,7 @@ fn exchange_halves(tuning: Tuning) {
         wait_until("the other half is here", || swarm.is_complete());
         assert_same(&path, &dirs[n].path().join("whole"));
     }
+    swarms.iter().map(|swarm| swarm.progress().downloaded).collect()
 }
 
 /// Content, messages and handshakes, on both sides, for every byte that passed.
@@ -158,12 +176,16 @@ fn a_window_of_500_has_500_requests_outstanding() {
 /// The deadlock regression: 500 requests outstanding each way, 8 MB, are more than any socket buffer holds.
 #[test]
 fn two_halves_with_five_hundred_requests_outstanding() {
-    exchange_halves(Tuning { first_window: Some(500), ..Tuning::default() });
+    let tuning = Tuning { first_window: Some(500), ..Tuning::default() };
+    let sent = exchange_halves(tuning);
+    assert!(sent.iter().all(|bytes| *bytes >= HALF), "{sent:?}");
 }
 
 #[test]
 fn two_halves_with_small_socket_buffers() {
-    exchange_halves(Tuning { first_window: Some(500), socket_buffer: Some(16 * 1024), ..Tuning::default() });
+    let tuning = Tuning { first_window: Some(500), socket_buffer: Some(16 * 1024), ..Tuning::default() };
+    let sent = exchange_halves(tuning);
+    assert!(sent.iter().all(|bytes| *bytes >= HALF), "{sent:?}");
 }
 
 // ---- more than two ----------------------------------------------------------------------------------------
@@ -244,6 +266,8 @@ fn what_a_slow_peer_owes_is_brought_by_a_fast_one() {
     leecher.look_for_peers();
     wait_until("the download is complete", || swarm.is_complete());
     source.assert_in(dir.path());
+    let sent = slow_swarm.progress().uploaded;
+    assert!(sent < 1 << 18, "the slow one sent {sent} bytes, and owed a piece at least");
 }
 
 /// When memory for pieces was short, connections that got none waited for half a second, again and again,
@@ -251,19 +275,19 @@ fn what_a_slow_peer_owes_is_brought_by_a_fast_one() {
 #[test]
 fn who_waits_for_memory_is_told_when_some_is_free() {
     let source = Source::new(14, 20_000_000, 1 << 15);
-    let seeds: Vec<Engine> = (0..4).map(|_| peer()).collect();
+    let seeds: Vec<Engine> = (0..4).map(|_| limited(20_000_000)).collect();
     let dir = tempfile::tempdir().unwrap();
     let hour = Some(Duration::from_secs(3600));
     let leecher =
         tuned(Tuning { memory: Some(6 << 15), look_again: hour, patience: hour, ..Tuning::default() });
     let swarm = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
-    for seed in &seeds {
-        source.share(seed);
-        swarm.add_addresses([seed.addr()], true);
-    }
+    let shared: Vec<Arc<Swarm>> = seeds.iter().map(|seed| source.share(seed)).collect();
+    swarm.add_addresses(seeds.iter().map(Engine::addr), true);
     leecher.look_for_peers();
     wait_until("the download is complete", || swarm.is_complete());
     source.assert_in(dir.path());
+    let brought: Vec<u64> = shared.iter().map(|shared| shared.progress().uploaded).collect();
+    assert!(brought.iter().filter(|sent| **sent > 0).count() > 1, "only one was told: {brought:?}");
 }
 
 #[test]
@@ -286,6 +310,7 @@ fn fifty_small_torrents_at_once() {
         wait_until("each is complete", || swarm.is_complete());
         source.assert_in(dir.path());
     }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 50, "and no part is left");
 }
 
 // ---- what is there already --------------------------------------------------------------------------------

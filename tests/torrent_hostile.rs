@@ -156,12 +156,23 @@ fn treed(path: &[&str]) -> Ben {
     v2_folder().set("info|file tree", tree)
 }
 
-fn refused(torrent: Ben, why: &str) {
+/// Whether it is one sentence that may be printed.
+fn is_fit_to_print(message: &str) -> bool {
+    !message.is_empty() && !message.chars().any(char::is_control) && message.len() < 400
+}
+
+/// Why it is refused.
+fn refusal(torrent: &Ben) -> String {
     let bytes = torrent.bytes();
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned();
     let message = Torrent::parse(&bytes).expect_err(&shown).to_string();
-    assert!(message.contains(why), "`{message}` does not say `{why}`: {shown}");
-    assert!(!message.chars().any(char::is_control) && message.len() < 400, "{message}");
+    assert!(is_fit_to_print(&message), "{message}");
+    message
+}
+
+fn refused(torrent: Ben, why: &str) {
+    let message = refusal(&torrent);
+    assert!(message.contains(why), "`{message}` does not say `{why}`");
 }
 
 #[test]
@@ -293,17 +304,20 @@ fn broken_v1_is_refused() {
         (with_files([file(text("a"), 40_000)]), "`path` must be a list"),
         (with_files([file(list([Ben::Int(1)]), 40_000)]), "`path` must be a list of strings"),
     ];
-    for (torrent, why) in table {
-        refused(torrent, why);
-    }
     let huge = || file(names(&["a"]), i64::MAX);
-    refused(with_files([huge(), file(names(&["b"]), 1)]), "63 bits");
-    refused(with_files([huge(), pad(i64::MAX), pad(2)]), "63 bits");
-    refused(with_files([pad(40_000)]), "no bytes");
     let link = dict([("attr", text("l")), ("length", Ben::Int(5)), ("path", names(&["a"]))]);
-    refused(with_files([link, file(names(&["b"]), 40_000)]), "symbolic link");
-    refused(v1_single().set("info|meta version", Ben::Int(3)), "unsupported");
-    refused(v1_single().set("info|meta version", text("2")), "unsupported");
+    let more = [
+        (with_files([huge(), file(names(&["b"]), 1)]), "63 bits"),
+        (with_files([huge(), pad(i64::MAX), pad(2)]), "63 bits"),
+        (with_files([pad(40_000)]), "no bytes"),
+        (with_files([link, file(names(&["b"]), 40_000)]), "symbolic link"),
+        (v1_single().set("info|meta version", Ben::Int(3)), "unsupported"),
+        (v1_single().set("info|meta version", text("2")), "unsupported"),
+    ];
+    for (torrent, why) in table.into_iter().chain(more) {
+        let message = refusal(&torrent);
+        assert!(message.contains(why), "`{message}` does not say `{why}`");
+    }
 }
 
 #[test]
@@ -331,24 +345,27 @@ fn broken_v2_is_refused() {
         (v2_folder().set("piece layers", dict([])), "layer of `two` is missing"),
         (v2_folder().set("piece layers", Ben::Int(1)), "`piece layers` must be a dictionary"),
     ];
-    for (torrent, why) in table {
-        refused(torrent, why);
-    }
     let root = hash::file_root(&[[1; 32], [2; 32]], PIECE as u32);
     let layer = |bytes: Vec<u8>| {
         v2_folder().set("piece layers", Ben::Dict(BTreeMap::from([(root.to_vec(), Ben::Text(bytes))])))
     };
-    refused(layer([[1; 32], [3; 32]].concat()), "does not match");
-    refused(layer([[2; 32], [1; 32]].concat()), "does not match");
-    refused(layer(vec![1; 32]), "wrong length");
-    refused(layer(vec![1; 96]), "wrong length");
-    refused(layer(vec![1; 65]), "wrong length");
     let unsorted = Ben::Raw(
         [&b"d1:z"[..], &leaf(1, &[1; 32]).bytes(), b"1:a", &leaf(1, &[1; 32]).bytes(), b"e"].concat(),
     );
-    refused(v2_folder().set("info|file tree", unsorted), "sorted");
     let overflow = dict([("a", leaf(i64::MAX, &[1; 32])), ("b", leaf(i64::MAX, &[1; 32]))]);
-    refused(v2_folder().set("info|file tree", overflow), "63 bits");
+    let more = [
+        (layer([[1; 32], [3; 32]].concat()), "does not match"),
+        (layer([[2; 32], [1; 32]].concat()), "does not match"),
+        (layer(vec![1; 32]), "wrong length"),
+        (layer(vec![1; 96]), "wrong length"),
+        (layer(vec![1; 65]), "wrong length"),
+        (v2_folder().set("info|file tree", unsorted), "sorted"),
+        (v2_folder().set("info|file tree", overflow), "63 bits"),
+    ];
+    for (torrent, why) in table.into_iter().chain(more) {
+        let message = refusal(&torrent);
+        assert!(message.contains(why), "`{message}` does not say `{why}`");
+    }
 }
 
 #[test]
@@ -458,8 +475,12 @@ fn the_info_hash_is_of_the_original_bytes() {
 proptest! {
     #[test]
     fn any_bytes_give_a_torrent_or_an_error(bytes in any::<Vec<u8>>()) {
-        let _ = Torrent::parse(&bytes);
-        let _ = Torrent::parse(&[b"d4:infod", &bytes[..], b"ee"].concat());
+        for bytes in [&bytes[..], &[b"d4:infod", &bytes[..], b"ee"].concat()] {
+            match Torrent::parse(bytes) {
+                Ok(torrent) => prop_assert!(torrent.geometry().total_len() > 0),
+                Err(why) => prop_assert!(is_fit_to_print(&why.to_string()), "{}", why),
+            }
+        }
     }
 
     #[test]

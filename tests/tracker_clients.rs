@@ -162,6 +162,9 @@ fn what_is_told_arrives_even_when_it_is_more_than_there_is_room_for() {
         let census = String::from_utf8(get(tracker.addr(), "/metrics").1).unwrap();
         census.contains("shoal_tracker_torrents_available 5000\n")
     });
+    let reply = client.ask(Request::List(List::default())).unwrap();
+    let Reply::List(found) = reply else { panic!("{reply:?}") };
+    assert_eq!(found.entries.len() + found.more, 5000);
 }
 
 #[test]
@@ -175,9 +178,16 @@ fn a_mirror_that_comes_late_hears_of_what_is_offered() {
     until("it is known", || get(tracker.addr(), "/torrents?search=lesson").1.len() > 100);
     let mirror = Arc::new(Peer { id: 2, mirror: true, ..Peer::default() });
     let _mirror_client = connect(tracker.addr(), &mirror);
-    until("the mirror hears of it", || {
-        mirror.has_seen(|event| matches!(event, Event::Offered { by, .. } if *by == PeerId([1; 20])))
-    });
+    let offers = || -> Vec<(String, PeerId)> {
+        let events = mirror.events.lock();
+        let offers = events.iter().filter_map(|event| match event {
+            Event::Offered { entry, by } => Some((entry.name.clone(), *by)),
+            _ => None,
+        });
+        offers.collect()
+    };
+    until("the mirror hears of something", || !offers().is_empty());
+    assert_eq!(offers(), [("lesson".to_owned(), PeerId([1; 20]))]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use shoal::bitfield::Bitfield;
 use shoal::peer::engine::{AddTorrent, Engine};
 use shoal::protocol::handshake::HANDSHAKE_LEN;
 use shoal::protocol::wire::{BlockRequest, Message, decode};
-use shoal::torrent::{Format, Torrent};
+use shoal::torrent::{BLOCK_LEN, Format, Torrent};
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -62,12 +62,14 @@ struct Source {
 }
 
 impl Source {
-    fn run(mut self) {
+    /// Until the peer has all it wants. How many blocks were served.
+    fn run(mut self) -> u32 {
         let (dying, _, absence) = DIES;
         while self.live().is_ok() {
             assert_eq!(self.number, dying);
             thread::sleep(absence.div_f64(self.noise.speed));
         }
+        self.served
     }
 
     /// One connection: `Ok` if this source broke it off to come back, `Err` if the peer did.
@@ -125,8 +127,9 @@ fn send(socket: &mut TcpStream, message: Message<'_>) -> std::io::Result<()> {
     socket.write_all(&bytes)
 }
 
-/// How long a download takes from five sources, of which each has what `has` says of a source and a piece.
-fn download(piece_length: u32, speed: f64, has: impl Fn(usize, u32) -> bool) -> Duration {
+/// How long a download takes from five sources, of which each has what `has` says of a source and a piece;
+/// and how many blocks each of them served.
+fn download(piece_length: u32, speed: f64, has: impl Fn(usize, u32) -> bool) -> (Duration, Vec<u32>) {
     let place = tempfile::tempdir().unwrap();
     let (path, downloads) = (place.path().join("file.bin"), place.path().join("downloads"));
     let data = Arc::new(content(SEED, SIZE));
@@ -152,8 +155,7 @@ fn download(piece_length: u32, speed: f64, has: impl Fn(usize, u32) -> bool) -> 
     let took = begun.elapsed();
     assert_same(&path, &downloads.join("file.bin"));
     peer.stop();
-    sources.into_iter().for_each(|source| source.join().unwrap());
-    took
+    (took, sources.into_iter().map(|source| source.join().unwrap()).collect())
 }
 
 fn everything(_: usize, _: u32) -> bool {
@@ -168,7 +170,11 @@ fn every_fifth(source: usize, piece: u32) -> bool {
 fn an_uneven_room_of_sources_gives_every_byte_with_and_without_a_choice() {
     for piece_length in [16 << 10, 64 << 10] {
         for (what, has) in [("choice", everything as fn(usize, u32) -> bool), ("split", every_fifth)] {
-            println!("{what}, {piece_length} B pieces: {:.2?}", download(piece_length, 10.0, has));
+            let (took, served) = download(piece_length, 10.0, has);
+            println!("{what}, {piece_length} B pieces: {took:.2?}, {served:?} blocks");
+            let blocks = SIZE.div_ceil(BLOCK_LEN as usize);
+            assert!(served.iter().sum::<u32>() as usize >= blocks, "{served:?} of {blocks} blocks");
+            assert!(what == "choice" || !served.contains(&0), "nobody else has what it has: {served:?}");
         }
     }
 }
@@ -178,8 +184,8 @@ fn an_uneven_room_of_sources_gives_every_byte_with_and_without_a_choice() {
 fn choosing_the_next_missing_piece_beats_a_static_split_by_a_quarter() {
     let mut ratios = Vec::new();
     for piece_length in [16 << 10, 64 << 10] {
-        let split = download(piece_length, 1.0, every_fifth);
-        let choice = download(piece_length, 1.0, everything);
+        let (split, _) = download(piece_length, 1.0, every_fifth);
+        let (choice, _) = download(piece_length, 1.0, everything);
         let ratio = choice.as_secs_f64() / split.as_secs_f64();
         let kib = piece_length >> 10;
         println!("{kib} KiB pieces: chosen {choice:.1?}, split {split:.1?}, ratio {ratio:.2}");

@@ -156,9 +156,10 @@ impl Raw {
     }
 }
 
-/// Waits until the peer at `addr` closes a connection that sends `bytes` first.
-pub fn assert_refused(addr: SocketAddr, bytes: &[u8]) {
+/// Waits until the peer at `addr` closes a connection that sends `bytes` first. What it said before.
+pub fn last_words(addr: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut raw = Raw::connect(addr);
     raw.send_bytes(bytes);
     wait_until("the connection is closed", || raw.is_closed());
+    raw.input
 }

@@ -246,15 +246,15 @@ fn a_pause_by_the_user_is_kept_at_once() {
     let leecher = shaky.leecher();
     let swarm = shaky.download_some(&leecher);
     swarm.pause("by the user");
-    let paused = || {
-        let json: serde_json::Value = serde_json::from_slice(&shaky.resume().unwrap()).unwrap();
-        json["paused"] == true && json["trouble"].is_null()
-    };
-    wait_until("it is kept", paused);
+    let kept = || -> serde_json::Value { serde_json::from_slice(&shaky.resume().unwrap()).unwrap() };
+    wait_until("it is kept", || kept()["paused"] == true);
+    assert!(kept()["trouble"].is_null(), "the disk is not why");
     shaky.assert_vouched_is_there();
     swarm.unpause();
     shaky.download_more(&leecher, &swarm);
     shaky.assert_finished(&swarm);
+    leecher.stop();
+    assert_eq!(kept()["paused"], false, "the user has taken it back");
 }
 
 /// Nothing was noticed: what came went into a file without a name.

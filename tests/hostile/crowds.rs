@@ -53,6 +53,7 @@ fn a_thousand_idle_peers_make_room_for_one_that_wants_something() {
     });
     stage.assert_ended("it is of no use, and others wait for its place");
     stage.assert_downloaded(&leecher_swarm);
+    assert!(swarm.progress().uploaded >= 1_000_000, "it came from the seed that was full");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! An engine with scripted peers that lie, break the rules, or send nothing. The connection to each of them
 //! ends with one clear sentence, and all others go on.
 
-use crate::common::raw::{Raw, assert_refused, hello};
+use crate::common::raw::{Raw, hello, last_words};
 use crate::common::stage::*;
 use crate::common::*;
 use shoal::peer::engine::Config;
@@ -9,6 +9,8 @@ use shoal::peer::swarm::shared::Tuning;
 use shoal::protocol::handshake::PeerId;
 use shoal::protocol::wire::Message;
 use shoal::torrent::{BLOCK_LEN, Format, InfoHash};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::thread;
 use std::time::Duration;
@@ -19,15 +21,15 @@ use std::time::Duration;
 fn whoever_does_not_shake_hands_is_shown_out() {
     let stage = Stage::new(500_000, PIECE_LEN, Format::Hybrid);
     let tuning = Tuning { handshake_time: Some(Duration::from_millis(300)), ..Tuning::default() };
-    let (seed, _) = stage.seed(&Config { tuning, ..config(None) });
+    let (seed, seed_swarm) = stage.seed(&Config { tuning, ..config(None) });
     let right = hello(stage.torrent.info_hash(), 1, true).encode();
     let unknown = hello(InfoHash([9; 20]), 1, true).encode();
-    assert_refused(seed.addr(), b"GET / HTTP/1.1\r\n\r\n");
-    assert_refused(seed.addr(), &[0; 68]);
-    assert_refused(seed.addr(), &[0xff; 5000]);
-    assert_refused(seed.addr(), &unknown);
-    assert_refused(seed.addr(), &right[..67]);
-    assert_refused(seed.addr(), b"");
+    for bytes in
+        [b"GET / HTTP/1.1\r\n\r\n", &[0; 68][..], &[0xff; 5000][..], &unknown[..], &right[..67], &b""[..]]
+    {
+        assert_eq!(last_words(seed.addr(), bytes), b"", "no handshake of its own in answer to {bytes:?}");
+    }
+    assert_eq!(seed_swarm.progress().peers, 0);
     let (leecher, swarm) = stage.leecher(&config(None));
     connect(&leecher, &swarm, &seed);
     stage.assert_downloaded(&swarm);
@@ -285,9 +287,10 @@ fn pieces_that_a_silent_peer_sits_on_are_brought_by_others() {
     let (leecher, swarm) = stage.leecher(&Config { tuning, ..config(None) });
     let mut silent = Raw::seed(leecher.addr(), &stage.torrent, 1, true);
     silent.request().expect("it is asked");
-    let (seed, _) = stage.seed(&config(None));
+    let (seed, seed_swarm) = stage.seed(&config(None));
     connect(&leecher, &swarm, &seed);
     stage.assert_downloaded(&swarm);
+    assert!(seed_swarm.progress().uploaded >= 2_000_000, "all of it came from the other");
 }
 
 #[test]
@@ -354,8 +357,13 @@ fn a_peer_that_knows_only_bep_3_seeds_to_us() {
             raw.send(Message::Have(piece));
         }
         raw.send(Message::Unchoke);
-        raw.serve(|wanted| stage.data(wanted));
+        let served = RefCell::new(BTreeMap::new());
+        raw.serve(|wanted| {
+            served.borrow_mut().insert((wanted.index, wanted.begin), wanted.len);
+            stage.data(wanted)
+        });
         stage.assert_downloaded(&swarm);
+        assert_eq!(served.into_inner().into_values().sum::<u32>(), 1_234_567, "all of it came from there");
     }
 }
 
@@ -388,4 +396,7 @@ fn a_moody_seed_is_worn_down() {
         std::ops::ControlFlow::<()>::Continue(())
     });
     stage.assert_downloaded(&swarm);
+    wait_until("its connection has ended", || !stage.ends.0.lock().is_empty());
+    let ends = std::mem::take(&mut *stage.ends.0.lock());
+    assert_eq!(ends, ["both sides have everything that they want of each other"]);
 }

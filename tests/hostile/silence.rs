@@ -48,9 +48,11 @@ fn a_peer_that_sends_as_little_as_it_may_does_not_delay_the_end() {
     let mut slow = Raw::seed(leecher.addr(), &stage.torrent, 1, true);
     let first = slow.request().expect("it is asked");
     slow.send(Message::Piece { index: first.index, begin: first.begin, data: &stage.data(first) });
-    let (seed, _) = stage.seed(&config(None));
+    let (seed, seed_swarm) = stage.seed(&config(None));
     connect(&leecher, &swarm, &seed);
     stage.assert_downloaded(&swarm);
+    let brought = seed_swarm.progress().uploaded;
+    assert!(brought >= 3_000_000 - u64::from(BLOCK_LEN), "all but one block came from the other: {brought}");
 }
 
 /// It keeps the connection alive by keep-alives alone.

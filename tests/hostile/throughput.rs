@@ -45,13 +45,16 @@ fn join(seed: SocketAddr, torrent: &Torrent) -> std::io::Result<TcpStream> {
     Ok(socket)
 }
 
-/// One attacker: comes, does the same thing until it is shown out, and comes again at once.
-fn attack(what: &str, seed: SocketAddr, torrent: &Torrent, done: &AtomicBool) {
+/// One attacker: comes, does the same thing until it is shown out, and comes again at once. How often it
+/// came.
+fn attack(what: &str, seed: SocketAddr, torrent: &Torrent, done: &AtomicBool) -> u64 {
     let messages = super::floods::floods(torrent.geometry().piece_count());
     let flood = messages.iter().find(|(kind, _)| *kind == what).map(|(_, bytes)| bytes.repeat(500));
     let mut idle = Vec::new();
+    let mut times = 0;
     while !done.load(Ordering::Relaxed) {
         let Ok(mut socket) = join(seed, torrent) else { continue };
+        times += 1;
         match (what, &flood) {
             ("connections", _) => idle.push(TcpStream::connect(seed)),
             ("connections in a loop", _) => {}
@@ -76,12 +79,13 @@ fn attack(what: &str, seed: SocketAddr, torrent: &Torrent, done: &AtomicBool) {
             idle.clear();
         }
     }
+    times
 }
 
 /// Runs the attackers until dropped.
 struct Attack {
     done: Arc<AtomicBool>,
-    threads: Vec<thread::JoinHandle<()>>,
+    threads: Vec<thread::JoinHandle<u64>>,
 }
 
 impl Attack {
@@ -95,12 +99,17 @@ impl Attack {
         thread::sleep(Duration::from_millis(500)); // it is under way
         Attack { done, threads }
     }
+
+    /// Ends it, and says how often attackers came.
+    fn end(&mut self) -> u64 {
+        self.done.store(true, Ordering::Relaxed);
+        self.threads.drain(..).map(|thread| thread.join().unwrap()).sum()
+    }
 }
 
 impl Drop for Attack {
     fn drop(&mut self) {
-        self.done.store(true, Ordering::Relaxed);
-        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+        self.end();
     }
 }
 
@@ -167,12 +176,11 @@ fn honest_throughput_under_attack() {
         let (mut peace, mut attacked, mut beside) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..runs {
             peace.push(fetch(folder, name, addr));
-            let attack = Attack::start(what, addr, &torrent);
-            attacked.push(fetch(folder, name, addr));
-            drop(attack);
-            let attack = Attack::start(what, elsewhere, &torrent);
-            beside.push(fetch(folder, name, addr));
-            drop(attack);
+            for (seed, times) in [(addr, &mut attacked), (elsewhere, &mut beside)] {
+                let mut attack = Attack::start(what, seed, &torrent);
+                times.push(fetch(folder, name, addr));
+                assert!(attack.end() > 0, "{what}: nobody attacked {seed}");
+            }
         }
         let (peace, attacked, beside) = (median(peace), median(attacked), median(beside));
         println!(
