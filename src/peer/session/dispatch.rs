@@ -141,8 +141,10 @@ impl Driver {
                 self.session.help(owner, &blocks, now);
             }
             Mail::NoWork { interesting } => {
-                self.looking = false;
-                self.look_again_at = Some(now + self.look_again);
+                // If no worker is looking, a piece has overtaken this answer: it was found after memory became free.
+                if std::mem::take(&mut self.looking) {
+                    self.look_again_at = Some(now + self.look_again);
+                }
                 // If the peer has got a piece since, that counts, and not what the worker saw.
                 let interesting = interesting || environment.lacks_any(self.session.peer_has());
                 self.session.set_interested(interesting);

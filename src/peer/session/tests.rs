@@ -8,6 +8,7 @@ mod back_to_back;
 mod extension_table;
 mod helping;
 mod interest;
+mod looking;
 mod opening;
 mod properties;
 mod requests;
