@@ -272,10 +272,13 @@ fn what_a_slow_peer_owes_is_brought_by_a_fast_one() {
 
 /// When memory for pieces was short, connections that got none waited for half a second, again and again,
 /// although some was free a moment later. In this test they would wait for an hour.
+///
+/// Bug: they were told in the same order each time, and the same connection got the memory each time. A
+/// download from four seeds was as fast as from one of them.
 #[test]
 fn who_waits_for_memory_is_told_when_some_is_free() {
     let source = Source::new(14, 20_000_000, 1 << 15);
-    let seeds: Vec<Engine> = (0..4).map(|_| limited(20_000_000)).collect();
+    let seeds: Vec<Engine> = (0..4).map(|_| limited(4_000_000)).collect();
     let dir = tempfile::tempdir().unwrap();
     let hour = Some(Duration::from_secs(3600));
     let leecher =
@@ -287,7 +290,8 @@ fn who_waits_for_memory_is_told_when_some_is_free() {
     wait_until("the download is complete", || swarm.is_complete());
     source.assert_in(dir.path());
     let brought: Vec<u64> = shared.iter().map(|shared| shared.progress().uploaded).collect();
-    assert!(brought.iter().filter(|sent| **sent > 0).count() > 1, "only one was told: {brought:?}");
+    assert!(!brought.contains(&0), "one was never told: {brought:?}");
+    assert!(brought.iter().all(|sent| *sent < 15_000_000), "one got nearly all of the memory: {brought:?}");
 }
 
 #[test]

@@ -209,10 +209,14 @@ impl Swarm {
         }
     }
 
+    /// Has workers look again for those who found nothing to begin. In a new order each time: where memory is
+    /// short, one of them gets all that is free, and it must not always be the same one.
     pub(super) fn retry_starved(self: &Arc<Self>) {
         self.starved_retries.fetch_add(1, Ordering::SeqCst);
         let starved = std::mem::take(&mut *self.starved.lock());
-        starved.into_values().for_each(|handle| self.pool.push(Job::Fetch(Arc::clone(self), handle)));
+        let mut starved: Vec<_> = starved.into_values().collect();
+        fastrand::shuffle(&mut starved);
+        starved.into_iter().for_each(|handle| self.pool.push(Job::Fetch(Arc::clone(self), handle)));
     }
 
     /// Bans the sender of a complete piece that failed its hash, if it is known.
