@@ -141,7 +141,8 @@ impl Driver {
                 self.session.help(owner, &blocks, now);
             }
             Mail::NoWork { interesting } => {
-                // If no worker is looking, a piece has overtaken this answer: it was found after memory became free.
+                // If no worker is looking, a piece has overtaken this answer: it was found later, when memory
+                // became free.
                 if std::mem::take(&mut self.looking) {
                     self.look_again_at = Some(now + self.look_again);
                 }

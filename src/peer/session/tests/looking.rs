@@ -87,8 +87,9 @@ fn who_found_nothing_waits_before_it_looks_again() {
     assert_eq!(workers.looks, 2);
 }
 
-/// Bug: a connection found nothing for want of memory. Memory became free, and another worker gave it a piece before
-/// the first one had said so. That older answer then had it wait before it looked for more, and nobody woke it.
+/// Bug: a connection found nothing for want of memory. Memory became free, and another worker gave it a piece
+/// before the first worker had answered. That older answer then made it wait before it looked for more, and
+/// nothing woke it.
 #[test]
 fn an_answer_that_a_piece_has_overtaken_does_not_have_it_wait() {
     let leecher = Leecher::new(2, true);
