@@ -109,6 +109,24 @@ impl AnnounceEvent {
 }
 
 impl Announce {
+    /// An announce that tells only who announces what, and asks for nothing in particular. A literal takes
+    /// from it what it does not name, so that a new field is written in this file alone.
+    pub fn new(info_hash: InfoHash, peer_id: PeerId, port: u16) -> Announce {
+        Announce {
+            info_hash,
+            peer_id,
+            port,
+            uploaded: 0,
+            downloaded: 0,
+            left: 0,
+            event: AnnounceEvent::default(),
+            want: None,
+            key: None,
+            compact: true,
+            no_peer_id: true,
+        }
+    }
+
     /// Reads the query of an announce URL, the part after the `?`.
     ///
     /// # Errors

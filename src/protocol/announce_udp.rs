@@ -123,17 +123,13 @@ impl UdpAnnounce {
 impl From<UdpAnnounce> for Announce {
     fn from(announce: UdpAnnounce) -> Announce {
         Announce {
-            info_hash: announce.info_hash,
-            peer_id: announce.peer_id,
-            port: announce.port,
             uploaded: announce.uploaded,
             downloaded: announce.downloaded,
             left: announce.left,
             event: announce.event,
             want: announce.want.and_then(|want| usize::try_from(want).ok()),
             key: (announce.key != 0).then(|| format!("{:08x}", announce.key)),
-            compact: true,
-            no_peer_id: true,
+            ..Announce::new(announce.info_hash, announce.peer_id, announce.port)
         }
     }
 }
@@ -378,16 +374,7 @@ impl Fields<'_> {
         let peers = std::iter::from_fn(|| self.peer(family));
         let peers = peers.filter(|address| address.port() != 0);
         let peers = peers.map(|address| AnnouncedPeer { peer_id: None, address }).collect();
-        Some(AnnounceReply {
-            interval,
-            min_interval: None,
-            complete,
-            incomplete,
-            downloaded: 0,
-            peers,
-            external_ip: None,
-            warning: None,
-        })
+        Some(AnnounceReply { interval, complete, incomplete, peers, ..AnnounceReply::default() })
     }
 
     fn peer(&mut self, family: Family) -> Option<SocketAddr> {

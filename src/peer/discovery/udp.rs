@@ -189,17 +189,13 @@ mod tests {
 
     fn ours() -> Announce {
         Announce {
-            info_hash: InfoHash([1; 20]),
-            peer_id: PeerId([2; 20]),
-            port: 6881,
             uploaded: 1,
             downloaded: 2,
             left: 3,
             event: AnnounceEvent::Started,
             want: Some(50),
             key: Some("00000007".into()),
-            compact: true,
-            no_peer_id: true,
+            ..Announce::new(InfoHash([1; 20]), PeerId([2; 20]), 6881)
         }
     }
 

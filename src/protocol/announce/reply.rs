@@ -12,7 +12,7 @@ use crate::torrent::InfoHash;
 pub const MAX_PEERS_READ: usize = 2000;
 
 /// A tracker's reply to an announce (BEP 3, 7, 23, 24).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnnounceReply {
     /// Seconds until the client should announce again.
     pub interval: u32,

@@ -154,7 +154,7 @@ impl Registry {
             downloaded: numbers.map_or(0, |swarm| swarm.downloaded),
             peers,
             external_ip: Some(asker.observed()).filter(|ip| !ip.is_loopback()),
-            warning: None,
+            ..AnnounceReply::default()
         }
     }
 
