@@ -7,13 +7,13 @@ mod downloads;
 use super::banning::{self, BanError};
 use super::command::{Command, CommandError, HELP, excerpt};
 use super::notices::Notice;
-use super::progress::{Bars, TICK, bytes_bar, plural, show_bytes};
+use super::progress::{bytes_bar, plural};
 use super::report::{self, Standing, short};
 use super::room::{Room, RoomError};
 use crate::logging;
 use crate::peer::bans::Who;
-use crate::peer::swarm::{State, Swarm};
-use crate::protocol::catalogue::{Entry, Event};
+use crate::peer::swarm::Swarm;
+use crate::protocol::catalogue::Event;
 use crate::threads;
 use crossbeam_channel::{Receiver, select};
 use serde_json::json;
@@ -28,10 +28,6 @@ const MOST_LINE: usize = 64 * 1024;
 
 /// What an interactive shell shows when it waits for a command.
 const PROMPT: &str = "> ";
-/// What happens to a download when the engine is stopped.
-const GOES_ON: &str = "the download goes on when this peer is started again";
-/// Maximum number of entries that are suggested for a name that is not quite right.
-const MOST_SUGGESTED: usize = 10;
 
 /// How a command ended, and whether the shell goes on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

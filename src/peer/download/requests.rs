@@ -14,8 +14,7 @@ mod snubbing;
 use super::landing::{self, Landing};
 use super::partial::Partial;
 use super::window::Window;
-use crate::peer::identity::ConnId;
-use crate::peer::identity::SourceIdentity;
+use crate::peer::identity::{ConnId, SourceIdentity};
 use crate::torrent::{Block, Piece, Torrent};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,9 +25,6 @@ use std::time::{Duration, Instant};
 const DEFAULT_QUEUE: u32 = 250;
 /// Maximum number of abandoned blocks that are remembered because they may still arrive: two full windows.
 const MAX_ABANDONED: usize = 1024;
-/// A block that was asked for less than this ago is assumed to be on its way. If another peer were asked for
-/// it too, it would mostly come twice.
-const SOON: Duration = Duration::from_millis(500);
 /// After this many refusals without a block in between we stop asking, until the peer sends something.
 const REFUSALS: u32 = 16;
 

@@ -1,7 +1,21 @@
 //! The shell's `download`: begins it, follows it with bars, and tells what came of it. Runs on the shell's
 //! thread.
 
-use super::*;
+use super::{Shell, ShellError};
+use crate::peer::app::command::excerpt;
+use crate::peer::app::progress::{Bars, TICK, show_bytes};
+use crate::peer::app::report;
+use crate::peer::app::room::RoomError;
+use crate::peer::swarm::{State, Swarm};
+use crate::protocol::catalogue::Entry;
+use crossbeam_channel::select;
+use serde_json::json;
+use std::sync::Arc;
+
+/// What happens to a download when the engine is stopped.
+const GOES_ON: &str = "the download goes on when this peer is started again";
+/// Maximum number of entries that are suggested for a name that is not quite right.
+const MOST_SUGGESTED: usize = 10;
 
 impl Shell {
     pub(super) fn download(&self, names: &[String]) -> Result<(), ShellError> {

@@ -1,7 +1,16 @@
 //! Connections that help each other at the end of a download: blocks of our pieces that we lend to others,
 //! and blocks that we fetch for others. Pure.
 
-use super::*;
+use super::{Arrival, BlockTask, Came, Requests};
+use crate::peer::identity::{ConnId, SourceIdentity};
+use crate::torrent::{Block, Piece};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A block that was asked for less than this ago is assumed to be on its way. If another peer were asked for
+/// it too, it would mostly come twice.
+const SOON: Duration = Duration::from_millis(500);
 
 impl Requests {
     /// Asks this peer for blocks on behalf of `owner`, another connection.
