@@ -1,16 +1,23 @@
-//! Bencoding (BEP 3): a reader that does not copy, and a small writer. Pure; no thread, no lock.
+//! Bencoding (BEP 3): two readers that do not copy, and a small writer. Pure; no thread, no lock.
 //!
-//! [`parse`] checks the whole input once, in a loop and without recursion, and returns a [`Value`] that
+//! A reader checks the whole input once, in a loop and without recursion, and returns a [`Value`] that
 //! borrows from it. Nothing is copied and no tree is built: a [`List`] or [`Dict`] is the checked bytes
 //! themselves, and its iterator reads them again. So the original bytes of a value are available
 //! ([`Dict::raw`]), which info-hashes are computed over.
 //!
-//! Refused are numbers with leading zeros, `-0`, numbers that do not fit an `i64`, lengths beyond the input,
-//! duplicate keys, values nested deeper than [`MAX_DEPTH`], more than [`MAX_VALUES`] values, and bytes after
-//! the end. Accepted are keys out of order. BEP 3 wants them sorted, but torrents and trackers with unsorted
-//! keys exist, and since nothing is ever encoded again the order does no harm.
+//! - [`parse`] is for bytes that have an identity: an info dictionary, which peers know by its hash.
+//!   Everybody must read the same in it, so it refuses what different readers take differently: numbers with
+//!   leading zeros, `-0`, numbers that do not fit an `i64`, duplicate keys, and bytes after the end.
+//! - [`parse_leniently`] is for bytes that only advise us: a tracker's reply, a peer's extension handshake,
+//!   what stands around an info dictionary. It reads all of the above as far as it makes sense.
+//!
+//! Both refuse lengths beyond the input, values nested deeper than [`MAX_DEPTH`], and more than
+//! [`MAX_VALUES`] values. Both accept keys out of order. BEP 3 wants them sorted, but torrents and trackers
+//! with unsorted keys exist, and since nothing is ever encoded again the order does no harm.
 
 mod write;
+
+use std::str::FromStr;
 
 pub use write::{DictWriter, ListWriter, dict};
 
@@ -109,17 +116,17 @@ impl<'a> Dict<'a> {
         })
     }
 
-    /// The value of `key`, found by a search from the start of the dictionary.
+    /// The first value of `key`, found by a search from the start of the dictionary.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
         self.iter().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| value)
     }
 
-    /// The values of several keys, found in one pass over the dictionary.
+    /// The first values of several keys, found in one pass over the dictionary.
     pub fn pick<const N: usize>(self, keys: [&str; N]) -> [Option<Value<'a>>; N] {
         let mut found = [None; N];
         for (name, value) in self.iter() {
             if let Some(at) = keys.iter().position(|key| key.as_bytes() == name) {
-                found[at] = Some(value);
+                found[at].get_or_insert(value);
             }
         }
         found
@@ -136,9 +143,19 @@ impl<'a> Dict<'a> {
     }
 }
 
-/// Reads the one value that fills all of `input`.
+/// Which oddities are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    Strict,
+    Lenient,
+}
+
+/// Reads the one value that fills all of `input`, strictly.
+///
+/// # Errors
+/// If `input` is not exactly one value in its only right form (BEP 3), apart from the order of keys.
 pub fn parse(input: &[u8]) -> Result<Value<'_>, Error> {
-    let (value, rest) = parse_prefix(input)?;
+    let (value, rest) = read(input, Rules::Strict)?;
     if rest.is_empty() {
         Ok(value)
     } else {
@@ -146,10 +163,18 @@ pub fn parse(input: &[u8]) -> Result<Value<'_>, Error> {
     }
 }
 
-/// Reads the value at the start of `input`. The second result is the rest of `input` (as in the
-/// messages of BEP 9).
-pub fn parse_prefix(input: &[u8]) -> Result<(Value<'_>, &[u8]), Error> {
-    let end = check(input)?;
+/// Reads the value at the start of `input`, leniently. The second result is the rest of `input`, which
+/// means something only in the messages of BEP 9. Leading zeros and `-0` are read as people mean them. A
+/// number that does not fit an `i64` becomes the nearest one that does. Of duplicate keys the first counts.
+///
+/// # Errors
+/// If no value can be made out.
+pub fn parse_leniently(input: &[u8]) -> Result<(Value<'_>, &[u8]), Error> {
+    read(input, Rules::Lenient)
+}
+
+fn read(input: &[u8], rules: Rules) -> Result<(Value<'_>, &[u8]), Error> {
+    let end = check(input, rules)?;
     let (checked, rest) = input.split_at_checked(end).unwrap_or((input, &[]));
     match take_value(&mut &*checked) {
         Some(value) => Ok((value, rest)),
@@ -169,16 +194,19 @@ struct Open {
 }
 
 /// Checks one value at the start of `input` and returns its length in bytes.
-fn check(input: &[u8]) -> Result<usize, Error> {
+fn check(input: &[u8], rules: Rules) -> Result<usize, Error> {
     let mut at = 0;
     let mut open: Vec<Open> = Vec::new();
     let mut keys: Vec<&[u8]> = Vec::new();
     for _ in 0..MAX_VALUES {
         let byte = *input.get(at).ok_or(Error { at, why: "the data ends too early" })?;
         let depth = open.len();
+        if rules == Rules::Strict {
+            canonical(input, at)?;
+        }
         match (byte, open.last_mut()) {
             (b'e', Some(top)) => {
-                close(top, &mut keys, at)?;
+                close(top, &mut keys, at, rules)?;
                 open.pop();
                 at += 1;
             }
@@ -212,12 +240,12 @@ fn check(input: &[u8]) -> Result<usize, Error> {
     Err(Error { at, why: "too many values" })
 }
 
-/// Ends a list or dictionary at `at`, and looks for duplicate keys.
-fn close(top: &Open, keys: &mut Vec<&[u8]>, at: usize) -> Result<(), Error> {
+/// Ends a list or dictionary at `at`. Strictly, it has no duplicate keys.
+fn close(top: &Open, keys: &mut Vec<&[u8]>, at: usize, rules: Rules) -> Result<(), Error> {
     if top.is_dict && !top.wants_key {
         return Err(Error { at, why: "a key without a value" });
     }
-    if !top.sorted {
+    if !top.sorted && rules == Rules::Strict {
         let mine = &mut keys[top.first_key..];
         mine.sort_unstable();
         if mine.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -228,46 +256,55 @@ fn close(top: &Open, keys: &mut Vec<&[u8]>, at: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Checks that the number or the length at `at`, if there is one, is written in its only right form.
+fn canonical(input: &[u8], at: usize) -> Result<(), Error> {
+    let is_number = input.get(at) == Some(&b'i');
+    let is_negative = is_number && input.get(at + 1) == Some(&b'-');
+    let start = at + usize::from(is_number) + usize::from(is_negative);
+    let wrong = |why| Err(Error { at, why });
+    let digits = digits(input, start);
+    match digits {
+        [b'0'] if is_negative => wrong("a negative zero"),
+        [b'0', _, ..] if is_number => wrong("a number with leading zeros"),
+        [b'0', _, ..] => wrong("a length with leading zeros"),
+        [_, ..] if is_number && exact::<i64>(&input[at + 1..start + digits.len()]).is_none() => {
+            wrong("a number that does not fit in 64 bits")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads `LENGTH:BYTES` at `at`. Returns the bytes and where they end.
 fn string(input: &[u8], at: usize) -> Result<(&[u8], usize), Error> {
     let digits = digits(input, at);
     let after = at + digits.len();
-    if digits.len() > 1 && digits[0] == b'0' {
-        return Err(Error { at, why: "a length with leading zeros" });
-    }
     match input.get(after) {
         Some(b':') => {}
         Some(_) => return Err(Error { at: after, why: "a length must end with a colon" }),
         None => return Err(Error { at: after, why: "the data ends too early" }),
     }
-    let length: usize = ascii(digits)
-        .and_then(|text| text.parse().ok())
-        .ok_or(Error { at, why: "a length beyond all bounds" })?;
+    let length: usize = exact(digits).ok_or(Error { at, why: "a length beyond all bounds" })?;
     let start = after + 1;
     let end = start.checked_add(length).ok_or(Error { at, why: "a length beyond all bounds" })?;
     let bytes = input.get(start..end).ok_or(Error { at, why: "a string is longer than the data" })?;
     Ok((bytes, end))
 }
 
-/// Reads `iNUMBERe` at `at`. Returns the number and where it ends.
+/// Reads `iNUMBERe` at `at`. Returns the number, or the nearest `i64`, and where it ends.
 fn number(input: &[u8], at: usize) -> Result<(i64, usize), Error> {
-    let negative = input.get(at + 1) == Some(&b'-');
-    let start = at + 1 + usize::from(negative);
+    let is_negative = input.get(at + 1) == Some(&b'-');
+    let start = at + 1 + usize::from(is_negative);
     let digits = digits(input, start);
     let end = start + digits.len();
     match input.get(end) {
-        Some(b'e') => {}
-        Some(_) => return Err(Error { at: end, why: "a number must be digits and an `e`" }),
-        None => return Err(Error { at: end, why: "the data ends too early" }),
+        Some(b'e') if digits.is_empty() => Err(Error { at, why: "a number without digits" }),
+        Some(b'e') => {
+            let nearest = if is_negative { i64::MIN } else { i64::MAX };
+            Ok((exact(&input[at + 1..end]).unwrap_or(nearest), end + 1))
+        }
+        Some(_) => Err(Error { at: end, why: "a number must be digits and an `e`" }),
+        None => Err(Error { at: end, why: "the data ends too early" }),
     }
-    match digits {
-        [] => return Err(Error { at, why: "a number without digits" }),
-        [b'0'] if negative => return Err(Error { at, why: "a negative zero" }),
-        [b'0', _, ..] => return Err(Error { at, why: "a number with leading zeros" }),
-        _ => {}
-    }
-    let value = ascii(&input[at + 1..end]).and_then(|text| text.parse().ok());
-    Ok((value.ok_or(Error { at, why: "a number that does not fit in 64 bits" })?, end + 1))
 }
 
 fn digits(input: &[u8], at: usize) -> &[u8] {
@@ -276,8 +313,9 @@ fn digits(input: &[u8], at: usize) -> &[u8] {
     &rest[..count]
 }
 
-fn ascii(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok()
+/// The number that these digits say, if it fits.
+fn exact<N: FromStr>(digits: &[u8]) -> Option<N> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// What is between the first and the last byte of a list or dictionary.

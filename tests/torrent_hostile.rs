@@ -191,12 +191,8 @@ fn the_torrents_that_the_tables_start_from_are_good() {
 
 #[test]
 fn what_is_no_torrent_says_so() {
-    for bytes in ["", "hello", "<html>", "i1e", "le", "de", "d1:ai1ee", "d4:infoi1ee", "d4:infodee trailing"]
-    {
-        refused(
-            Ben::Raw(bytes.into()),
-            if bytes.starts_with("d4:infodee") { "after the end" } else { "not a torrent" },
-        );
+    for bytes in ["", "hello", "<html>", "i1e", "le", "de", "d1:ai1ee", "d4:infoi1ee"] {
+        refused(Ben::Raw(bytes.into()), "not a torrent");
     }
     refused(Ben::Raw(vec![b'd'; 100_000]), "a key must be a string");
     refused(Ben::Raw(b"d1:a".repeat(100_000)), "nested too deeply");
@@ -460,6 +456,47 @@ fn what_is_odd_but_harmless_is_taken() {
 
     assert!(!Torrent::parse(&v1_single().set("info|private", Ben::Int(0)).bytes()).unwrap().private());
     assert!(Torrent::parse(&v1_single().set("info|private", Ben::Int(1)).bytes()).unwrap().private());
+}
+
+/// Bug: a newline behind a torrent's last byte, a key that came twice beside its info dictionary, or a date with a
+/// leading zero, and nobody could download it.
+#[test]
+fn what_stands_around_the_info_dictionary_may_be_odd() {
+    let tidy = v1_single().bytes();
+    let hash = Torrent::parse(&tidy).unwrap().info_hash();
+    let inside = &tidy[1..tidy.len() - 1];
+    let table: [(&[u8], &[u8]); 6] = [
+        (b"d", b"e\r\n"),
+        (b"d", b"e<script>"),
+        (b"d8:announce10:udp://t:808:announce1:x", b"e"),
+        (b"d13:creation datei0012e", b"e"),
+        (b"d13:creation datei99999999999999999999999e3:fooi-0e", b"e"),
+        (b"d", b"4:infod4:name5:othere07:comment5:helloe"),
+    ];
+    for (before, after) in table {
+        let torrent = Torrent::parse(&[before, inside, after].concat());
+        let shown = format!("{} … {}", String::from_utf8_lossy(before), String::from_utf8_lossy(after));
+        assert_eq!(torrent.unwrap_or_else(|why| panic!("{shown}: {why}")).info_hash(), hash, "{shown}");
+    }
+}
+
+#[test]
+fn what_is_hashed_is_read_strictly() {
+    let info = |odd: &str| {
+        let pieces = "x".repeat(20);
+        format!("d4:infod{odd}4:name1:a12:piece lengthi16384e6:pieces20:{pieces}eejunk")
+    };
+    Torrent::parse(info("6:lengthi3e").as_bytes()).unwrap();
+    for (odd, why) in [
+        ("6:lengthi03e", "at byte 16: a number with leading zeros"),
+        ("06:lengthi3e", "at byte 8: a length with leading zeros"),
+        ("6:lengthi3e6:lengthi3e", "has the same key twice"),
+        ("6:lengthi3e1:xi-0e", "a negative zero"),
+        ("6:lengthi99999999999999999999e", "does not fit in 64 bits"),
+    ] {
+        let error = Torrent::parse(info(odd).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(why), "{odd}: {error}");
+    }
 }
 
 #[test]

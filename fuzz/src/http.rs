@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use shoal::http::request;
 use shoal::protocol::announce::{
-    Announce, AnnounceReply, MAX_PEERS_READ, PeersAs, escape, pairs, scrape_hashes, unescape,
+    Announce, AnnounceReply, MAX_NAMES_READ, MAX_PEERS_READ, PeersAs, escape, pairs, scrape_hashes, unescape,
 };
 
 pub fn check(data: &[u8]) {
@@ -42,6 +42,8 @@ fn reply(data: &[u8]) {
     let Ok(first) = AnnounceReply::parse(data) else { return };
     assert!(first.peers.len() <= MAX_PEERS_READ);
     assert!(first.peers.iter().all(|peer| peer.address.port() != 0));
+    assert!(first.named_peers.len() <= MAX_NAMES_READ);
+    assert!(first.named_peers.iter().all(|(name, port)| !name.is_empty() && *port != 0));
     let addresses =
         |reply: &AnnounceReply| reply.peers.iter().map(|peer| peer.address).collect::<HashSet<_>>();
     for compact in [true, false] {
@@ -54,6 +56,7 @@ fn reply(data: &[u8]) {
         // Packed peers come in the order of their families, and a warning is cut where it is too long.
         again.peers.clone_from(&first.peers);
         again.warning.clone_from(&first.warning);
+        again.named_peers.clone_from(&first.named_peers);
         assert_eq!(again, first);
     }
 }

@@ -8,6 +8,7 @@
 pub mod addresses;
 mod announcer;
 mod http;
+mod resolve;
 mod udp;
 
 pub use announcer::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};

@@ -14,7 +14,10 @@ use crate::torrent::InfoHash;
 
 use super::catalogue::PeerId;
 
-pub use reply::{AnnounceReply, AnnouncedPeer, MAX_PEERS_READ, PeersAs, Scraped, failure, scrape_bytes};
+pub use reply::{
+    AnnounceReply, AnnouncedPeer, MAX_NAMES_READ, MAX_PEERS_READ, PeersAs, ReplyError, Scraped, failure,
+    scrape_bytes,
+};
 
 /// Maximum number of peers in a reply, whatever `numwant` says.
 pub const MAX_WANT: usize = 200;
@@ -32,7 +35,7 @@ pub struct Announce {
     pub uploaded: u64,
     /// Bytes downloaded from other peers since `started`.
     pub downloaded: u64,
-    /// Bytes still missing; 0 for a seed.
+    /// Bytes still missing; 0 for a seed. `u64::MAX` if the client did not say, or does not know yet.
     pub left: u64,
     /// Why the client announces.
     pub event: AnnounceEvent,
@@ -143,7 +146,8 @@ impl Announce {
             port: port.filter(|port| *port != 0).ok_or("port must be a number from 1 to 65535")?,
             uploaded: fields.uploaded,
             downloaded: fields.downloaded,
-            left: fields.left.ok_or("left must be the number of bytes still missing")?,
+            // Clients that have only a magnet link send nothing, -1 or other texts.
+            left: fields.left.unwrap_or(u64::MAX),
             event: fields.event,
             want: fields.want,
             key: fields.key,

@@ -33,10 +33,10 @@ pub struct Extended {
 }
 
 impl Extended {
-    /// Reads the payload of an extension handshake. `None` if it is not a bencoded dictionary. Values of
-    /// the wrong type count as absent.
+    /// Reads the payload of an extension handshake, leniently. `None` if no dictionary can be made out.
+    /// Values of the wrong type count as absent.
     pub fn decode(payload: &[u8]) -> Option<Self> {
-        let dict = bencode::parse(payload).ok()?.as_dict()?;
+        let dict = bencode::parse_leniently(payload).ok()?.0.as_dict()?;
         let client = dict.bytes("v").map(|name| {
             String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).take(MOST_NAME).collect()
         });
@@ -119,7 +119,7 @@ mod tests {
 
         #[test]
         fn any_bytes_give_something_or_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let is_dict = bencode::parse(&bytes).is_ok_and(|value| value.as_dict().is_some());
+            let is_dict = bencode::parse_leniently(&bytes).is_ok_and(|(value, _)| value.as_dict().is_some());
             prop_assert_eq!(Extended::decode(&bytes).is_some(), is_dict);
             let named = bencode::dict(|dict| dict.bytes("v", &bytes));
             let client = Extended::decode(&named).unwrap().client.unwrap();
@@ -144,6 +144,7 @@ mod tests {
         );
         assert_eq!(Extended::decode(b"de"), Some(Extended::default()));
         assert_eq!(Extended::decode(b"le"), None);
+        assert_eq!(Extended::decode(b"d4:reqqi007e4:reqqi9ee\n").unwrap().reqq, Some(7));
         assert_eq!(Extended::decode(b"d1:v3:a\nbe").unwrap().client.as_deref(), Some("ab"));
     }
 

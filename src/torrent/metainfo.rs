@@ -46,7 +46,8 @@ pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
     if bytes.len() > MAX_METAINFO_LEN {
         return Err(too_large());
     }
-    let root = bencode::parse(&bytes)?.as_dict().ok_or(TorrentError::NotATorrent)?;
+    // Only the info dictionary has an identity. What stands around it may be odd.
+    let root = bencode::parse_leniently(&bytes)?.0.as_dict().ok_or(TorrentError::NotATorrent)?;
     let [info, layers, announce, tiers, comment, created_by, date] = root.pick([
         "info",
         "piece layers",
@@ -56,8 +57,8 @@ pub(super) fn parse(bytes: Vec<u8>) -> Result<Torrent> {
         "created by",
         "creation date",
     ]);
-    let dict = info.and_then(Value::as_dict).ok_or(TorrentError::NotATorrent)?;
-    let parts = InfoParts::read(dict, &bytes)?;
+    let info = info.and_then(Value::as_dict).ok_or(TorrentError::NotATorrent)?;
+    let parts = InfoParts::read(info.raw(), &bytes)?;
     let layers = parts.layers(layers)?;
     let (trackers, comment, created_by) = (trackers(tiers, announce), text(comment), text(created_by));
     let creation_date = date.and_then(Value::as_int);
@@ -69,8 +70,7 @@ pub(super) fn parse_info(bytes: &[u8]) -> Result<Info> {
     if bytes.len() > MAX_METAINFO_LEN {
         return Err(too_large());
     }
-    let dict = bencode::parse(bytes)?.as_dict().ok_or(TorrentError::NotATorrent)?;
-    Ok(InfoParts::read(dict, bytes)?.into_info(bytes.into()))
+    Ok(InfoParts::read(bytes, bytes)?.into_info(bytes.into()))
 }
 
 fn too_large() -> TorrentError {
@@ -90,15 +90,18 @@ struct InfoParts {
 }
 
 impl InfoParts {
-    /// Reads and checks the dictionary, which was borrowed from `whole`.
-    fn read(dict: Dict<'_>, whole: &[u8]) -> Result<Self> {
+    /// Reads and checks an info dictionary, strictly. `info` was borrowed from `whole`.
+    fn read(info: &[u8], whole: &[u8]) -> Result<Self> {
+        let range = range_of(info, whole);
+        let in_whole = |error: bencode::Error| bencode::Error { at: range.start + error.at, ..error };
+        let dict = bencode::parse(info).map_err(in_whole)?.as_dict().ok_or(TorrentError::NotATorrent)?;
         let fields = Fields::read(dict);
         let name = fields.name()?;
         let Content { single_file, geometry, files, pieces, has_v2 } = fields.content(&name)?;
         let v1 = pieces.is_some().then(|| InfoHash(hash::sha1(dict.raw())));
         let v2 = has_v2.then(|| hash::sha256(dict.raw()));
         Ok(InfoParts {
-            range: range_of(dict.raw(), whole),
+            range,
             hashes: InfoHashes::new(v1, v2).ok_or(TorrentError::Missing("pieces"))?,
             name,
             single_file,

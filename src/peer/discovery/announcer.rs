@@ -27,7 +27,7 @@ use crate::protocol::catalogue::PeerId;
 use crate::threads;
 use crate::torrent::{InfoHash, Torrent};
 
-use super::{http, udp};
+use super::{http, resolve, udp};
 
 /// How long an announce may take in all.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -233,8 +233,9 @@ impl Worker {
         let interval = seconds(reply.interval).clamp(INTERVAL.0, INTERVAL.1);
         let min = reply.min_interval.map_or(MIN_INTERVAL, seconds).clamp(INTERVAL.0, interval);
         self.config.host.announced(Ok((reply.complete, reply.incomplete)));
-        if !reply.peers.is_empty() {
-            let mut peers: Vec<SocketAddr> = reply.peers.iter().map(|peer| peer.address).collect();
+        let mut peers: Vec<SocketAddr> = reply.peers.iter().map(|peer| peer.address).collect();
+        peers.extend(resolve::peers(&reply.named_peers, &|| self.is_stopping()));
+        if !peers.is_empty() {
             fastrand::shuffle(&mut peers);
             peers.truncate(MOST_PEERS);
             self.config.host.found(&peers);
@@ -427,10 +428,7 @@ mod tests {
     fn both_swarms_of_a_hybrid_become_one() {
         let reply = |interval, complete, addresses: &[&str]| AnnounceReply {
             interval,
-            min_interval: None,
             complete,
-            incomplete: 0,
-            downloaded: 0,
             peers: addresses
                 .iter()
                 .map(|text| crate::protocol::announce::AnnouncedPeer {
@@ -438,8 +436,7 @@ mod tests {
                     address: text.parse().unwrap(),
                 })
                 .collect(),
-            external_ip: None,
-            warning: None,
+            ..AnnounceReply::default()
         };
         let merged = merge(reply(10, 1, &["10.0.0.1:1"]), reply(20, 2, &["10.0.0.1:1", "10.0.0.2:1"]));
         assert_eq!(merged, reply(20, 2, &["10.0.0.1:1", "10.0.0.2:1"]));

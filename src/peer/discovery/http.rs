@@ -1,10 +1,14 @@
 //! One announce over HTTP (BEP 3, 7, 23). The reply is bounded in size and time. Runs on the announcer's
-//! thread; no lock.
+//! thread; no lock. `tidy.rs` is for replies whose head is not quite HTTP.
 
-use crate::protocol::announce::{Announce, AnnounceReply};
+mod tidy;
+
+use crate::protocol::announce::{Announce, AnnounceReply, ReplyError};
 use std::io::Read;
 use std::time::Duration;
 use ureq::Agent;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 
 /// Maximum length of a reply, in bytes: more than a hundred thousand peers.
 const MAX_REPLY: u64 = 1 << 20;
@@ -28,7 +32,7 @@ pub(super) fn agent(patience: Duration) -> Agent {
         // With a proxy, the tracker would see its address and give that to other peers.
         .proxy(None)
         .build();
-    Agent::new_with_config(config)
+    Agent::with_parts(config, DefaultConnector::new().chain(tidy::Tidying), DefaultResolver::default())
 }
 
 /// Announces to the tracker at `url`. The error is a text for the user.
@@ -43,16 +47,94 @@ fn fetch(agent: &Agent, url: &str) -> Result<AnnounceReply, String> {
     let mut body = Vec::new();
     // The limit is on the decompressed body, so that a few compressed bytes cannot become very many.
     let read = response.body_mut().as_reader().take(MAX_REPLY + 1).read_to_end(&mut body);
-    read.map_err(|error| format!("reading the reply failed: {error}"))?;
     if body.len() as u64 > MAX_REPLY {
         return Err("the reply is longer than a megabyte".into());
     }
-    match AnnounceReply::parse(&body) {
+    match (AnnounceReply::parse(&body), read) {
+        // A reply that is all there counts, even if its head promised more.
+        (Ok(reply), _) => Ok(reply),
         // Some trackers refuse with an error status; that body is read. An error page of another server
         // is not useful.
-        Err(_) if !status.is_success() && !body.starts_with(b"d14:failure reason") => {
-            Err(format!("the answer is HTTP status {status}"))
+        (Err(refused @ ReplyError::Refused(_)), _) => Err(refused.to_string()),
+        (Err(_), Err(error)) => Err(format!("reading the reply failed: {error}")),
+        (Err(_), Ok(_)) if !status.is_success() => Err(format!("the answer is HTTP status {status}")),
+        (Err(why), Ok(_)) => Err(why.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::announce::AnnouncedPeer;
+    use crate::protocol::catalogue::PeerId;
+    use crate::torrent::InfoHash;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    /// Announces to a server that answers these bytes and hangs up.
+    fn announced(reply: Vec<u8>) -> Result<AnnounceReply, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/announce", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                socket.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            socket.write_all(&reply).unwrap();
+        });
+        let ours = Announce::new(InfoHash([1; 20]), PeerId([2; 20]), 6881);
+        let outcome = announce(&agent(Duration::from_secs(60)), &url, &ours);
+        server.join().unwrap();
+        outcome
+    }
+
+    /// Bug: a space before a header's colon, `x-gzip`, or a length that promised too much cost all the peers
+    /// of a reply.
+    #[test]
+    fn a_reply_is_read_although_its_head_is_untidy() {
+        const BODY: &[u8] = b"d8:intervali180e5:peers6:\x0a\0\0\x01\0\x50e";
+        const CHUNK: &[u8] = b"20\r\nd8:intervali180e5:peers6:\x0a\0\0\x01\0\x50e";
+        const GZIPPED: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\x4b\xb1\xb0\xca\xcc\x2b\x49\x2d\x2a\x4b\xcc\
+            \xc9\x34\xb4\x30\x48\x35\xb5\x2a\x48\x4d\x2d\x2a\x36\xb3\xe2\x62\x60\x60\x64\x08\x48\x05\0\xad\
+            \xf9\x7f\x90\x20\0\0\0";
+        let table: [(&str, &[u8]); 9] = [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 32\r\n", BODY),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n", BODY),
+            ("HTTP/1.1 200 OK\r\nContent-Length : 32\r\nServer Name: a\r\n", BODY),
+            ("HTTP/1.0 200 OK\n", BODY),
+            ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n", GZIPPED),
+            ("HTTP/1.1 200 OK\r\nContent-Encoding: x-gzip\r\n", GZIPPED),
+            ("HTTP/1.1 200 OK\r\nContent-Encoding : X-Gzip\r\nContent-Length: 9000\r\n", GZIPPED),
+            // A chunk of which no end comes.
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", CHUNK),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX : y\r\n", BODY),
+        ];
+        let peers = vec![AnnouncedPeer { peer_id: None, address: "10.0.0.1:80".parse().unwrap() }];
+        for (head, body) in table {
+            let reply = announced([head.as_bytes(), b"\r\n", body].concat());
+            let reply = reply.unwrap_or_else(|why| panic!("{head}: {why}"));
+            assert_eq!((reply.interval, &reply.peers), (180, &peers), "{head}");
         }
-        parsed => parsed,
+    }
+
+    #[test]
+    fn what_is_no_reply_says_why() {
+        let table = [
+            (
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nwhat?",
+                "the answer is HTTP status 404 Not Found",
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nd5:peers", "reading the reply failed"),
+            ("HTTP/1.1 200 OK\r\n\r\n<html>", "the tracker's reply is not valid bencoding"),
+            ("HTTP/1.1 403 No\r\n\r\nd1:ai1e14:failure reason4:shooe", "the tracker refused: shoo"),
+            ("SSH-2.0-OpenSSH_9.2\r\n", ""),
+        ];
+        for (reply, why) in table {
+            let error = announced(reply.into()).unwrap_err();
+            assert!(error.contains(why), "{reply}: {error}");
+        }
     }
 }

@@ -6,19 +6,16 @@
 //! wait has an end, and regularly checks whether the announcer is to stop.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::mpsc;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::protocol::announce::{Announce, AnnounceReply};
 use crate::protocol::announce_udp::{Family, Options, Reply, Request, UdpAnnounce};
-use crate::threads;
+
+use super::resolve;
 
 /// How long a connection id may be used (BEP 15).
 const ID_AGE: Duration = Duration::from_secs(60);
-
-/// How long resolving the tracker's name may take: `stop` cannot interrupt it.
-const RESOLVE: Duration = Duration::from_millis(1500);
 
 /// How often a wait checks whether the announcer is to stop.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -66,7 +63,7 @@ pub(super) fn announce(
     }
     let mut options = Vec::new();
     Options::put_url_data(path, &mut options);
-    let (socket, family) = open(&resolve(host, RESOLVE.min(patience.all))?)?;
+    let (socket, family) = open(&resolve::host(host, resolve::PATIENCE.min(patience.all))?)?;
     let exchange = Exchange { socket, family, is_stopping };
     let mut wait = patience.first;
     let mut known: Option<(u64, Instant)> = None;
@@ -95,22 +92,6 @@ pub(super) fn announce(
 fn host_and_path(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
-}
-
-/// The addresses of the tracker. The system's resolver has no time limit and cannot be interrupted, so names
-/// are resolved on a thread of their own. After `patience` it is no longer waited for, and ends by itself.
-fn resolve(host: &str, patience: Duration) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![address]);
-    }
-    let (answer, answers) = mpsc::sync_channel(1);
-    let name = host.to_owned();
-    let look_up = move || {
-        let found = name.to_socket_addrs().map(|found| found.collect::<Vec<_>>());
-        let _ = answer.send(found.map_err(|error| error.to_string())); // fails if the wait is over
-    };
-    threads::spawn("resolve", look_up).map_err(|error| error.to_string())?;
-    answers.recv_timeout(patience).unwrap_or_else(|_| Err("finding its address took too long".into()))
 }
 
 /// A socket to the first of these addresses that can be reached from here.

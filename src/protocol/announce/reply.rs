@@ -11,6 +11,15 @@ use crate::torrent::InfoHash;
 /// Maximum number of peers read from a reply. A peer has no use for more.
 pub const MAX_PEERS_READ: usize = 2000;
 
+/// Maximum number of peers with a host name read from a reply. Each must be looked up.
+pub const MAX_NAMES_READ: usize = 20;
+
+/// Maximum length of a host name in bytes (RFC 1035).
+const MAX_NAME_LEN: usize = 253;
+
+/// The interval of a reply that names none, in seconds. Half an hour is usual (BEP 3 gives no number).
+const USUAL_INTERVAL: u32 = 1800;
+
 /// A tracker's reply to an announce (BEP 3, 7, 23, 24).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnnounceReply {
@@ -26,6 +35,8 @@ pub struct AnnounceReply {
     pub downloaded: u32,
     /// Other members of the swarm.
     pub peers: Vec<AnnouncedPeer>,
+    /// Other members that are given by host name (BEP 3 allows it), each with its port.
+    pub named_peers: Vec<(String, u16)>,
     /// The client's address as the tracker sees it (BEP 24).
     pub external_ip: Option<IpAddr>,
     /// A warning for people to read.
@@ -39,6 +50,20 @@ pub struct AnnouncedPeer {
     pub peer_id: Option<PeerId>,
     /// Address and port on which the peer accepts connections.
     pub address: SocketAddr,
+}
+
+/// Why bytes give no [`AnnounceReply`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// The tracker's own `failure reason`, on one line.
+    #[error("the tracker refused: {0}")]
+    Refused(String),
+    /// They are not bencoded.
+    #[error("the tracker's reply is {0}")]
+    NotBencoded(#[from] bencode::Error),
+    /// They are no dictionary.
+    #[error("the tracker's reply is no dictionary")]
+    NoDictionary,
 }
 
 /// How the peers of a reply are written.
@@ -111,23 +136,25 @@ impl AnnounceReply {
         });
     }
 
-    /// Reads a tracker's reply. Peers with port 0, host names instead of addresses, and peers beyond
-    /// [`MAX_PEERS_READ`] are skipped.
+    /// Reads a tracker's reply, leniently: all of it is advice, and the peers in it are of use whatever else
+    /// is odd or missing. Peers with port 0, and those beyond [`MAX_PEERS_READ`] and [`MAX_NAMES_READ`], are
+    /// skipped.
     ///
     /// # Errors
-    /// The tracker's own `failure reason`, or one sentence on why these bytes are not a reply.
-    pub fn parse(bytes: &[u8]) -> Result<AnnounceReply, String> {
-        let value = bencode::parse(bytes).map_err(|error| format!("the tracker's reply is {error}"))?;
-        let reply = value.as_dict().ok_or("the tracker's reply is no dictionary")?;
+    /// If the tracker refused, or if these bytes are no dictionary.
+    pub fn parse(bytes: &[u8]) -> Result<AnnounceReply, ReplyError> {
+        let (value, _) = bencode::parse_leniently(bytes)?;
+        let reply = value.as_dict().ok_or(ReplyError::NoDictionary)?;
         if let Some(reason) = text(reply, "failure reason") {
-            return Err(format!("the tracker refused: {reason}"));
+            return Err(ReplyError::Refused(reason));
         }
-        let interval = reply.int("interval").ok_or("the tracker's reply has no interval")?;
-        let mut peers = Vec::new();
+        let (mut peers, mut named_peers) = (Vec::new(), Vec::new());
         match reply.get("peers") {
             Some(bencode::Value::Bytes(packed)) => peers.extend(unpack_v4(packed)),
             Some(bencode::Value::List(list)) => {
-                peers.extend(list.iter().filter_map(bencode::Value::as_dict).filter_map(listed_peer));
+                let listed = || list.iter().filter_map(bencode::Value::as_dict);
+                peers.extend(listed().filter_map(listed_peer));
+                named_peers.extend(listed().filter_map(named_peer).take(MAX_NAMES_READ));
             }
             _ => {}
         }
@@ -135,12 +162,13 @@ impl AnnounceReply {
         peers.retain(|peer| peer.address.port() != 0);
         peers.truncate(MAX_PEERS_READ);
         Ok(AnnounceReply {
-            interval: clamp(interval),
+            interval: reply.int("interval").map_or(USUAL_INTERVAL, clamp),
             min_interval: reply.int("min interval").map(clamp),
             complete: reply.int("complete").map_or(0, clamp),
             incomplete: reply.int("incomplete").map_or(0, clamp),
             downloaded: reply.int("downloaded").map_or(0, clamp),
             peers,
+            named_peers,
             external_ip: reply.bytes("external ip").and_then(unpack_ip),
             warning: text(reply, "warning message"),
         })
@@ -182,10 +210,23 @@ fn unpack_ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 fn listed_peer(peer: Dict) -> Option<AnnouncedPeer> {
-    let ip: IpAddr = peer.get("ip")?.as_str()?.parse().ok()?;
-    let port = u16::try_from(peer.int("port")?).ok()?;
+    let (host, port) = host_and_port(peer)?;
+    let ip: IpAddr = host.parse().ok()?;
     let peer_id = peer.bytes("peer id").and_then(|id| id.try_into().ok()).map(PeerId);
     Some(AnnouncedPeer { peer_id, address: (ip.to_canonical(), port).into() })
+}
+
+/// A peer whose `ip` is a host name.
+fn named_peer(peer: Dict) -> Option<(String, u16)> {
+    let (host, port) = host_and_port(peer)?;
+    let is_name =
+        |host: &str| host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_'));
+    let good = port != 0 && (1..=MAX_NAME_LEN).contains(&host.len()) && is_name(host);
+    (good && host.parse::<IpAddr>().is_err()).then(|| (host.to_owned(), port))
+}
+
+fn host_and_port<'a>(peer: Dict<'a>) -> Option<(&'a str, u16)> {
+    Some((peer.get("ip")?.as_str()?, u16::try_from(peer.int("port")?).ok()?))
 }
 
 /// The bencoded reply to an announce or scrape that was refused, with its `failure reason`.

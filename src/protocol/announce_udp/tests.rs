@@ -27,16 +27,13 @@ fn encoded(request: Request, transaction: u32) -> Vec<u8> {
 fn reply(peers: &[&str]) -> AnnounceReply {
     AnnounceReply {
         interval: 120,
-        min_interval: None,
         complete: 7,
         incomplete: 9,
-        downloaded: 0,
         peers: peers
             .iter()
             .map(|text| AnnouncedPeer { peer_id: None, address: text.parse().unwrap() })
             .collect(),
-        external_ip: None,
-        warning: None,
+        ..AnnounceReply::default()
     }
 }
 

@@ -140,14 +140,21 @@ fn announces_that_are_refused() {
         ("peer_id=b", "peer_id=bb", "not 21"),
         ("port=1", "port=0", "port"),
         ("port=1", "port=65536", "port"),
-        ("left=0", "left=-1", "left"),
-        ("left=0", "", "left"),
     ] {
         let error = Announce::parse(&good.replacen(from, to, 1)).unwrap_err();
         assert!(error.contains(why), "{error}");
     }
     // A negative `numwant` means "as many as you like".
     assert_eq!(Announce::parse(&format!("{good}&numwant=-1")).unwrap().want, None);
+}
+
+/// Bug: a client that does not know yet how much it lacks, as with a magnet link, was refused.
+#[test]
+fn who_does_not_say_what_it_lacks_is_no_seed() {
+    for left in ["", "&left=", "&left=-1", "&left=Infinity", "&left=99999999999999999999"] {
+        let query = format!("info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=1{left}");
+        assert_eq!(Announce::parse(&query).map(|announce| announce.left), Ok(u64::MAX), "{left}");
+    }
 }
 
 fn peer(address: &str, id: Option<u8>) -> AnnouncedPeer {
@@ -162,6 +169,7 @@ fn reply(peers: Vec<AnnouncedPeer>) -> AnnounceReply {
         incomplete: 2,
         downloaded: 3,
         peers,
+        named_peers: vec![],
         external_ip: Some("203.0.113.9".parse().unwrap()),
         warning: Some("careful".into()),
     }
@@ -180,16 +188,54 @@ fn compact_and_listed_replies_survive_their_bytes() {
 #[test]
 fn replies_of_other_trackers() {
     let failed = AnnounceReply::parse(b"d14:failure reason9:not\nknowne").unwrap_err();
-    assert_eq!(failed, "the tracker refused: not known");
-    for bad in [&b""[..], b"<html>", b"de", b"le", b"d8:intervali1e"] {
+    assert_eq!(failed.to_string(), "the tracker refused: not known");
+    for bad in [&b""[..], b"<html>", b"i1e", b"le", b"d8:intervali1e"] {
         assert!(AnnounceReply::parse(bad).is_err());
     }
-    // Half an address at the end, a port of 0, a host name for an address, a negative interval.
+    // Half an address at the end, a port of 0, a negative interval.
     let odd = b"d8:intervali-5e5:peers15:\x0a\0\0\x01\0\x50\x0a\0\0\x02\0\0abce";
     let odd = AnnounceReply::parse(odd).unwrap();
     assert_eq!((odd.interval, odd.peers), (0, vec![peer("10.0.0.1:80", None)]));
     let named = b"d8:intervali1e5:peersld2:ip9:localhost4:porti80eed2:ip3:::14:porti80eeee";
-    assert_eq!(AnnounceReply::parse(named).unwrap().peers, vec![peer("[::1]:80", None)]);
+    let named = AnnounceReply::parse(named).unwrap();
+    assert_eq!(named.peers, vec![peer("[::1]:80", None)]);
+    assert_eq!(named.named_peers, vec![("localhost".to_owned(), 80)]);
+}
+
+/// Bug: a newline behind a tracker's reply cost all its peers, and so did a missing interval, a key that came
+/// twice, a leading zero, or a number of more than 64 bits.
+#[test]
+fn the_peers_of_an_untidy_reply_are_used() {
+    let table: [(&[u8], u32); 10] = [
+        (b"d8:intervali180e5:peers6:\x0a\0\0\x01\0\x50e\r\n", 180),
+        (b"d8:intervali180e5:peers6:\x0a\0\0\x01\0\x50e<!-- 3 ms -->", 180),
+        (b"d5:peers6:\x0a\0\0\x01\0\x50e", 1800),
+        (b"d8:interval3:1805:peers6:\x0a\0\0\x01\0\x50e", 1800),
+        (b"d8:intervali180e8:intervali5e5:peers6:\x0a\0\0\x01\0\x505:peers0:e", 180),
+        (b"d8:intervali0180e5:peers6:\x0a\0\0\x01\0\x50e", 180),
+        (b"d8:intervali99999999999999999999e5:peers6:\x0a\0\0\x01\0\x50e", u32::MAX),
+        (b"d8:intervali-0e5:peers06:\x0a\0\0\x01\0\x50e", 0),
+        (b"d5:peers6:\x0a\0\0\x01\0\x508:intervali180e14:failure reasoni0ee", 180),
+        (b"d8:intervali180e8:completei-1e10:incomplete3:two5:peersld2:ip8:10.0.0.14:porti80eei7edeee", 180),
+    ];
+    for (bytes, interval) in table {
+        let shown = String::from_utf8_lossy(bytes);
+        let reply = AnnounceReply::parse(bytes).unwrap_or_else(|why| panic!("{shown}: {why}"));
+        assert_eq!((reply.interval, reply.peers), (interval, vec![peer("10.0.0.1:80", None)]), "{shown}");
+    }
+}
+
+/// Bug: a peer that is told by host name was skipped.
+#[test]
+fn peers_may_be_given_by_host_name() {
+    let listed = |names: &[&str]| {
+        let peers = names.iter().map(|name| format!("d2:ip{}:{name}4:porti80ee", name.len()));
+        let bytes = format!("d5:peersl{}ee", peers.collect::<String>());
+        AnnounceReply::parse(bytes.as_bytes()).unwrap().named_peers
+    };
+    assert_eq!(listed(&["node-7.cluster"]), [("node-7.cluster".to_owned(), 80)]);
+    assert!(listed(&["", "a b", "a/b", "10.0.0.1", "::1", &"a".repeat(254)]).is_empty());
+    assert_eq!(listed(&["a"; 50]).len(), MAX_NAMES_READ);
 }
 
 #[test]
@@ -213,7 +259,7 @@ proptest! {
         let refusals = [
             Call::parse(&bytes).map_err(|bad| bad.message).err(),
             Answer::parse(&bytes).err(),
-            AnnounceReply::parse(&bytes).err(),
+            AnnounceReply::parse(&bytes).err().map(|why| why.to_string()),
             Announce::parse(&text).err(),
         ];
         for why in refusals.into_iter().flatten() {
