@@ -17,6 +17,6 @@ pub fn check(data: &[u8]) {
     let again = magnet.to_string();
     // Percent signs make it three times as long at most, and what is too long is not read.
     if again.len() <= 64 * 1024 {
-        assert_eq!(again.parse::<Magnet>(), Ok(magnet));
+        assert_eq!(again.parse::<Magnet>(), Ok(Magnet { passed_over: Vec::new(), ..magnet }));
     }
 }

@@ -278,8 +278,11 @@ fn chosen(words: &[String], torrents: &[Arc<Torrent>]) -> Result<Option<Selectio
 }
 
 fn open_torrent(name: &str) -> Result<Arc<Torrent>, Box<dyn Error>> {
-    if name.starts_with("magnet:") {
+    if name.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:")) {
         let magnet: Magnet = name.parse()?;
+        for why in &magnet.passed_over {
+            eprintln!("passed over: {why}");
+        }
         let name = magnet.name.clone().unwrap_or_else(|| magnet.info_hash().to_string());
         return Err(format!("{name}: a magnet link alone is not enough yet, give the .torrent file").into());
     }

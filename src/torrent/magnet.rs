@@ -29,6 +29,9 @@ pub struct Magnet {
     pub trackers: Vec<String>,
     /// Peers to connect to first (`x.pe`), each `HOST:PORT` with a host name or an address.
     pub peers: Vec<String>,
+    /// What of the link was passed over, because it could not be read, and why: a name, a tracker or a peer.
+    /// None of them is needed.
+    pub passed_over: Vec<MagnetError>,
 }
 
 /// Why a text is not a magnet link that we can use.
@@ -52,13 +55,13 @@ pub enum MagnetError {
     /// The link has two different v1 hashes, or two different v2 hashes.
     #[error("magnet link with two different info-hashes of the same kind")]
     TwoHashes,
-    /// The value of this key is not percent-encoded UTF-8.
+    /// The value of this key is not percent-encoded UTF-8. Only a broken `xt` makes the link useless.
     #[error(
         "magnet link with a broken `{0}`: percent signs must be followed by two hexadecimal digits, \
-        and the text be UTF-8"
+        and the text be UTF-8 without control characters"
     )]
     BadText(&'static str),
-    /// A peer of the link is not `HOST:PORT`.
+    /// A peer of the link is not `HOST:PORT`. It is passed over.
     #[error("magnet link with a broken `x.pe`: it must be HOST:PORT")]
     BadPeer,
 }
@@ -72,6 +75,18 @@ impl Magnet {
     /// The info-hash to use on the wire: v1 if the link has one, otherwise v2, truncated.
     pub fn info_hash(&self) -> InfoHash {
         self.hashes().map_or(InfoHash([0; 20]), |hashes| hashes.info_hash())
+    }
+
+    /// Takes one parameter of the link.
+    fn parameter(&mut self, key: &str, value: &str) -> Result<(), MagnetError> {
+        match key {
+            "xt" => self.topic(&decode(value, "xt")?)?,
+            "dn" => self.name = Some(display_name(value)?),
+            "tr" if self.trackers.len() < MAX_ITEMS => self.trackers.extend(tracker(value)?),
+            "x.pe" if self.peers.len() < MAX_ITEMS => self.peers.push(peer(decode(value, "x.pe")?)?),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn topic(&mut self, topic: &str) -> Result<(), MagnetError> {
@@ -96,19 +111,19 @@ impl FromStr for Magnet {
         let query = strip_prefix_ignoring_case(text.trim(), "magnet:?").ok_or(MagnetError::NotAMagnet)?;
         let mut magnet = Magnet::default();
         for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            // Keys may be numbered (`tr.1`).
-            match key.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.') {
-                "xt" => magnet.topic(&decode(value, "xt")?)?,
-                "dn" => magnet.name = Some(display_name(value)?),
-                "tr" if magnet.trackers.len() < MAX_ITEMS => magnet.trackers.push(decode(value, "tr")?),
-                "x.pe" if magnet.peers.len() < MAX_ITEMS => magnet.peers.push(peer(decode(value, "x.pe")?)?),
-                _ => {}
+            // Keys may be in capitals, and numbered (`tr.1`).
+            let key = key.to_ascii_lowercase();
+            let key = key.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.');
+            match magnet.parameter(key, value) {
+                Ok(()) => {}
+                Err(why) if key == "xt" => return Err(why),
+                Err(why) if magnet.passed_over.len() < MAX_ITEMS => magnet.passed_over.push(why),
+                Err(_) => {}
             }
         }
         if magnet.v1.is_none() && magnet.v2.is_none() {
             return Err(MagnetError::NoHash);
         }
-        magnet.trackers.retain(|url| !url.is_empty() && !url.chars().any(char::is_control));
         Ok(magnet)
     }
 }
@@ -140,7 +155,7 @@ impl Torrent {
             v2: self.v2_hash(),
             name: Some(self.name().to_owned()),
             trackers: self.trackers().concat(),
-            peers: Vec::new(),
+            ..Magnet::default()
         };
         magnet.to_string()
     }
@@ -170,6 +185,16 @@ fn v2_hash(text: &str) -> Option<[u8; 32]> {
 fn display_name(value: &str) -> Result<String, MagnetError> {
     let name = decode(&value.replace('+', " "), "dn")?;
     Ok(name.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// Decodes a `tr`. An empty one is no tracker.
+fn tracker(value: &str) -> Result<Option<String>, MagnetError> {
+    let url = decode(value, "tr")?;
+    if url.contains(char::is_control) {
+        Err(MagnetError::BadText("tr"))
+    } else {
+        Ok(Some(url).filter(|url| !url.is_empty()))
+    }
 }
 
 fn peer(text: String) -> Result<String, MagnetError> {
@@ -242,6 +267,7 @@ mod tests {
         let base32 = BASE32_NOPAD.encode(&hash.0);
         for text in [
             format!("MAGNET:?XT=x&xt=urn:btih:{}", V1.to_uppercase()),
+            format!("magnet:?XT=urn:btih:{V1}&TR=&Xt.2=urn:sha1:ABC"),
             format!("magnet:?xt=urn:btih:{base32}"),
             format!("magnet:?xt=urn:btih:{}", base32.to_lowercase()),
             format!("magnet:?xt.1=urn%3Abtih%3A{V1}&tr.1=&xl=5&nonsense&xt.2=urn:sha1:ABC"),
@@ -271,12 +297,7 @@ mod tests {
             ("magnet:?xt=urn:btmh:133ee747eef87abbfdaccbb1069c3a23d0fd741a", MagnetError::BadHash),
             ("magnet:?xt=urn:btmh:1220", MagnetError::BadHash),
             (&format!("magnet:?xt=urn:btih:{V1}&xt=urn:btih:{other}"), MagnetError::TwoHashes),
-            (&format!("magnet:?xt=urn:btih:{V1}&dn=%"), MagnetError::BadText("dn")),
-            (&format!("magnet:?xt=urn:btih:{V1}&dn=%zz"), MagnetError::BadText("dn")),
-            (&format!("magnet:?xt=urn:btih:{V1}&tr=%ff"), MagnetError::BadText("tr")),
-            (&format!("magnet:?xt=urn:btih:{V1}&x.pe=nowhere"), MagnetError::BadPeer),
-            (&format!("magnet:?xt=urn:btih:{V1}&x.pe=a:0"), MagnetError::BadPeer),
-            (&format!("magnet:?xt=urn:btih:{V1}&x.pe=a:65536"), MagnetError::BadPeer),
+            ("magnet:?xt=%&dn=x", MagnetError::BadText("xt")),
             (&format!("magnet:?xt=urn:btih:{V1}&dn={}", "x".repeat(MAX_LEN)), MagnetError::TooLong),
         ];
         for (text, error) in table {
@@ -284,16 +305,48 @@ mod tests {
         }
     }
 
+    /// Bug: one broken name, tracker or peer, and the whole link was refused.
+    #[test]
+    fn a_bad_parameter_is_passed_over_with_a_word() {
+        let table = [
+            ("dn=%", MagnetError::BadText("dn")),
+            ("dn=%zz", MagnetError::BadText("dn")),
+            ("tr=%ff", MagnetError::BadText("tr")),
+            ("tr=http%3A%2F%2Fa%0Ab", MagnetError::BadText("tr")),
+            ("x.pe=nowhere", MagnetError::BadPeer),
+            ("x.pe=a:0", MagnetError::BadPeer),
+            ("x.pe=a:65536", MagnetError::BadPeer),
+            ("x.pe=%", MagnetError::BadText("x.pe")),
+        ];
+        for (bad, why) in table {
+            let text = format!("magnet:?{bad}&xt=urn:btih:{V1}&dn=good&tr=udp://t:1&x.pe=a:1");
+            let magnet: Magnet = text.parse().unwrap_or_else(|why| panic!("{bad}: {why}"));
+            assert_eq!((magnet.name.as_deref(), magnet.passed_over), (Some("good"), vec![why]), "{bad}");
+            assert_eq!(
+                (magnet.trackers, magnet.peers),
+                (vec!["udp://t:1".into()], vec!["a:1".into()]),
+                "{bad}"
+            );
+        }
+        let many: Magnet = format!("magnet:?xt=urn:btih:{V1}{}", "&tr=%".repeat(1000)).parse().unwrap();
+        assert_eq!(many.passed_over.len(), MAX_ITEMS);
+    }
+
+    /// Without what was passed over, which the link's own spelling does not repeat.
+    fn good_part(magnet: &Magnet) -> Magnet {
+        Magnet { passed_over: Vec::new(), ..magnet.clone() }
+    }
+
     proptest::proptest! {
         #[test]
         fn any_text_gives_a_link_or_an_error(text in ".{0,200}") {
             if let Ok(magnet) = text.parse::<Magnet>() {
-                proptest::prop_assert_eq!(magnet.to_string().parse::<Magnet>(), Ok(magnet));
+                proptest::prop_assert_eq!(magnet.to_string().parse::<Magnet>(), Ok(good_part(&magnet)));
             }
             match format!("magnet:?xt=urn:btih:{V1}&{text}").parse::<Magnet>() {
                 Ok(magnet) => {
                     proptest::prop_assert_eq!(magnet.v1, V1.parse().ok());
-                    proptest::prop_assert_eq!(magnet.to_string().parse::<Magnet>(), Ok(magnet));
+                    proptest::prop_assert_eq!(magnet.to_string().parse::<Magnet>(), Ok(good_part(&magnet)));
                 }
                 Err(why) => {
                     let is_whole = !matches!(why, MagnetError::NotAMagnet | MagnetError::NoHash);
