@@ -23,7 +23,8 @@ pub fn check(data: &[u8]) {
 
 fn hashes(torrent: &Torrent, data: &[u8]) {
     assert_eq!(torrent.bytes(), data);
-    let info = bencode::parse_leniently(data).unwrap().0.as_dict().unwrap().get("info").unwrap().as_dict().unwrap();
+    let info =
+        bencode::parse_leniently(data).unwrap().0.as_dict().unwrap().get("info").unwrap().as_dict().unwrap();
     assert_eq!(torrent.info_bytes(), info.raw());
     assert!(bencode::parse(info.raw()).is_ok(), "what is hashed is read strictly");
     assert!(torrent.v1_hash().is_none_or(|hash| hash.0 == hash::sha1(info.raw())));
