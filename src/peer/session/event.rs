@@ -73,9 +73,6 @@ pub enum Violation {
     /// It sent a block that we did not request.
     #[error("it sent a block nobody asked for (piece {}, offset {}, {} bytes)", .0.index, .0.begin, .0.len)]
     Unasked(BlockRequest),
-    /// It requested bytes that do not exist.
-    #[error("it asked for {} bytes at {} of piece {}, which do not exist", .0.len, .0.begin, .0.index)]
-    BadRequest(BlockRequest),
     /// It sent more requests than are kept, and without the Fast extension (BEP 6) none can be rejected.
     #[error("it sent more requests than the {REQQ} we keep")]
     TooManyRequests,

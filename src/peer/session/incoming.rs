@@ -32,7 +32,7 @@ impl Session {
             Message::Cancel(wanted) => self.on_cancel(wanted, now),
             Message::Piece { index, begin, data } => self.on_piece(index, begin, data, now),
             Message::Reject(wanted) => self.on_reject(wanted, now),
-            Message::Suggest(index) | Message::AllowedFast(index) => self.on_hint(index, now),
+            Message::Suggest(_) | Message::AllowedFast(_) => self.on_hint(now),
             Message::Extended { id, payload } => self.on_extended(id, payload, now),
             Message::HashRequest(range) => self.on_hash_request(range, now),
             Message::Hashes { .. } | Message::HashReject(_) => self.idle(now), // we ask for none
@@ -114,7 +114,11 @@ impl Session {
     }
 
     fn on_request(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
-        let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
+        // Out of range is no crime (BEP 6): some clients count padding, or the end of a torrent, otherwise.
+        let Some(block) = self.requested(wanted) else {
+            self.reject(wanted);
+            return self.idle(now);
+        };
         if wanted.len < SMALL.min(self.torrent.geometry().piece_len(block.piece())) {
             self.idle(now)?;
         }
@@ -130,8 +134,7 @@ impl Session {
 
     fn on_cancel(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
-        let block = self.requested(wanted).ok_or(Violation::BadRequest(wanted))?;
-        if self.uploads.cancelled(block) {
+        if self.requested(wanted).is_some_and(|block| self.uploads.cancelled(block)) {
             self.reject(wanted);
         }
         Ok(())
@@ -174,18 +177,18 @@ impl Session {
     fn on_reject(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         self.fast("reject")?;
-        let piece = self.piece(wanted.index)?;
-        if let Some(block) = self.torrent.geometry().block_at(piece, wanted.begin, wanted.len) {
+        let geometry = self.torrent.geometry();
+        let piece = geometry.piece(wanted.index);
+        if let Some(block) = piece.and_then(|piece| geometry.block_at(piece, wanted.begin, wanted.len)) {
             let given_back = self.requests.rejected(block);
             self.give_back(given_back);
         }
         Ok(())
     }
 
-    fn on_hint(&mut self, index: u32, now: Instant) -> Result<(), Violation> {
+    fn on_hint(&mut self, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
-        self.fast("suggest or allowed fast")?;
-        self.piece(index).map(drop)
+        self.fast("suggest or allowed fast")
     }
 
     /// Serves no hashes yet (BEP 52). Leaf hashes, requested after a bad piece, are refused. Piece layers,

@@ -126,7 +126,7 @@ fn seed(modern: bool) -> (Session, Arc<Torrent>, Instant) {
     (session, torrent, now)
 }
 
-fn wanted(index: u32, begin: u32, len: u32) -> BlockRequest {
+const fn wanted(index: u32, begin: u32, len: u32) -> BlockRequest {
     BlockRequest { index, begin, len }
 }
 

@@ -39,6 +39,30 @@ fn blocks_nobody_asked_for_are_not_taken() {
     );
 }
 
+/// Bug: they ended the connection if their piece did not exist, and a peer that sent a few was banned.
+#[test]
+fn rejects_and_hints_that_mean_nothing_are_ignored() {
+    let mut leecher = Leecher::new(1, true);
+    leecher.fetch(0);
+    for index in [0, 1, 77, u32::MAX] {
+        leecher.hears(Message::Suggest(index)).unwrap();
+        leecher.hears(Message::AllowedFast(index)).unwrap();
+    }
+    for (index, begin, len) in [
+        (0, 1, BLOCK_LEN),
+        (0, 0, 1),
+        (0, 0, 0),
+        (0, PIECE_LEN, BLOCK_LEN),
+        (1, 0, BLOCK_LEN),
+        (u32::MAX, 0, 1),
+    ] {
+        leecher.hears(Message::Reject(wanted(index, begin, len))).unwrap();
+    }
+    assert!(leecher.given_back().is_empty(), "nobody asked for that");
+    leecher.gets(leecher.block(0, 3)).unwrap();
+    leecher.session.requests.assert_invariant();
+}
+
 #[test]
 fn a_choke_gives_back_what_came_and_late_blocks_are_no_crime() {
     let mut leecher = Leecher::new(2, true);

@@ -21,24 +21,52 @@ fn requests_are_served_in_order_in_runs_of_neighbours() {
     assert_eq!(runs, [vec![(0, 0), (0, 1)], vec![(0, 2)], vec![(0, 0)], vec![(1, 1)]]);
 }
 
+const OUTSIDE: [BlockRequest; 7] = [
+    wanted(2, 0, BLOCK_LEN),
+    wanted(u32::MAX, 0, BLOCK_LEN),
+    wanted(0, PIECE_LEN, 1),
+    wanted(0, u32::MAX, BLOCK_LEN),
+    wanted(0, 0, 0),
+    wanted(0, 0, 128 * 1024 + 1),
+    wanted(0, PIECE_LEN - 1, 2),
+];
+
+/// Bug: they ended the connection, and a peer that sent a few was banned.
 #[test]
-fn requests_outside_pieces_end_it() {
-    let (mut seed, _, now) = seed(true);
-    seed.unchoke();
-    for bad in [
-        wanted(2, 0, BLOCK_LEN),
-        wanted(u32::MAX, 0, BLOCK_LEN),
-        wanted(0, PIECE_LEN, 1),
-        wanted(0, u32::MAX, BLOCK_LEN),
-        wanted(0, 0, 0),
-        wanted(0, 0, 128 * 1024 + 1),
-        wanted(0, PIECE_LEN - 1, 2),
-    ] {
-        assert_eq!(seed.on_message(Message::Request(bad), now), Err(Violation::BadRequest(bad)));
-        assert_eq!(seed.on_message(Message::Cancel(bad), now), Err(Violation::BadRequest(bad)));
+fn requests_outside_pieces_are_rejected_and_the_next_one_is_served() {
+    for modern in [true, false] {
+        let (mut seed, _, now) = seed(modern);
+        for is_choking in [true, false] {
+            if !is_choking {
+                seed.unchoke();
+            }
+            seed.output(now).clear();
+            for bad in OUTSIDE {
+                seed.on_message(Message::Request(bad), now).unwrap();
+                let mut expected = Vec::new();
+                if modern {
+                    Message::Reject(bad).encode(&mut expected);
+                }
+                assert_eq!(*seed.output(now), expected, "rejected where that is understood");
+                seed.output(now).clear();
+                seed.on_message(Message::Cancel(bad), now).unwrap();
+                assert!(seed.output(now).is_empty() && !seed.has_uploads());
+            }
+        }
+        seed.on_message(Message::Request(wanted(0, PIECE_LEN - 1, 1)), now).unwrap();
+        assert!(seed.has_uploads());
     }
-    seed.on_message(Message::Request(wanted(0, PIECE_LEN - 1, 1)), now).unwrap();
-    assert!(seed.has_uploads());
+}
+
+#[test]
+fn requests_outside_pieces_without_end_are_a_flood() {
+    for modern in [true, false] {
+        for what in [Message::Request(OUTSIDE[0]), Message::Cancel(OUTSIDE[0])] {
+            let (mut seed, _, now) = seed(modern);
+            let ends = (0..10_000).find_map(|_| seed.on_message(what, now).err());
+            assert_eq!(ends, Some(Violation::Flood));
+        }
+    }
 }
 
 #[test]
