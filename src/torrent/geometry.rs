@@ -221,15 +221,21 @@ impl Geometry {
     pub fn requested(&self, index: u32, begin: u32, len: u32) -> Option<Block> {
         let piece = self.piece(index)?;
         let end = begin.checked_add(len)?;
-        let fits = (1..=MAX_REQUEST_LEN).contains(&len) && end <= self.padded_len(piece);
+        let fits = (1..=MAX_REQUEST_LEN).contains(&len) && end <= self.served_len(piece);
         fits.then_some(Block { piece, begin, len })
     }
 
+    /// Number of bytes of the piece that a peer may request. In v2 and hybrid torrents the space behind each
+    /// file reads as zeros, also behind the last one: libtorrent 2.0 requests a file's last block whole.
+    fn served_len(&self, piece: Piece) -> u32 {
+        if self.aligned { self.piece_length } else { self.padded_len(piece) }
+    }
+
     /// The ranges of files that make up `len` bytes from `begin` of the piece: in order, without gaps or
-    /// overlaps. Bytes beyond the end of the stream are left out.
+    /// overlaps. Bytes that nobody may request are left out.
     pub fn spans(&self, piece: Piece, begin: u32, len: u32) -> impl Iterator<Item = Span> + '_ {
         let mut at = self.start(piece) + u64::from(begin);
-        let end = (at + u64::from(len)).min(self.stream_len);
+        let end = (at + u64::from(len)).min(self.start(piece) + u64::from(self.served_len(piece)));
         let mut next = self.files.partition_point(|placed| placed.end <= at);
         std::iter::from_fn(move || {
             if at >= end {

@@ -14,6 +14,7 @@ mod clients;
 mod crowds;
 mod floods;
 mod lies;
+mod padding;
 mod rules;
 mod silence;
 mod throughput;
