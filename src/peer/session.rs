@@ -28,7 +28,7 @@ use crate::bitfield::Bitfield;
 use crate::protocol::extension::Extended;
 use crate::protocol::handshake::Agreement;
 use crate::protocol::wire::{self, BlockRequest, Message};
-use crate::torrent::{Block, Piece, Torrent};
+use crate::torrent::{BLOCK_LEN, Block, Geometry, Piece, Proof, Torrent};
 use flood::{Flood, IDLE};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -122,9 +122,10 @@ impl Session {
 
     /// Where the next blocks will land, if they come in the order of the requests. The thread that reads the
     /// socket may write them there, and calls [`landed`](Self::landed) for each that came, before it calls
-    /// anything else here. Other bytes go the usual way.
+    /// anything else here. Other bytes go the usual way, and so do blocks that come with padding.
     pub fn landing(&mut self) -> Landing<'_> {
-        self.requests.landing()
+        let (agreement, geometry) = (self.agreement, self.torrent.geometry());
+        self.requests.landing(|block| named(block, agreement, geometry).len == block.len())
     }
 
     /// A message that carries nothing; see [`flood`].
@@ -142,6 +143,20 @@ impl Session {
 
     fn requested(&self, wanted: BlockRequest) -> Option<Block> {
         self.torrent.geometry().requested(wanted.index, wanted.begin, wanted.len)
+    }
+
+    /// How this connection names one of our blocks.
+    fn named(&self, block: Block) -> BlockRequest {
+        named(block, self.agreement, self.torrent.geometry())
+    }
+
+    /// Our block that this connection names so.
+    fn our_block(&self, name: BlockRequest) -> Option<Block> {
+        let geometry = self.torrent.geometry();
+        let piece = geometry.piece(name.index)?;
+        let left = geometry.piece_len(piece).checked_sub(name.begin)?;
+        let block = geometry.block_at(piece, name.begin, left.min(BLOCK_LEN))?;
+        (self.named(block) == name).then_some(block)
     }
 
     fn fast(&self, what: &'static str) -> Result<(), Violation> {
@@ -189,7 +204,7 @@ impl Session {
     pub fn helped(&mut self, block: Block, data: &[u8], from: &Arc<SourceIdentity>) {
         let (cancel, arrival) = self.requests.helped(block, data, from);
         if cancel {
-            Message::Cancel(block.into()).encode(&mut self.out);
+            Message::Cancel(self.named(block)).encode(&mut self.out);
         }
         self.on_arrival(block, arrival);
     }
@@ -202,14 +217,14 @@ impl Session {
     /// A block that we fetch for another connection came to it from elsewhere.
     pub fn help_not_needed(&mut self, block: Block) {
         if self.requests.forget_help(block) {
-            Message::Cancel(block.into()).encode(&mut self.out);
+            Message::Cancel(self.named(block)).encode(&mut self.out);
         }
     }
 
     /// Sends as many requests as the window has room for.
     pub fn ask(&mut self, now: Instant) {
         while let Some(block) = self.requests.next_request(now) {
-            Message::Request(block.into()).encode(&mut self.out);
+            Message::Request(self.named(block)).encode(&mut self.out);
         }
     }
 
@@ -396,5 +411,14 @@ impl Session {
     pub fn assert_invariant(&self) {
         self.requests.assert_invariant();
         self.uploads.assert_invariant();
+    }
+}
+
+/// The name of one of our blocks on a connection. A v1 peer takes the padding of a hybrid torrent for
+/// content: rqbit closes if less is requested. Over v2 a block ends where its file ends.
+fn named(block: Block, agreement: Agreement, geometry: &Geometry) -> BlockRequest {
+    match agreement.proof {
+        Proof::V1 => geometry.padded(block).into(),
+        Proof::V2 => block.into(),
     }
 }

@@ -217,6 +217,12 @@ impl Geometry {
         (block.begin == begin && block.len == len).then_some(block)
     }
 
+    /// One of the piece's blocks as v1 counts it: with the padding behind it, up to the block's full length
+    /// or the end of the stream (BEP 47).
+    pub fn padded(&self, block: Block) -> Block {
+        Block { len: (self.padded_len(block.piece) - block.begin).min(BLOCK_LEN), ..block }
+    }
+
     /// A peer's request as a block. `None` unless it is 1 byte to 128 KiB within one piece and its padding.
     pub fn requested(&self, index: u32, begin: u32, len: u32) -> Option<Block> {
         let piece = self.piece(index)?;

@@ -243,9 +243,10 @@ impl Requests {
     }
 
     /// The scatter-read targets of the blocks that should come next: those asked for longest ago, up to the
-    /// first that is for another connection.
-    pub fn landing(&mut self) -> Landing<'_> {
-        let ours = self.asked.iter().map(|asked| asked.task).take_while(|task| task.owner.is_none());
+    /// first that is for another connection, or not `whole`: it comes with bytes that have no place.
+    pub fn landing(&mut self, whole: impl Fn(Block) -> bool) -> Landing<'_> {
+        let tasks = self.asked.iter().map(|asked| asked.task);
+        let ours = tasks.take_while(|task| task.owner.is_none() && whole(task.block));
         let runs = landing::runs(ours.map(|task| task.block));
         let partials = self.pieces.iter_mut().map(|held| &mut held.partial);
         Landing::new(runs, partials)

@@ -141,10 +141,11 @@ impl Session {
     }
 
     fn on_piece(&mut self, index: u32, begin: u32, data: &[u8], now: Instant) -> Result<(), Violation> {
-        let len = data.len() as u32;
-        let unasked = Violation::Unasked(BlockRequest { index, begin, len });
-        let piece = self.piece(index)?;
-        let Some(block) = self.torrent.geometry().block_at(piece, begin, len) else { return Err(unasked) };
+        self.piece(index)?;
+        let name = BlockRequest { index, begin, len: data.len() as u32 };
+        let unasked = Violation::Unasked(name);
+        let Some(block) = self.our_block(name) else { return Err(unasked) };
+        let data = &data[..block.len() as usize]; // without padding
         let arrival = self.requests.arrived(block, Came::Elsewhere(data), now).ok_or(unasked)?;
         self.flood.earn(BLOCK);
         if arrival.late {
@@ -177,9 +178,7 @@ impl Session {
     fn on_reject(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         self.fast("reject")?;
-        let geometry = self.torrent.geometry();
-        let piece = geometry.piece(wanted.index);
-        if let Some(block) = piece.and_then(|piece| geometry.block_at(piece, wanted.begin, wanted.len)) {
+        if let Some(block) = self.our_block(wanted) {
             let given_back = self.requests.rejected(block);
             self.give_back(given_back);
         }

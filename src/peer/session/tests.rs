@@ -10,6 +10,7 @@ mod helping;
 mod interest;
 mod looking;
 mod opening;
+mod padding;
 mod properties;
 mod requests;
 mod serving;

@@ -82,6 +82,20 @@ fn behind_a_file_zeros_are_served_up_to_the_end_of_its_piece() {
 }
 
 #[test]
+fn in_v1_a_block_goes_on_over_the_padding_to_its_full_length_or_the_end_of_the_stream() {
+    let padded = |geometry: &Geometry, index| {
+        let piece = geometry.piece(index).unwrap();
+        let block = geometry.padded(geometry.block(piece, geometry.block_count(piece) - 1));
+        (block.begin(), block.len())
+    };
+    let files = vec![(20_000, false), (10, false), (50, false)];
+    let geometry = aligned(&files, 32_768, false);
+    assert_eq!([0, 1, 2].map(|piece| padded(&geometry, piece)), [(16_384, 16_384), (0, 16_384), (0, 50)]);
+    assert_eq!(padded(&aligned(&files, 32_768, true), 2), (0, 16_384));
+    assert_eq!(padded(&v1(&files, 32_768), 0), (16_384, 20_060 - 16_384));
+}
+
+#[test]
 fn blocks_are_exactly_our_own() {
     let geometry = v1(&vec![(100_000, false)], 65_536);
     let [first, last] = [geometry.piece(0).unwrap(), geometry.piece(1).unwrap()];
@@ -154,6 +168,9 @@ proptest! {
                 prop_assert!(!block.is_empty() && block.len() <= BLOCK_LEN);
                 prop_assert_eq!(geometry.block_at(piece, at, block.len()), Some(block));
                 prop_assert_eq!(geometry.requested(piece.index(), at, block.len()), Some(block));
+                let whole = geometry.padded(block);
+                prop_assert_eq!((whole.piece(), whole.begin()), (piece, at));
+                prop_assert_eq!(whole.len(), BLOCK_LEN.min(padded - at));
                 at += block.len();
             }
             prop_assert_eq!(at, len);
