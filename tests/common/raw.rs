@@ -5,7 +5,7 @@ use shoal::protocol::handshake::{HANDSHAKE_LEN, Hello, PeerId};
 use shoal::protocol::wire::{BlockRequest, Message, decode};
 use shoal::torrent::{InfoHash, Torrent};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
 
 /// Longer than any message of a test.
@@ -25,7 +25,15 @@ pub fn hello(info_hash: InfoHash, name: u8, modern: bool) -> Hello {
 impl Raw {
     /// Connects, and says nothing yet.
     pub fn connect(addr: SocketAddr) -> Self {
-        let socket = TcpStream::connect(addr).unwrap();
+        Raw::over(TcpStream::connect(addr).unwrap())
+    }
+
+    /// Is connected to, and says nothing yet.
+    pub fn accept(listener: &TcpListener) -> Self {
+        Raw::over(listener.accept().unwrap().0)
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         socket.set_write_timeout(Some(LIMIT)).unwrap();
         Raw { socket, input: Vec::new() }

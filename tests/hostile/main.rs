@@ -18,3 +18,4 @@ mod padding;
 mod rules;
 mod silence;
 mod throughput;
+mod versions;
