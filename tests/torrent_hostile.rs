@@ -420,6 +420,24 @@ fn pad_files_do_not_count_as_files() {
     assert_eq!(Torrent::parse(&torrent.bytes()).unwrap().files().len(), count);
 }
 
+/// Bug: BitComet tells its pad files by their names alone, so they were taken for content and written to the disk.
+#[test]
+fn pad_files_of_bitcomet_are_padding() {
+    let notice = "if you see this file, please update to BitComet 0.85 or above____";
+    let pad = |len| file(names(&[&format!("_____padding_file_0_{notice}")]), len);
+    let three = [file(names(&["a", "one"]), 10_000), pad(6_384), file(names(&["two"]), 30_000)];
+    for torrent in [v1_folder().set("info|pieces", text([7; 60])), hybrid()] {
+        let torrent = Torrent::parse(&torrent.set("info|files", Ben::List(three.to_vec())).bytes()).unwrap();
+        let files: Vec<_> = torrent.files().iter().map(|file| (file.path.join("/"), file.len)).collect();
+        assert_eq!(files, [("a/one".to_owned(), 10_000), ("two".to_owned(), 30_000)]);
+        let geometry = torrent.geometry();
+        assert_eq!((geometry.total_len(), geometry.pieces_of(1)), (40_000, 1..3));
+    }
+    let named_after = file(names(&["my_____padding_file_0"]), 30_000);
+    let torrent = v1_folder().set("info|pieces", text([7; 40])).set("info|files", list([named_after]));
+    assert_eq!(Torrent::parse(&torrent.bytes()).unwrap().files().len(), 1);
+}
+
 #[test]
 fn files_that_are_too_large_or_not_there_are_not_read() {
     let folder = tempfile::tempdir().unwrap();

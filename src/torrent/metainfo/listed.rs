@@ -50,12 +50,19 @@ fn v1_file(value: Value) -> Result<Listed> {
     let len = file_len(file.get("length"))?;
     check_link(kind, len)?;
     let path = file.get("path.utf-8").or(file.get("path")).ok_or(TorrentError::Missing("path"))?;
+    let kind = if is_bitcomet_pad(path) { Kind::Pad } else { kind };
     let path = match kind {
         // A pad file is never created, so its name does not matter.
         Kind::Pad => Vec::new(),
         _ => v1_path(path.as_list().ok_or(wrong("path", "a list"))?)?,
     };
     Ok(Listed { path, len, kind, executable, root: None })
+}
+
+/// BitComet tells pad files by their names alone: `_____padding_file_0_if you see this file, ...`.
+fn is_bitcomet_pad(path: Value) -> bool {
+    let name = path.as_list().and_then(|names| names.iter().last()).and_then(|name| name.as_bytes());
+    name.is_some_and(|name| name.starts_with(b"_____padding_file_"))
 }
 
 fn v1_path(names: List) -> Result<Vec<String>> {
