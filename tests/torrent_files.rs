@@ -321,7 +321,7 @@ fn a_partial_seed_serves_what_it_has_of_its_neighbours_too() {
 #[test]
 fn two_partial_seeds_part_and_so_does_who_has_nothing_for_us() {
     let inside = Inside::new("b", false);
-    let hello = Extended { upload_only: true, ..Extended::default() }.encode();
+    let hello = Extended { upload_only: Some(true), ..Extended::default() }.encode();
     let first = Bitfield::from_bytes(&[0x80, 0, 0, 0, 0, 0], 46).unwrap();
     let join = |name| {
         let mut other = Raw::join(inside.peer.addr(), &inside.torrent, name, true);

@@ -277,8 +277,8 @@ impl Session {
     /// Whether nothing can pass over this connection any more: neither side wants anything, or the other side
     /// wants nothing and has nothing that we lack.
     pub fn is_useless(&self) -> bool {
-        let wants_nothing =
-            self.peer_has.is_full() || self.introduced.as_ref().is_some_and(|hello| hello.upload_only);
+        let only_uploads = self.introduced.as_ref().and_then(|hello| hello.upload_only);
+        let wants_nothing = self.peer_has.is_full() || only_uploads == Some(true);
         let has_told = self.peer_has.count() > 0; // its handshake may come before it says what it has
         wants_nothing && !self.interested && (self.upload_only || has_told)
     }

@@ -177,7 +177,8 @@ fn what_we_do_not_know_is_skipped() {
     let stage = Stage::new(100_000, PIECE_LEN, Format::V1);
     let (seed, _) = stage.seed(&config(None));
     let mut raw = Raw::leech(seed.addr(), &stage.torrent, 1, true);
-    for body in [&[99][..], &[99, 1, 2, 3], &[9, 0x1a, 0xe1], &[], &[20, 7, 1, 2]] {
+    let broken = [20, 0, b'i', b'5', b'e'];
+    for body in [&[99][..], &[99, 1, 2, 3], &[9, 0x1a, 0xe1], &[], &[20, 7, 1, 2], &broken] {
         raw.send_bytes(&framed(body));
     }
     raw.send(Message::Suggest(0));

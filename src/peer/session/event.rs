@@ -79,9 +79,6 @@ pub enum Violation {
     /// It sent a message of an extension that the handshakes did not agree on.
     #[error("it used message {0} without having agreed to it")]
     NotAgreed(&'static str),
-    /// Its extension handshake (BEP 10) cannot be read.
-    #[error("its extension handshake is broken")]
-    BadExtended,
     /// It sends more messages without content than are allowed.
     #[error("it floods us with messages that carry nothing")]
     Flood,

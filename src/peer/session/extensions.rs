@@ -66,8 +66,10 @@ impl Session {
             return Err(Violation::NotAgreed("extended"));
         }
         if id == extension::HANDSHAKE_ID {
-            self.on_hello(Extended::decode(payload).ok_or(Violation::BadExtended)?);
-            return Ok(());
+            if let Some(hello) = Extended::decode(payload) {
+                self.on_hello(hello);
+            }
+            return Ok(()); // what cannot be read tells us nothing
         }
         match self.offered().find(|extension| extension.id == id) {
             Some(extension) => (extension.on_message)(self, payload, now),
@@ -75,17 +77,19 @@ impl Session {
         }
     }
 
+    /// It introduces itself, or changes what it said before.
     fn on_hello(&mut self, hello: Extended) {
         if let Some(queue) = hello.reqq {
             self.requests.set_queue(queue);
         }
-        self.introduced = Some(hello.clone());
-        self.events.push_back(Event::Introduced(hello));
+        let known = self.introduced.get_or_insert_default();
+        known.update(hello);
+        self.events.push_back(Event::Introduced(known.clone()));
         self.tell_upload_only();
     }
 
     fn on_upload_only(&mut self, payload: &[u8], _now: Instant) -> Result<(), Violation> {
-        self.introduced.get_or_insert_default().upload_only = upload_only::decode(payload);
+        self.introduced.get_or_insert_default().upload_only = Some(upload_only::decode(payload));
         Ok(())
     }
 

@@ -36,7 +36,7 @@ fn extended(session: &mut Session, now: Instant) -> Vec<(u8, Vec<u8>)> {
 #[test]
 fn who_wants_nothing_more_says_so_once() {
     let (torrent, now) = (torrent(&content(PIECE_LEN as usize * 2), PIECE_LEN), Instant::now());
-    let upload_only = |payload: &[u8]| Extended::decode(payload).unwrap().upload_only;
+    let upload_only = |payload: &[u8]| Extended::decode(payload).unwrap().upload_only == Some(true);
     let mut seed = session(&torrent, &Bitfield::full(2), true, now);
     let said = extended(&mut seed, now);
     assert!(said.len() == 1 && upload_only(&said[0].1), "a seed in its handshake");
@@ -60,10 +60,34 @@ fn who_wants_nothing_more_says_so_once() {
     }
 }
 
+/// Bug: a second handshake without `m` made us forget the ids of the first, and reply with handshakes alone.
+#[test]
+fn a_second_handshake_without_ids_keeps_those_of_the_first() {
+    let first = Extended { messages: [("upload_only".to_owned(), 5)].into(), ..Extended::default() }.encode();
+    for (second, id) in [
+        (&b"de"[..], 5),
+        (b"d4:reqqi7e1:v1:xe", 5),
+        (b"d1:md6:ut_pexi1eee", 5),
+        (b"d1:md11:upload_onlyi9eee", 9),
+        (b"d1:md11:upload_onlyi0eee", 0), // not any more: so by a handshake
+        (b"not bencode", 5),
+    ] {
+        let (torrent, now) = (torrent(&content(PIECE_LEN as usize * 2), PIECE_LEN), Instant::now());
+        let mut partial = session(&torrent, &Bitfield::new(2), true, now);
+        for payload in [&first[..], second] {
+            partial.on_message(Message::Extended { id: 0, payload }, now).unwrap();
+        }
+        partial.output(now).clear();
+        partial.set_upload_only();
+        let ids: Vec<u8> = extended(&mut partial, now).iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, [id], "{}", second.escape_ascii());
+    }
+}
+
 #[test]
 fn a_connection_is_useless_when_neither_side_wants_anything() {
     let (torrent, now) = (torrent(&content(PIECE_LEN as usize * 2), PIECE_LEN), Instant::now());
-    let hello = Extended { upload_only: true, ..Extended::default() }.encode();
+    let hello = Extended { upload_only: Some(true), ..Extended::default() }.encode();
     let hears = |session: &mut Session, message| session.on_message(message, now).unwrap();
     let mut partial = session(&torrent, &Bitfield::new(2), true, now);
     hears(&mut partial, Message::Extended { id: 0, payload: &hello });
@@ -73,6 +97,8 @@ fn a_connection_is_useless_when_neither_side_wants_anything() {
     assert!(!partial.is_useless(), "it has something that we want");
     partial.set_interested(false);
     assert!(partial.is_useless(), "it has nothing for us, and wants nothing of us");
+    hears(&mut partial, Message::Extended { id: 0, payload: b"de" });
+    assert!(partial.is_useless(), "a further handshake that does not mention it changes nothing");
     hears(&mut partial, Message::Extended { id: extensions::TABLE[0].id, payload: &[0] });
     assert!(!partial.is_useless(), "it has changed its mind");
 
