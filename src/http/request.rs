@@ -67,15 +67,29 @@ pub fn parse(buffer: &[u8]) -> Result<Option<(Request, usize)>, HttpError> {
     if has_body(request.headers) {
         return Err(HttpError::fixed(413, "a request must not have a body"));
     }
-    let target = request.path.filter(|target| target.starts_with('/'));
-    let target = target.ok_or(HttpError::fixed(400, "the target of the request must begin with a slash"))?;
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let target =
+        HttpError::fixed(400, "the target of the request must begin with a slash, or be a whole URL");
+    let (path, query) = request.path.and_then(path_and_query).ok_or(target)?;
     let keep_alive = match header(request.headers, "connection") {
         Some(value) if value.eq_ignore_ascii_case(b"close") => false,
         Some(value) if value.eq_ignore_ascii_case(b"keep-alive") => true,
         _ => request.version == Some(1),
     };
     Ok(Some((Request { path: path.to_owned(), query: query.to_owned(), is_head, keep_alive }, length)))
+}
+
+/// The path and the query of a request's target. The target is a path, or a whole URL, which a server must
+/// take as well (RFC 9112, 3.2.2). A fragment is not part of a request, and is dropped if one is sent.
+fn path_and_query(target: &str) -> Option<(&str, &str)> {
+    let target = target.split('#').next()?;
+    let local = match target.split_once("://") {
+        Some((scheme, rest)) if ["http", "https"].iter().any(|http| scheme.eq_ignore_ascii_case(http)) => {
+            &rest[rest.find(['/', '?']).unwrap_or(rest.len())..]
+        }
+        _ => Some(target).filter(|target| target.starts_with('/'))?,
+    };
+    let (path, query) = local.split_once('?').unwrap_or((local, ""));
+    Some((if path.is_empty() { "/" } else { path }, query))
 }
 
 fn header<'a>(headers: &[httparse::Header<'a>], name: &str) -> Option<&'a [u8]> {
@@ -107,6 +121,25 @@ mod tests {
         assert_eq!(parse(&text[length..]).unwrap(), None);
     }
 
+    /// Bug: `GET http://host/announce?... HTTP/1.1` was refused.
+    #[test]
+    fn a_whole_url_is_a_target_too() {
+        let target = |target: &str| {
+            let text = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let (request, _) = parse(text.as_bytes()).unwrap().unwrap();
+            (request.path, request.query)
+        };
+        for (whole, path, query) in [
+            ("http://host:6969/announce?a=b%20c&d=/", "/announce", "a=b%20c&d=/"),
+            ("HTTP://[::1]:80/announce?a=http://x/", "/announce", "a=http://x/"),
+            ("https://host", "/", ""),
+            ("http://host?a=b", "/", "a=b"),
+            ("/announce?a=b#c", "/announce", "a=b"),
+        ] {
+            assert_eq!(target(whole), (path.to_owned(), query.to_owned()), "{whole}");
+        }
+    }
+
     #[test]
     fn connections_are_kept_as_the_versions_have_it() {
         let keep = |text: &str| parse(text.as_bytes()).unwrap().unwrap().0.keep_alive;
@@ -120,7 +153,8 @@ mod tests {
         assert_eq!(status("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"), 405);
         assert_eq!(status("GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"), 413);
         assert_eq!(status("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), 413);
-        assert_eq!(status("GET http://x/ HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("GET ftp://x/ HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("GET announce?x=http://y/ HTTP/1.1\r\n\r\n"), 400);
         assert_eq!(status("\u{1}\u{2}\r\n\r\n"), 400);
         assert_eq!(status(&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_HEAD))), 431);
         assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1))), 431);
