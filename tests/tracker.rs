@@ -284,10 +284,13 @@ fn announce_and_scrape_over_http() {
     let escaped: String = hash.iter().map(|byte| format!("%{byte:02X}")).collect();
     let (_, body) = get(addr, &format!("/scrape?info_hash={escaped}&info_hash=aaaaaaaaaaaaaaaaaaaa"));
     let files = bencode::parse(&body).unwrap().as_dict().unwrap().get("files").unwrap().as_dict().unwrap();
-    assert_eq!(files.iter().count(), 1);
-    let (key, swarm) = files.iter().next().unwrap();
-    assert_eq!(key, hash);
-    assert_eq!(swarm.as_dict().unwrap().int("incomplete"), Some(2));
+    let numbers = |hash: &[u8]| {
+        let swarm = files.iter().find(|(key, _)| *key == hash).unwrap().1.as_dict().unwrap();
+        ["complete", "incomplete", "downloaders", "downloaded"].map(|name| swarm.int(name).unwrap())
+    };
+    assert_eq!(files.iter().count(), 2);
+    assert_eq!(numbers(&hash), [1, 2, 2, 0]);
+    assert_eq!(numbers(&[b'a'; 20]), [0; 4], "a hash that it does not know has nobody");
 
     get(addr, &announce_query(&hash, 9001, "&left=0&event=stopped"));
     assert_eq!(session.event()["reason"], "the last holder of piece 5 and 4 more left");

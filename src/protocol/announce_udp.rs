@@ -33,6 +33,9 @@ mod action {
     pub const ERROR: u32 = 3;
 }
 
+/// The event of a partial seed. BEP 15 has no number for it; this is the one that libtorrent sends.
+const PAUSED: u32 = 4;
+
 mod option {
     pub const END: u8 = 0;
     pub const NOP: u8 = 1;
@@ -223,11 +226,11 @@ fn put_announce(announce: &UdpAnnounce, out: &mut Vec<u8>) {
         out.extend_from_slice(&bytes.to_be_bytes());
     }
     let event = match announce.event {
-        // BEP 15 has no code for `paused`.
-        AnnounceEvent::None | AnnounceEvent::Paused => 0,
+        AnnounceEvent::None => 0,
         AnnounceEvent::Completed => 1,
         AnnounceEvent::Started => 2,
         AnnounceEvent::Stopped => 3,
+        AnnounceEvent::Paused => PAUSED,
     };
     // -1 means "as many as you like". The field is signed.
     let want = announce.want.map_or(u32::MAX, |want| want.min(i32::MAX as u32));
@@ -360,6 +363,7 @@ impl Fields<'_> {
             1 => AnnounceEvent::Completed,
             2 => AnnounceEvent::Started,
             3 => AnnounceEvent::Stopped,
+            PAUSED => AnnounceEvent::Paused,
             _ => AnnounceEvent::None,
         };
         // The address in the packet is ignored, as over HTTP: a client's address is the one it connects from.

@@ -138,8 +138,9 @@ fn scraped(shared: &TrackerShared, hashes: &[[u8; 20]]) -> Reply {
         downloaded: swarm.downloaded,
         peers: swarm.incomplete,
     };
-    Reply::Scraped(shared.registry(|registry| {
-        let swarms = hashes.iter().map(|hash| registry.scrape_one(InfoHash(*hash)));
-        swarms.map(|swarm| swarm.map_or_else(Counts::default, counts)).collect()
-    }))
+    Reply::Scraped(
+        shared.registry(|registry| {
+            hashes.iter().map(|hash| counts(registry.scrape(InfoHash(*hash)))).collect()
+        }),
+    )
 }

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::protocol::announce::{Announce, AnnounceReply};
+use crate::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
 use crate::protocol::announce_udp::{Family, Options, Reply, Request, UdpAnnounce};
 
 use super::resolve;
@@ -79,7 +79,11 @@ pub(super) fn announce(
             },
         };
         known = fresh.or(Some((connection, Instant::now())));
-        let (announce, options) = (UdpAnnounce::new(announce), Options(&options));
+        let (mut announce, options) = (UdpAnnounce::new(announce), Options(&options));
+        if announce.event == AnnounceEvent::Paused {
+            // BEP 15 has no number for it, and some trackers refuse other numbers.
+            announce.event = AnnounceEvent::None;
+        }
         let request = Request::Announce { connection, announce, options };
         if let Some(Reply::Announced(reply)) = exchange.ask(request, deadline)? {
             return Ok(reply);
@@ -161,7 +165,6 @@ fn not_refused(reply: Reply) -> Result<Reply, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::announce::AnnounceEvent;
     use crate::protocol::catalogue::PeerId;
     use crate::torrent::InfoHash;
     use std::cell::Cell;

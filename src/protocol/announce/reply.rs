@@ -1,4 +1,4 @@
-//! What a tracker answers to announces and scrapes, bencoded (BEP 3, 7, 23, 24, 48). Pure.
+//! What a tracker answers to announces and scrapes, bencoded (BEP 3, 7, 21, 23, 24, 48). Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -245,6 +245,15 @@ pub struct Scraped {
     pub downloaded: u32,
     /// Number of leechers.
     pub incomplete: u32,
+    /// Those of the leechers that are no partial seeds (BEP 21).
+    pub downloaders: u32,
+}
+
+impl Scraped {
+    /// Of a swarm that has no members.
+    pub fn nobody(info_hash: InfoHash) -> Scraped {
+        Scraped { info_hash, complete: 0, downloaded: 0, incomplete: 0, downloaders: 0 }
+    }
 }
 
 /// The bencoded reply to a scrape. A swarm that was asked for twice appears once.
@@ -257,6 +266,7 @@ pub fn scrape_bytes(mut swarms: Vec<Scraped>) -> Vec<u8> {
                 files.dict(swarm.info_hash.0, |d| {
                     d.int("complete", swarm.complete.into());
                     d.int("downloaded", swarm.downloaded.into());
+                    d.int("downloaders", swarm.downloaders.into());
                     d.int("incomplete", swarm.incomplete.into());
                 });
             }

@@ -164,7 +164,7 @@ proptest! {
         ids: ([u8; 20], [u8; 20]),
         want in prop::option::of(0..=i32::MAX as u32),
         port in 1u16..,
-        event in 0u8..4,
+        event in 0u8..5,
         hashes in prop::collection::vec(any::<[u8; 20]>(), 1..=MAX_SCRAPED),
         options in prop::collection::vec(any::<u8>(), 0..50),
     ) {
@@ -173,6 +173,7 @@ proptest! {
             0 => AnnounceEvent::None,
             1 => AnnounceEvent::Started,
             2 => AnnounceEvent::Completed,
+            3 => AnnounceEvent::Paused,
             _ => AnnounceEvent::Stopped,
         };
         let (info_hash, peer_id) = (InfoHash(ids.0), PeerId(ids.1));

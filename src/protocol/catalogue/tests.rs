@@ -244,13 +244,20 @@ fn a_scrape_tells_each_swarm_once_in_order() {
         format!("info_hash={0}&info_hash={1}&info_hash={0}&info_hash=short", "b".repeat(20), "a".repeat(20));
     let hashes = scrape_hashes(&query);
     assert_eq!(hashes.len(), 3);
-    let swarms =
-        hashes.iter().map(|hash| Scraped { info_hash: *hash, complete: 1, downloaded: 2, incomplete: 3 });
+    let swarms = hashes.iter().map(|hash| Scraped {
+        complete: 1,
+        downloaded: 2,
+        incomplete: 3,
+        downloaders: 1,
+        ..Scraped::nobody(*hash)
+    });
     let bytes = scrape_bytes(swarms.collect());
     let files =
         crate::bencode::parse(&bytes).unwrap().as_dict().unwrap().get("files").unwrap().as_dict().unwrap();
     let keys: Vec<&[u8]> = files.iter().map(|(key, _)| key).collect();
     assert_eq!(keys, [&[b'a'; 20], &[b'b'; 20]]);
+    let numbers = b"d8:completei1e10:downloadedi2e11:downloadersi1e10:incompletei3ee";
+    assert!(bytes.windows(numbers.len()).any(|window| window == numbers));
 }
 
 proptest! {

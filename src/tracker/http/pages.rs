@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::protocol::announce::{Announce, PeersAs, failure, pairs, scrape_bytes, scrape_hashes, unescape};
 use crate::protocol::catalogue::{Entry, Found};
+use crate::tracker::registry::Registry;
 use crate::tracker::shared::TrackerShared;
 
 use super::Response;
@@ -44,7 +45,10 @@ fn scrape(shared: &TrackerShared, query: &str) -> Response {
     let hashes = scrape_hashes(query);
     let reply = match hashes.is_empty() {
         true => Err("give the info_hash of each torrent to scrape, 20 bytes".to_owned()),
-        false => Ok(scrape_bytes(shared.registry(|registry| registry.scrape(&hashes)))),
+        false => {
+            let scrape = |registry: &mut Registry| hashes.iter().map(|hash| registry.scrape(*hash)).collect();
+            Ok(scrape_bytes(shared.registry(scrape)))
+        }
     };
     bencoded(shared, reply)
 }

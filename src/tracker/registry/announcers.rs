@@ -121,7 +121,7 @@ impl Registry {
             self.swarms.insert(hash, Swarm::default());
         }
         let caller = Caller::Announcer { peer_id: told.peer_id, key: told.key, heard: self.tick(now) };
-        let member = Member { caller, have: Have::from_left(told.left) };
+        let member = Member { caller, have: Have::announced(told.left, told.event) };
         let has_room = self.sums.announcers < self.limits.announcers;
         let (limits, mut rng) = (self.limits.clone(), self.rng.fork());
         let answer = self.change(hash, Departure::Lost, |swarm| {
@@ -158,14 +158,9 @@ impl Registry {
         }
     }
 
-    /// The numbers of those swarms of `hashes` that are known (BEP 48).
-    pub fn scrape(&self, hashes: &[InfoHash]) -> Vec<Scraped> {
-        hashes.iter().filter_map(|hash| self.scrape_one(*hash)).collect()
-    }
-
-    /// The numbers of one swarm, if it is known.
-    pub fn scrape_one(&self, hash: InfoHash) -> Option<Scraped> {
-        self.scraped(self.primary(hash), hash)
+    /// The numbers of a swarm (BEP 48). They are zeros if it is not known: then it has no members.
+    pub fn scrape(&self, hash: InfoHash) -> Scraped {
+        self.scraped(self.primary(hash), hash).unwrap_or(Scraped::nobody(hash))
     }
 
     fn scraped(&self, hash: InfoHash, asked: InfoHash) -> Option<Scraped> {
@@ -252,5 +247,6 @@ fn scraped(swarm: &Swarm, asked: InfoHash) -> Scraped {
         complete: count(swarm.seeds()),
         downloaded: swarm.downloaded,
         incomplete: count(swarm.leeches()),
+        downloaders: count(swarm.downloaders()),
     }
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
-use crate::protocol::announce::Key;
+use crate::protocol::announce::{AnnounceEvent, Key};
 use crate::protocol::catalogue::{PeerId, PeerInfo, Pieces};
 use crate::tracker::address::{self, PeerAddresses};
 
@@ -56,6 +56,8 @@ pub enum Have {
     Some(Box<Bitfield>),
     /// An announcer that lacks this many bytes. An announce does not say which.
     Left(u64),
+    /// The same of a partial seed: it does not want what it lacks (BEP 21).
+    Unwanted(u64),
 }
 
 impl Have {
@@ -65,6 +67,18 @@ impl Have {
 
     pub fn from_left(left: u64) -> Have {
         if left == 0 { Have::All } else { Have::Left(left) }
+    }
+
+    /// What an announcer holds that lacks `left` bytes.
+    pub fn announced(left: u64, event: AnnounceEvent) -> Have {
+        match Have::from_left(left) {
+            Have::Left(left) if event == AnnounceEvent::Paused => Have::Unwanted(left),
+            have => have,
+        }
+    }
+
+    pub fn is_partial_seed(&self) -> bool {
+        matches!(self, Have::Unwanted(_))
     }
 
     /// Size of the bitfield in bytes.
@@ -80,7 +94,7 @@ impl Have {
     pub fn within(&self, (first, end): Pieces) -> Vec<Pieces> {
         match self {
             Have::All => vec![(first, end)],
-            Have::Left(_) => Vec::new(),
+            Have::Left(_) | Have::Unwanted(_) => Vec::new(),
             Have::Some(bits) => {
                 let clipped = bits.ranges().into_iter().map(|r| (r.start.max(first), r.end.min(end)));
                 clipped.filter(|(first, end)| first < end).collect()

@@ -6,7 +6,7 @@
 //!
 //! Invariants: no member is in both crowds; `listing.coverage` and `listing.memory` are sums over
 //! the members; the listing's tables have all sessions that are members; `keys` has every announcer
-//! that sent a key.
+//! that sent a key; `partial_seeds` counts those of the leechers.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -64,6 +64,8 @@ pub struct Swarm {
     leeches: Crowd,
     /// Announcers by a hash of peer id, key and address family, so that one with a new address is recognised.
     keys: HashMap<u64, Who, RandomState>,
+    /// Number of leechers that want nothing more (BEP 21).
+    partial_seeds: usize,
     /// Number of announces with the event `completed`.
     pub downloaded: u32,
     /// `None` for a swarm that is known from announces alone. Such a swarm is removed with its last member.
@@ -89,6 +91,11 @@ impl Swarm {
 
     pub fn leeches(&self) -> usize {
         self.leeches.len()
+    }
+
+    /// Number of members that want what they lack (BEP 21).
+    pub fn downloaders(&self) -> usize {
+        self.leeches() - self.partial_seeds
     }
 
     pub fn sums(&self) -> Sums {
@@ -157,6 +164,7 @@ impl Swarm {
         {
             listing.enter(id, contact, &member.have);
         }
+        self.partial_seeds += usize::from(member.have.is_partial_seed());
         let crowd = if member.have.is_all() { &mut self.seeds } else { &mut self.leeches };
         crowd.insert(who, member);
     }
@@ -164,6 +172,7 @@ impl Swarm {
     /// Removes a member; `None` if it is not in the swarm.
     pub fn part(&mut self, who: &Who) -> Option<Member> {
         let member = self.leeches.remove(who).or_else(|| self.seeds.remove(who))?;
+        self.partial_seeds -= usize::from(member.have.is_partial_seed());
         if let (Who::Announcer(ip, _), Caller::Announcer { peer_id, key: Some(key), .. }) =
             (who, &member.caller)
         {
@@ -203,8 +212,10 @@ impl Swarm {
             }
             _ => return false,
         }
-        if let Have::Left(left) = member.have {
-            known.have = Have::Left(left);
+        if let Have::Left(left) | Have::Unwanted(left) = member.have {
+            self.partial_seeds -= usize::from(known.have.is_partial_seed());
+            self.partial_seeds += usize::from(member.have.is_partial_seed());
+            known.have = if member.have.is_partial_seed() { Have::Unwanted(left) } else { Have::Left(left) };
         }
         true
     }
@@ -271,11 +282,11 @@ impl Swarm {
         let have = match (&member.have, self.facts()) {
             (Have::All, _) => n_parts,
             (Have::Some(bits), _) => bits.count(),
-            (Have::Left(left), Some(facts)) if facts.size > 0 => {
+            (Have::Left(left) | Have::Unwanted(left), Some(facts)) if facts.size > 0 => {
                 let there = u128::from(facts.size.saturating_sub(*left));
                 (u128::from(n_parts) * there / u128::from(facts.size)) as u32
             }
-            (Have::Left(_), _) => 0,
+            (Have::Left(_) | Have::Unwanted(_), _) => 0,
         };
         (have, n_parts)
     }
@@ -313,7 +324,7 @@ impl Swarm {
     ) -> Vec<(MemberRef<'a>, SocketAddr)> {
         let holds = |peer: &MemberRef| match &peer.member.have {
             Have::All => true,
-            Have::Left(_) => false,
+            Have::Left(_) | Have::Unwanted(_) => false,
             Have::Some(bits) => (first..end).any(|piece| bits.has(piece)),
         };
         let partial = self.listing.iter().flat_map(|listing| &listing.partial);

@@ -1,6 +1,7 @@
 //! Which peers are members of a swarm, and for how long.
 
 use super::*;
+use crate::protocol::announce::Scraped;
 
 #[test]
 fn libtorrent_and_shoal_find_each_other_under_either_hash() {
@@ -23,8 +24,12 @@ fn libtorrent_and_shoal_find_each_other_under_either_hash() {
     let peers = world.registry.peers(a, v1, None).unwrap();
     assert_eq!(peers.len(), 3);
     assert!(peers.iter().all(|peer| peer.client == "-LT2110-"));
-    let scraped = world.registry.scrape(&[v1, v2, InfoHash([0; 20])]);
-    assert_eq!(scraped.iter().map(|s| (s.info_hash, s.complete)).collect::<Vec<_>>(), [(v1, 1), (v2, 1)]);
+    for hash in [v1, v2] {
+        let scraped = world.registry.scrape(hash);
+        assert_eq!((scraped.info_hash, scraped.complete), (hash, 1));
+    }
+    let unknown = InfoHash([0; 20]);
+    assert_eq!(world.registry.scrape(unknown), Scraped::nobody(unknown));
     assert_eq!(world.registry.resolve(&v2.to_string()), Ok(v1));
     assert_eq!(world.registry.resolve(&data_encoding::HEXLOWER.encode(&torrent.v2_hash().unwrap())), Ok(v1));
 }
@@ -42,6 +47,25 @@ fn an_unknown_swarm_lasts_as_long_as_its_members() {
     assert_eq!(world.registry.census().swarms, 1);
     world.announce(hash, 2, FAR, 0, AnnounceEvent::Stopped);
     assert_eq!(world.registry.census(), Census::default());
+}
+
+/// Bug: a partial seed (BEP 21) was counted like one that downloads.
+#[test]
+fn a_partial_seed_is_no_downloader() {
+    let mut world = World::new();
+    let hash = InfoHash([9; 20]);
+    let mut numbers = |port, left, event| {
+        world.announce(hash, port, FAR, left, event);
+        let Scraped { complete, incomplete, downloaders, .. } = world.registry.scrape(hash);
+        (complete, incomplete, downloaders)
+    };
+    assert_eq!(numbers(1, 10, AnnounceEvent::Started), (0, 1, 1));
+    assert_eq!(numbers(2, 10, AnnounceEvent::Paused), (0, 2, 1), "a partial seed from the start");
+    assert_eq!(numbers(1, 5, AnnounceEvent::Paused), (0, 2, 0), "it has what it wants now");
+    assert_eq!(numbers(1, 5, AnnounceEvent::None), (0, 2, 1), "it wants more");
+    assert_eq!(numbers(1, 5, AnnounceEvent::Paused), (0, 2, 0));
+    assert_eq!(numbers(1, 0, AnnounceEvent::Paused), (1, 1, 0), "it lacks nothing");
+    assert_eq!(numbers(2, 10, AnnounceEvent::Stopped), (1, 0, 0));
 }
 
 #[test]
