@@ -69,9 +69,11 @@ pub fn run(id: ConnId, origin: Origin, shared: &Arc<Shared>, mailbox: Mailbox<Ma
     };
     log::debug!("{addr}: connection ended: {end}");
     if let Some(swarm) = dialled {
-        swarm.dialled(addr, worked);
+        let is_news = swarm.dialled(addr, worked);
         if matches!(end, End::Handshake(HandshakeError::Ourselves) | End::Banned) {
             swarm.forget(addr);
+        } else if is_news && let End::Handshake(why) = end {
+            log::warn!("{addr}: {why}"); // the user named it, and will wonder why nothing comes from there
         }
     }
 }

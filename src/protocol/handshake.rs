@@ -2,8 +2,9 @@
 //! each side supports (BEP 6, 10, 52). Pure.
 //!
 //! The types enforce the order. An [`Initiator`] has sent its handshake and can only
-//! [`accept`](Initiator::accept) a reply. A reply can only be made from a [`Hello`] that was read. Only these
-//! two give an [`Agreement`], which a session needs.
+//! [`accept`](Initiator::accept) a reply. A [`Responder`] comes with the reply to a [`Greeting`] that was
+//! read, which is all of a handshake but the peer id, and can only [`accept`](Responder::accept) that. Only
+//! these two give an [`Agreement`], which a session needs.
 
 pub use crate::peer_id::PeerId;
 use crate::torrent::{InfoHash, InfoHashes, Proof};
@@ -11,7 +12,16 @@ use thiserror::Error;
 
 /// Length of a handshake in bytes.
 pub const HANDSHAKE_LEN: usize = 68;
+/// Length in bytes of the part of a handshake that stands before the peer id.
+pub const GREETING_LEN: usize = 48;
 const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
+
+/// Length in bytes of the key with which both sides of an encrypted connection begin (MSE): random bytes,
+/// then padding. So many bytes tell it from other protocols.
+pub const MSE_KEY_LEN: usize = 96;
+/// Minimum number of different values among the bytes of such a key. The mean is 80, with a standard
+/// deviation of 3; text has no more than about 50.
+const MSE_VALUES: usize = 60;
 
 /// Why a handshake ends the connection.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -19,6 +29,15 @@ pub enum HandshakeError {
     /// The first 20 bytes are not those of a BitTorrent handshake.
     #[error("it does not speak BitTorrent")]
     NotBitTorrent,
+    /// The first bytes are random, as those of an encrypted connection are (MSE).
+    #[error("by its first bytes it asks for encryption (MSE), which we do not speak")]
+    Encrypted,
+    /// The other side closed the connection when it had our handshake. It does not say why.
+    #[error(
+        "it closed the connection instead of answering our handshake: it insists on encryption (MSE), which \
+         we do not speak, or does not have the torrent, or refuses us"
+    )]
+    Unanswered,
     /// The reply carries the info-hash of another torrent.
     #[error("it answered for another torrent than we asked for")]
     OtherTorrent,
@@ -70,14 +89,33 @@ impl Hello {
 
     /// Reads a handshake. The only possible error is [`HandshakeError::NotBitTorrent`].
     pub fn decode(bytes: &[u8; HANDSHAKE_LEN]) -> Result<Self, HandshakeError> {
+        let Greeting { info_hash, extended, fast, v2 } = Greeting::decode(bytes)?;
+        Ok(Hello { info_hash, peer_id: peer_id(bytes), extended, fast, v2 })
+    }
+}
+
+/// One side's handshake before its peer id.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Greeting {
+    /// The torrent's info-hash.
+    pub info_hash: InfoHash,
+    /// Supports the extension protocol (BEP 10).
+    pub extended: bool,
+    /// Supports the fast extension (BEP 6).
+    pub fast: bool,
+    /// Supports v2, and so can upgrade a hybrid torrent to v2 (BEP 52).
+    pub v2: bool,
+}
+
+impl Greeting {
+    /// Reads a handshake, of which the first [`GREETING_LEN`] bytes must be there. The only possible error is
+    /// [`HandshakeError::NotBitTorrent`].
+    pub fn decode(bytes: &[u8; HANDSHAKE_LEN]) -> Result<Self, HandshakeError> {
         check_start(bytes)?;
         let mut info_hash = [0; 20];
-        let mut peer_id = [0; 20];
-        info_hash.copy_from_slice(&bytes[28..48]);
-        peer_id.copy_from_slice(&bytes[48..]);
-        Ok(Hello {
+        info_hash.copy_from_slice(&bytes[28..GREETING_LEN]);
+        Ok(Greeting {
             info_hash: InfoHash(info_hash),
-            peer_id: PeerId(peer_id),
             extended: bytes[25] & 0x10 != 0,
             fast: bytes[27] & 0x04 != 0,
             v2: bytes[27] & 0x10 != 0,
@@ -85,11 +123,30 @@ impl Hello {
     }
 }
 
+/// The peer id at the end of a handshake.
+pub fn peer_id(bytes: &[u8; HANDSHAKE_LEN]) -> PeerId {
+    let mut peer_id = [0; 20];
+    peer_id.copy_from_slice(&bytes[GREETING_LEN..]);
+    PeerId(peer_id)
+}
+
 /// Checks that `bytes`, as far as they go, begin a BitTorrent handshake. So garbage is recognised at once,
 /// and not taken for a slow peer.
 pub fn check_start(bytes: &[u8]) -> Result<(), HandshakeError> {
     let known = bytes.len().min(PROTOCOL.len());
     if bytes[..known] == PROTOCOL[..known] { Ok(()) } else { Err(HandshakeError::NotBitTorrent) }
+}
+
+/// What a connection seems to carry if it does not begin with a handshake, by its first bytes.
+pub fn stranger(bytes: &[u8]) -> HandshakeError {
+    // TLS begins with the head of a record, version 3.0 to 3.4, that holds a greeting.
+    let is_tls = matches!(bytes, [0x16, 3, 0..=4, _, _, 1, ..]);
+    let values = bytes.iter().collect::<std::collections::HashSet<_>>().len();
+    if bytes.len() >= MSE_KEY_LEN && values >= MSE_VALUES && !is_tls {
+        HandshakeError::Encrypted
+    } else {
+        HandshakeError::NotBitTorrent
+    }
 }
 
 /// What both sides agreed on.
@@ -133,20 +190,32 @@ impl Initiator {
     }
 }
 
-/// Answers a [`Hello`] for the torrent with these hashes: in v2 if both sides support it. The reply is sent
-/// even if there is no agreement, so that a process that connected to itself learns it from the reply.
-pub fn reply(
-    theirs: &Hello,
-    hashes: &InfoHashes,
-    peer_id: PeerId,
-) -> (Result<Agreement, HandshakeError>, [u8; HANDSHAKE_LEN]) {
+/// The side that was connected to, after it has answered.
+pub struct Responder {
+    theirs: Greeting,
+    own: PeerId,
+    proof: Proof,
+}
+
+/// Answers a [`Greeting`] for the torrent with these hashes: in v2 if both sides support it. The peer id of
+/// the other side is not waited for: a tracker that checks whether a peer can be reached waits for the answer
+/// before it sends one. So a process that connected to itself gets a reply too, and learns it from that.
+pub fn reply(theirs: Greeting, hashes: &InfoHashes, own: PeerId) -> (Responder, [u8; HANDSHAKE_LEN]) {
     let short = hashes.v2_short();
     let (info_hash, proof) = match short {
         Some(v2) if theirs.info_hash == v2 || theirs.v2 => (v2, Proof::V2),
         _ => (theirs.info_hash, Proof::V1),
     };
-    let ours = Hello::ours(info_hash, peer_id, short.is_some());
-    (agree(theirs, peer_id, proof), ours.encode())
+    let ours = Hello::ours(info_hash, own, short.is_some());
+    (Responder { theirs, own, proof }, ours.encode())
+}
+
+impl Responder {
+    /// Takes the peer id at the end of the other side's handshake.
+    pub fn accept(self, peer_id: PeerId) -> Result<Agreement, HandshakeError> {
+        let Greeting { info_hash, extended, fast, v2 } = self.theirs;
+        agree(&Hello { info_hash, peer_id, extended, fast, v2 }, self.own, self.proof)
+    }
 }
 
 fn agree(theirs: &Hello, own: PeerId, proof: Proof) -> Result<Agreement, HandshakeError> {
@@ -182,9 +251,29 @@ mod tests {
         let torrent = crate::testing::torrent(b"x", 1 << 14);
         let own = PeerId::random();
         let (initiator, hello) = Initiator::new(torrent.hashes(), own);
-        let (agreement, reply) = reply(&Hello::decode(&hello).unwrap(), torrent.hashes(), own);
-        assert_eq!(agreement, Err(HandshakeError::Ourselves));
+        let (responder, reply) = reply(Greeting::decode(&hello).unwrap(), torrent.hashes(), own);
+        assert_eq!(responder.accept(peer_id(&hello)), Err(HandshakeError::Ourselves));
         assert_eq!(initiator.accept(&reply), Err(HandshakeError::Ourselves));
+    }
+
+    /// Bug: a peer that insists on encryption was said not to speak BitTorrent.
+    #[test]
+    fn random_bytes_are_taken_for_encryption_and_other_protocols_are_not() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..10_000 {
+            let key: Vec<u8> = (0..MSE_KEY_LEN).map(|_| rng.u8(..)).collect();
+            assert_eq!(stranger(&key), HandshakeError::Encrypted);
+            assert_eq!(stranger(&key[..50]), HandshakeError::NotBitTorrent, "too little to tell");
+            assert_eq!(
+                stranger(&[b"\x16\x03\x01\x02\0\x01", &key[..]].concat()),
+                HandshakeError::NotBitTorrent
+            );
+        }
+        let request =
+            b"GET /announce?info_hash=%01%02 HTTP/1.1\r\nHost: tracker.example:6969\r\nAccept: */*\r\n\
+            User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0\r\n\r\n";
+        assert_eq!(stranger(request), HandshakeError::NotBitTorrent);
+        assert_eq!(stranger(&[0; 500]), HandshakeError::NotBitTorrent);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::common::stage::*;
 use crate::common::*;
 use shoal::peer::engine::Config;
 use shoal::peer::swarm::shared::Tuning;
-use shoal::protocol::handshake::PeerId;
+use shoal::protocol::handshake::{GREETING_LEN, HANDSHAKE_LEN, Hello, PeerId};
 use shoal::protocol::wire::Message;
 use shoal::torrent::{BLOCK_LEN, Format, InfoHash};
 use std::cell::RefCell;
@@ -26,14 +26,34 @@ fn whoever_does_not_shake_hands_is_shown_out() {
     let right = hello(stage.torrent.info_hash(), 1, true).encode();
     let unknown = hello(InfoHash([9; 20]), 1, true).encode();
     for bytes in
-        [b"GET / HTTP/1.1\r\n\r\n", &[0; 68][..], &[0xff; 5000][..], &unknown[..], &right[..67], &b""[..]]
+        [b"GET / HTTP/1.1\r\n\r\n", &[0; 68][..], &[0xff; 5000][..], &unknown[..], &right[..47], &b""[..]]
     {
         assert_eq!(last_words(seed.addr(), bytes), b"", "no handshake of its own in answer to {bytes:?}");
+    }
+    for bytes in [&right[..48], &right[..67]] {
+        assert_eq!(last_words(seed.addr(), bytes).len(), right.len(), "its handshake, and no more");
     }
     assert_eq!(seed_swarm.progress().peers, 0);
     let (leecher, swarm) = stage.leecher(&config(None));
     connect(&leecher, &swarm, &seed);
     stage.assert_downloaded(&swarm);
+}
+
+/// Bug: the peer id was waited for, so a tracker that looks whether a peer can be reached took it for
+/// unreachable: such a tracker sends a handshake without a peer id, and waits for the answer.
+#[test]
+fn a_handshake_is_answered_as_soon_as_it_names_the_torrent() {
+    let stage = Stage::new(500_000, PIECE_LEN, Format::Hybrid);
+    let (seed, _) = stage.seed(&config(None));
+    let hello = hello(stage.torrent.info_hash(), 1, true);
+    let mut raw = Raw::connect(seed.addr());
+    raw.send_bytes(&hello.encode()[..GREETING_LEN]);
+    let mut reply = [0; HANDSHAKE_LEN];
+    std::io::Read::read_exact(&mut raw.socket, &mut reply).unwrap();
+    assert_eq!(Hello::decode(&reply).unwrap().info_hash, hello.info_hash);
+    raw.send_bytes(&hello.encode()[GREETING_LEN..]);
+    raw.send(Message::Interested);
+    raw.wait_for("the session goes on from there", |message| matches!(message, Message::Unchoke));
 }
 
 #[test]

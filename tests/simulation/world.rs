@@ -7,7 +7,7 @@ use super::network::{Cargo, End, LinkNo, Network, NodeNo, Partition, Side};
 use super::peer::{Peer, address, number};
 use super::scenario::{Happening, Plan, Scenario};
 use shoal::peer::identity::ConnId;
-use shoal::protocol::handshake::{self, Agreement, Hello, Initiator};
+use shoal::protocol::handshake::{self, Agreement, Greeting, Initiator};
 use shoal::protocol::wire::BlockRequest;
 use shoal::torrent::{Geometry, Piece, Torrent};
 use std::collections::BTreeSet;
@@ -384,10 +384,10 @@ fn deliver(peer: &mut Peer, end: End, cargo: Cargo, env: &mut Env) {
 /// The bytes of both handshakes, read by the other side: what `from` and `to` agree on.
 fn shake_hands(torrent: &Torrent, from: &Peer, to: &Peer) -> (Agreement, Agreement) {
     let (initiator, hello) = Initiator::new(torrent.hashes(), from.id);
-    let hello = Hello::decode(&hello).expect("our own handshake");
-    let (theirs, reply) = handshake::reply(&hello, torrent.hashes(), to.id);
+    let greeting = Greeting::decode(&hello).expect("our own handshake");
+    let (responder, reply) = handshake::reply(greeting, torrent.hashes(), to.id);
     let ours = initiator.accept(&reply).expect("an answer to it");
-    (ours, theirs.expect("two different peers"))
+    (ours, responder.accept(handshake::peer_id(&hello)).expect("two different peers"))
 }
 
 /// A v1 torrent of one file. Its hashes are zeros, because they are not used here.

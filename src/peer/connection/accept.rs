@@ -167,7 +167,10 @@ impl Acceptor {
         for swarm in self.swarms.all() {
             while let Some(addr) = self.next_address(&swarm) {
                 let started = self.start(Origin::Dialled(addr, Arc::clone(&swarm)), addr.ip());
-                started.inspect_err(|_| swarm.dialled(addr, false))?;
+                if started.is_err() {
+                    swarm.dialled(addr, false);
+                }
+                started?;
             }
         }
         Ok(())

@@ -10,7 +10,8 @@ use crate::peer::handle::Mail;
 use crate::peer::swarm::Swarm;
 use crate::peer::swarm::shared::Shared;
 use crate::peer::swarm::table::Swarms;
-use crate::protocol::handshake::{self, Agreement, HANDSHAKE_LEN, HandshakeError, Hello, Initiator};
+use crate::protocol::handshake::{self, Agreement, GREETING_LEN, Greeting, HANDSHAKE_LEN, HandshakeError};
+use crate::protocol::handshake::{Initiator, MSE_KEY_LEN};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Maximum time to connect and to receive the handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// How long to wait for so many bytes of something else than a handshake that they tell what it is.
+const STRANGER_TIME: Duration = Duration::from_secs(1);
 
 /// How a connection begins.
 pub enum Origin {
@@ -46,12 +49,16 @@ pub fn open(origin: Origin, shared: &Arc<Shared>, inbox: &mut Inbox<Mail>) -> Re
         Origin::Accepted(socket, addr, swarms) => {
             socket.set_nonblocking(true)?;
             let mut transport = Plain::new(socket, addr, shared)?;
-            let theirs = Hello::decode(&read_handshake(&mut transport, inbox, until)?)?;
-            let swarm = swarms.get(theirs.info_hash).filter(|swarm| swarm.is_running());
-            let swarm = swarm.ok_or(HandshakeError::NoSuchTorrent(theirs.info_hash))?;
-            let (agreement, reply) = handshake::reply(&theirs, swarm.torrent.hashes(), own);
+            let mut theirs = Arriving::default();
+            theirs.read_to(GREETING_LEN, &mut transport, inbox, until)?;
+            let greeting = Greeting::decode(&theirs.bytes)?;
+            let swarm = swarms.get(greeting.info_hash).filter(|swarm| swarm.is_running());
+            let swarm = swarm.ok_or(HandshakeError::NoSuchTorrent(greeting.info_hash))?;
+            let (responder, reply) = handshake::reply(greeting, swarm.torrent.hashes(), own);
             write_handshake(&mut transport, &reply)?;
-            Ok(Opened { transport: Box::new(transport), swarm, agreement: agreement? })
+            theirs.read_to(HANDSHAKE_LEN, &mut transport, inbox, until)?;
+            let agreement = responder.accept(handshake::peer_id(&theirs.bytes))?;
+            Ok(Opened { transport: Box::new(transport), swarm, agreement })
         }
         Origin::Dialled(addr, swarm) => {
             let socket = net::begin_connect(addr)?;
@@ -62,7 +69,10 @@ pub fn open(origin: Origin, shared: &Arc<Shared>, inbox: &mut Inbox<Mail>) -> Re
             let mut transport = Plain::new(socket, addr, shared)?;
             let (initiator, hello) = Initiator::new(swarm.torrent.hashes(), own);
             write_handshake(&mut transport, &hello)?;
-            let agreement = initiator.accept(&read_handshake(&mut transport, inbox, until)?)?;
+            let mut theirs = Arriving::default();
+            let read = theirs.read_to(HANDSHAKE_LEN, &mut transport, inbox, until);
+            read.map_err(|end| if theirs.filled == 0 { unanswered(end) } else { end })?;
+            let agreement = initiator.accept(&theirs.bytes)?;
             Ok(Opened { transport: Box::new(transport), swarm, agreement })
         }
     }
@@ -77,26 +87,83 @@ fn write_handshake(transport: &mut dyn Transport, bytes: &[u8; HANDSHAKE_LEN]) -
     if outbox.is_empty() { Ok(()) } else { Err(End::Clogged) }
 }
 
-fn read_handshake(
+/// The handshake of the other side, as far as it has come.
+struct Arriving {
+    bytes: [u8; HANDSHAKE_LEN],
+    filled: usize,
+}
+
+impl Default for Arriving {
+    fn default() -> Self {
+        Arriving { bytes: [0; HANDSHAKE_LEN], filled: 0 }
+    }
+}
+
+impl Arriving {
+    /// Reads until the bytes before `end` are here.
+    fn read_to(
+        &mut self,
+        end: usize,
+        transport: &mut dyn Transport,
+        inbox: &mut Inbox<Mail>,
+        until: Instant,
+    ) -> Result<(), End> {
+        while self.filled < end {
+            self.filled += read_some(&mut self.bytes[self.filled..], transport, inbox, until)?;
+            if handshake::check_start(&self.bytes[..self.filled]).is_err() {
+                return Err(self.stranger(transport, inbox, until).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What it is instead of a handshake. Waits a moment for more of it.
+    fn stranger(
+        &self,
+        transport: &mut dyn Transport,
+        inbox: &mut Inbox<Mail>,
+        until: Instant,
+    ) -> HandshakeError {
+        let until = until.min(Instant::now() + STRANGER_TIME);
+        let mut bytes = [0; MSE_KEY_LEN];
+        bytes[..self.filled].copy_from_slice(&self.bytes[..self.filled]);
+        let mut filled = self.filled;
+        while filled < MSE_KEY_LEN {
+            // However it ends, no more comes.
+            let Ok(read) = read_some(&mut bytes[filled..], transport, inbox, until) else { break };
+            filled += read;
+        }
+        handshake::stranger(&bytes[..filled])
+    }
+}
+
+/// Reads what is there, but waits until something is.
+fn read_some(
+    into: &mut [u8],
     transport: &mut dyn Transport,
     inbox: &mut Inbox<Mail>,
     until: Instant,
-) -> Result<[u8; HANDSHAKE_LEN], End> {
-    let mut bytes = [0; HANDSHAKE_LEN];
-    let mut filled = 0;
-    while filled < HANDSHAKE_LEN {
-        match transport.read(&mut bytes[filled..]) {
+) -> Result<usize, End> {
+    loop {
+        match transport.read(into) {
             Ok(0) => return Err(End::Closed),
-            Ok(read) => filled += read,
+            Ok(read) => return Ok(read),
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
                 wait_for(inbox, transport, Interest::READ, until)?
             }
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
             Err(why) => return Err(why.into()),
         }
-        handshake::check_start(&bytes[..filled])?;
     }
-    Ok(bytes)
+}
+
+/// Why no byte came in answer to our handshake: the end of the connection may be the answer.
+fn unanswered(end: End) -> End {
+    match end {
+        End::Closed => HandshakeError::Unanswered.into(),
+        End::Io(why) if why.kind() == io::ErrorKind::ConnectionReset => HandshakeError::Unanswered.into(),
+        other => other,
+    }
 }
 
 /// Waits for the socket. The only mail that counts before the session is the one that ends the connection.

@@ -67,16 +67,19 @@ impl Addresses {
         Some(*addr)
     }
 
-    /// The connection to `addr` ended. `worked` if it was useful.
-    pub fn ended(&mut self, addr: SocketAddr, worked: bool, now: Instant) {
-        let Some(address) = self.addresses.get_mut(&addr) else { return };
+    /// The connection to `addr` ended. `worked` if it was useful. Gives true if the user named the address,
+    /// and this is its first failure in a row.
+    pub fn ended(&mut self, addr: SocketAddr, worked: bool, now: Instant) -> bool {
+        let Some(address) = self.addresses.get_mut(&addr) else { return false };
         address.busy = false;
         address.failures = if worked { 0 } else { address.failures + 1 };
         let wait = FIRST_WAIT.saturating_mul(1 << address.failures.min(6)).min(LONGEST_WAIT);
         address.try_at = now + wait;
+        let is_news = address.given && address.failures == 1;
         if !address.given && address.failures >= MOST_FAILURES {
             self.addresses.remove(&addr);
         }
+        is_news
     }
 
     /// Never tries this address again: it is our own, or banned.
@@ -159,7 +162,7 @@ mod tests {
         }
         assert_eq!(addresses.next(false, now), Some(given));
         assert_eq!(addresses.next(false, now), None, "busy, and the other given up");
-        addresses.ended(given, true, now);
+        assert!(!addresses.ended(given, true, now), "it is not a failure");
         assert_eq!(addresses.next(false, now), None, "not at once");
         assert_eq!(addresses.due_at(true), Some(now + FIRST_WAIT));
     }

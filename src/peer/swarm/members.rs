@@ -164,9 +164,10 @@ impl Swarm {
             && self.addresses.lock().busy() < DIAL_MEMBERS
     }
 
-    /// The connection to `addr` ended; `worked` if it was of use.
-    pub(crate) fn dialled(&self, addr: SocketAddr, worked: bool) {
-        self.addresses.lock().ended(addr, worked, Instant::now());
+    /// The connection to `addr` ended; `worked` if it was of use. Gives true if the user should hear of it:
+    /// see [`Addresses::ended`](crate::peer::discovery::addresses::Addresses::ended).
+    pub(crate) fn dialled(&self, addr: SocketAddr, worked: bool) -> bool {
+        self.addresses.lock().ended(addr, worked, Instant::now())
     }
 
     /// It is of no use to connect to `addr` ever again.

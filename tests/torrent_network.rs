@@ -1,0 +1,60 @@
+//! `torrent download` and `torrent seed` with the real program: what the user hears of a peer that insists on
+//! encryption.
+
+mod cli_support;
+mod common;
+
+use cli_support::*;
+use common::*;
+use shoal::protocol::handshake::HANDSHAKE_LEN;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+
+/// A file `from/it` with its torrent, at this tracker if there is one.
+fn stage(tracker: Option<&str>) -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("from")).unwrap();
+    fs::write(place.path().join("from/it"), content(1, 300_000)).unwrap();
+    let create = ["create", "from/it", "-o", "it.torrent", "--format", "v1"];
+    let tracker = tracker.map(|url| ["--tracker", url]);
+    run("torrent", place.path(), &[&create[..], tracker.as_ref().map_or(&[], |args| &args[..])].concat())
+        .good();
+    place
+}
+
+fn start(folder: &Path, args: &[&str]) -> (Process, SocketAddr) {
+    let mut command = program("torrent", folder);
+    command.args(args).env("SHOAL_LOG", "debug");
+    let mut process = Process::start(command);
+    let addr = process.listening();
+    (process, addr)
+}
+
+/// Bug: such a peer was said not to speak BitTorrent, and to the user nothing was said at all.
+#[test]
+fn a_peer_that_insists_on_encryption_is_named_so() {
+    let place = stage(None);
+    let listen = ["--listen", "127.0.0.1:0"];
+    // It calls, and begins with the 96 bytes of its key and padding.
+    let (mut seed, addr) = start(place.path(), &[&["seed", "it.torrent", "from"][..], &listen].concat());
+    let mut caller = TcpStream::connect(addr).unwrap();
+    let key: Vec<u8> = content(7, 96 + 40);
+    caller.write_all(&key[..50]).unwrap(); // it may come in parts
+    caller.write_all(&key[50..]).unwrap();
+    seed.expect("by its first bytes it asks for encryption (MSE), which we do not speak");
+    assert_eq!(caller.read(&mut [0; 100]).unwrap_or(0), 0, "it is shown out");
+    // It is called, and hangs up when it reads a plain handshake.
+    let strict = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = strict.local_addr().unwrap().to_string();
+    let mut command = program("torrent", place.path());
+    command.args(["download", "it.torrent", "-d", "to", "--peer", &peer]).args(listen);
+    let mut download = Process::start(command);
+    let (mut socket, _) = strict.accept().unwrap();
+    socket.read_exact(&mut [0; HANDSHAKE_LEN]).unwrap();
+    drop(socket);
+    let line = download.expect("it insists on encryption (MSE)");
+    assert!(line.contains(&peer), "{line}");
+    download.kill();
+}
