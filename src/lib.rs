@@ -42,6 +42,7 @@ pub mod peer;
 pub mod torrent;
 pub mod tracker;
 
+pub use net::Families;
 pub use peer::engine::{AddTorrent, Config, Content, Engine, StartError};
 pub use peer::swarm::options::DownloadOptions;
 pub use peer::swarm::{Observer, Progress, State, Swarm, WaitError};

@@ -1,11 +1,80 @@
-//! Operations on sockets that the standard library lacks. Layer 0; any thread; no lock.
+//! Operations on sockets that the standard library lacks, and the families of their addresses. Layer 0; any
+//! thread; no lock.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
+
+/// Which address families an engine uses to listen, to connect and to announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Families {
+    /// Both, as far as the system has them.
+    #[default]
+    Both,
+    /// Only IPv4.
+    V4,
+    /// Only IPv6.
+    V6,
+}
+
+impl Families {
+    /// Whether an address is of these families. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn has(self, ip: IpAddr) -> bool {
+        match self {
+            Families::Both => true,
+            Families::V4 => ip.to_canonical().is_ipv4(),
+            Families::V6 => ip.to_canonical().is_ipv6(),
+        }
+    }
+
+    /// The address that stands for all of our own, to listen at.
+    pub fn any(self) -> IpAddr {
+        match self {
+            Families::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Families::Both | Families::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+}
+
+/// The same address, with IPv4 that is mapped into IPv6 as plain IPv4. A socket that listens in both families
+/// tells of IPv4 in this way.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// Number of connections that the system keeps for us until they are accepted; it may keep fewer.
+const BACKLOG: i32 = 128;
+
+/// A non-blocking listener at `address`. At `[::]` it also takes IPv4, on the same port, unless `families`
+/// forbids that.
+///
+/// # Errors
+/// The address cannot be used, or is not of these families.
+pub fn listen(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
+    if !families.has(address.ip()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this address family is not to be used"));
+    }
+    let listener = match address {
+        SocketAddr::V4(_) => TcpListener::bind(address)?,
+        SocketAddr::V6(_) => {
+            let socket = rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, None)?;
+            rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+            rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+            rustix::net::sockopt::set_ipv6_v6only(&socket, families == Families::V6)?;
+            rustix::net::bind(&socket, &address)?;
+            rustix::net::listen(&socket, BACKLOG)?;
+            TcpListener::from(socket)
+        }
+    };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
 
 /// Begins a TCP connection without waiting for it. The socket is non-blocking. Once it is writable,
 /// [`TcpStream::take_error`] tells whether the connection is established.
@@ -81,8 +150,6 @@ pub fn raise_descriptor_limit() {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
     use crate::mailbox::{Interest, mailbox};
 
@@ -107,6 +174,45 @@ mod tests {
         }
         assert_eq!(senders_of.iter().sum::<usize>(), 64);
         assert!(senders_of.iter().all(|senders| *senders > 0), "{senders_of:?}");
+    }
+
+    /// The address of `[::1]`, if this machine has IPv6.
+    fn with_ipv6(port: u16) -> Option<SocketAddr> {
+        let address = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        let there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+        if !there {
+            eprintln!("this machine has no IPv6: skipped");
+        }
+        there.then_some(address)
+    }
+
+    #[test]
+    fn one_listener_takes_both_families_or_the_one_that_is_allowed() {
+        let Some(v6) = with_ipv6(0) else { return };
+        let reached = |listener: &TcpListener, ip: IpAddr| {
+            let port = listener.local_addr().unwrap().port();
+            TcpStream::connect((ip, port)).is_ok()
+        };
+        let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), v6.ip());
+        for (families, takes) in
+            [(Families::Both, (true, true)), (Families::V4, (true, false)), (Families::V6, (false, true))]
+        {
+            let listener = listen((families.any(), 0).into(), families).unwrap();
+            assert_eq!((reached(&listener, v4), reached(&listener, v6)), takes, "{families:?}");
+            assert_eq!((families.has(v4), families.has(v6)), takes);
+        }
+        assert!(
+            listen((v4, 0).into(), Families::V6).is_err() && listen((v6, 0).into(), Families::V4).is_err()
+        );
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_address_that_is_mapped() {
+        let canonical = |text: &str| super::canonical(text.parse().unwrap()).to_string();
+        assert_eq!(canonical("[::ffff:10.0.0.1]:7"), "10.0.0.1:7");
+        assert_eq!(canonical("10.0.0.1:7"), "10.0.0.1:7");
+        assert_eq!(canonical("[fe80::1%3]:7"), "[fe80::1%3]:7");
+        assert!(Families::V4.has("::ffff:10.0.0.1".parse().unwrap()));
     }
 
     fn connect(address: SocketAddr) -> io::Result<TcpStream> {

@@ -1,15 +1,16 @@
-//! `torrent download` and `torrent seed` with the real program: what the user hears of a peer that insists on
-//! encryption.
+//! `torrent download` and `torrent seed` with the real program: where they listen, and what the user hears of
+//! a peer that insists on encryption.
 
 mod cli_support;
 mod common;
 
 use cli_support::*;
 use common::*;
-use shoal::protocol::handshake::HANDSHAKE_LEN;
+use shoal::protocol::handshake::{HANDSHAKE_LEN, Hello, PeerId};
+use shoal::torrent::Torrent;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 /// A file `from/it` with its torrent, at this tracker if there is one.
@@ -30,6 +31,56 @@ fn start(folder: &Path, args: &[&str]) -> (Process, SocketAddr) {
     let mut process = Process::start(command);
     let addr = process.listening();
     (process, addr)
+}
+
+/// Whether this machine has IPv6.
+fn has_ipv6() -> bool {
+    let there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if !there {
+        eprintln!("this machine has no IPv6: skipped");
+    }
+    there
+}
+
+/// Bug: the programs listened in IPv4 alone.
+#[test]
+fn peers_connect_in_both_families_unless_one_is_forbidden() {
+    if !has_ipv6() {
+        return;
+    }
+    let place = stage(None);
+    let torrent = Torrent::read(&place.path().join("it.torrent")).unwrap();
+    let hello = Hello {
+        info_hash: torrent.info_hash(),
+        peer_id: PeerId([1; 20]),
+        extended: false,
+        fast: false,
+        v2: false,
+    };
+    let answers = |ip: IpAddr, port| {
+        let Ok(mut socket) = TcpStream::connect((ip, port)) else { return false };
+        socket.write_all(&hello.encode()).unwrap();
+        socket.read_exact(&mut [0; HANDSHAKE_LEN]).is_ok()
+    };
+    for (args, listens, expected) in [
+        (&[][..], "[::]:", (true, true)),
+        (&["-4"][..], "0.0.0.0:", (true, false)),
+        (&["-6"], "[::]:", (false, true)),
+    ] {
+        let (mut seed, addr) = start(place.path(), &[&["seed", "it.torrent", "from"][..], args].concat());
+        assert!(addr.to_string().starts_with(listens), "{addr} with {args:?}");
+        let found = (
+            answers(Ipv4Addr::LOCALHOST.into(), addr.port()),
+            answers(Ipv6Addr::LOCALHOST.into(), addr.port()),
+        );
+        assert_eq!(found, expected, "{args:?}");
+        if expected.0 {
+            seed.expect(" 127.0.0.1:"); // and not as an address of IPv6
+        }
+        seed.kill();
+    }
+    let wrong = run("torrent", place.path(), &["seed", "it.torrent", "from", "-4", "--listen", "[::1]:0"]);
+    assert!(wrong.bad(1).contains("this address family is not to be used"));
 }
 
 /// Bug: such a peer was said not to speak BitTorrent, and to the user nothing was said at all.

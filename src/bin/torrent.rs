@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use shoal::interrupt;
 use shoal::logging;
 use shoal::peer::app::progress::bytes_bar;
+use shoal::peer::app::settings::families;
 use shoal::peer::app::standalone::{self, Order};
 use shoal::peer::engine::Config;
 use shoal::peer::swarm::options::DownloadOptions;
@@ -140,6 +141,12 @@ struct NetworkArgs {
     /// Where others may connect to; the first free port of 6881 to 6889 unless told
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
+    /// Use IPv4 alone: to listen, to connect and to announce
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Use IPv6 alone
+    #[arg(short = '6', long)]
+    ipv6: bool,
     /// The most to send, in bytes a second, such as 5MB or 512KiB
     #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
     up: Option<u64>,
@@ -158,6 +165,7 @@ impl NetworkArgs {
     fn config(&self, state: Option<PathBuf>) -> Config {
         Config {
             listen: self.listen,
+            families: families(self.ipv4, self.ipv6),
             state,
             slots: self.slots,
             max_connections: self.max_connections,

@@ -21,7 +21,7 @@ use super::upload::slots::Uploads;
 use super::workers::{self, stats::WorkerStats};
 use crate::disk::Disk;
 use crate::mailbox::{Mailbox, mailbox};
-use crate::net;
+use crate::net::{self, Families};
 use crate::pool::{self, Pool, Workers};
 use crate::protocol::handshake::PeerId;
 use crate::threads;
@@ -40,8 +40,11 @@ const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 /// The settings of an [`Engine`].
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen; by default the first free port of 6881 to 6889, then any.
+    /// Where to listen; by default at all addresses of both families, on the first free port of 6881 to 6889,
+    /// then on any.
     pub listen: Option<SocketAddr>,
+    /// The address families to use: to listen, to connect and to announce.
+    pub families: Families,
     /// The folder for resume states, the ledger and our peer id. Without it nothing is kept for the next
     /// start.
     pub state: Option<PathBuf>,
@@ -67,6 +70,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: None,
+            families: Families::default(),
             state: None,
             slots: 8,
             workers: None,
@@ -135,7 +139,7 @@ impl Engine {
     /// The address or the state folder cannot be used, or a thread cannot be started.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         net::raise_descriptor_limit();
-        let listener = listen(config.listen)?;
+        let listener = listen(config.listen, config.families)?;
         let addr = listener.local_addr()?;
         let state = config.state.as_deref().map(|path| StateDir::open_on(config.disk.clone(), path));
         let state = state.transpose()?.map(Arc::new);
@@ -145,7 +149,8 @@ impl Engine {
         let bans = Bans::open(state.as_ref().map(|state| state.bans()).as_deref());
         let (uploads, nudges) = Uploads::new();
         let rates = (config.up, config.down);
-        let shared = Arc::new(Shared::new(peer_id, uploads, ledger, bans, rates, config.tuning));
+        let shared =
+            Arc::new(Shared::new(peer_id, uploads, ledger, bans, rates, config.tuning, config.families));
         shared.set_port(addr.port());
         let count = config.workers.unwrap_or(cores().max(2)).max(1);
         let worker_stats = Arc::new(WorkerStats::new(count));
@@ -186,7 +191,7 @@ impl Engine {
         self.state.as_ref()
     }
 
-    /// The address on which the engine listens.
+    /// The address on which the engine listens. At `[::]` it takes IPv4 as well.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -235,20 +240,23 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(2, usize::from)
 }
 
-fn listen(addr: Option<SocketAddr>) -> Result<TcpListener, StartError> {
-    let any = SocketAddr::from(([0, 0, 0, 0], 0));
+/// Listens at `addr`, or where we do by default. A system without IPv6 has IPv4 alone.
+fn listen(addr: Option<SocketAddr>, families: Families) -> Result<TcpListener, StartError> {
+    let any = SocketAddr::from((families.any(), 0));
     let choices = match addr {
         Some(addr) => vec![addr],
-        None => PORTS.map(|port| SocketAddr::from(([0, 0, 0, 0], port))).chain([any]).collect(),
+        None => PORTS.map(|port| SocketAddr::new(any.ip(), port)).chain([any]).collect(),
     };
     let mut failed = StartError::Listen { addr: any, why: io::ErrorKind::AddrInUse.into() };
-    for addr in choices {
-        match TcpListener::bind(addr) {
-            Ok(listener) => {
-                listener.set_nonblocking(true)?;
-                return Ok(listener);
+    for choice in choices {
+        match net::listen(choice, families) {
+            Ok(listener) => return Ok(listener),
+            // A port that is taken in one family is left to whoever has it.
+            Err(why) if why.kind() == io::ErrorKind::AddrInUse => {
+                failed = StartError::Listen { addr: choice, why }
             }
-            Err(why) => failed = StartError::Listen { addr, why },
+            Err(_) if addr.is_none() && families == Families::Both => return listen(None, Families::V4),
+            Err(why) => failed = StartError::Listen { addr: choice, why },
         }
     }
     Err(failed)

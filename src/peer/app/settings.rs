@@ -1,6 +1,7 @@
 //! How the engine is configured: flags override the environment (`SHOAL_...`), which overrides the file given
 //! with `--config`, which overrides the defaults. Runs on `main`, before anything else; no lock.
 
+use crate::net::Families;
 use crate::peer::engine::Config;
 use crate::torrent::units::parse_bytes;
 use clap::Args;
@@ -57,6 +58,13 @@ pub struct Settings {
     /// Where others may connect to; the first free port of 6881 to 6889 unless told
     #[arg(long, env = "SHOAL_LISTEN", value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
+    /// Use IPv4 alone: to listen, to connect and for the trackers
+    #[arg(short = '4', long, env = "SHOAL_IPV4", value_parser = BoolishValueParser::new())]
+    #[arg(conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Use IPv6 alone
+    #[arg(short = '6', long, env = "SHOAL_IPV6", value_parser = BoolishValueParser::new())]
+    ipv6: bool,
     /// Share every file under this folder [default: uploads]
     #[arg(long, env = "SHOAL_UPLOADS", value_name = "DIR")]
     uploads: Option<PathBuf>,
@@ -210,6 +218,10 @@ impl Settings {
         let default = Config::default();
         let config = Config {
             listen: self.listen.or(file.listen),
+            families: match self.ipv4 || self.ipv6 {
+                true => families(self.ipv4, self.ipv6),
+                false => families(file.ipv4, file.ipv6),
+            },
             state: Some(self.state.or(file.state).unwrap_or_else(|| ".shoal".into())),
             slots: self.slots.or(file.slots).unwrap_or(default.slots).max(1),
             workers: self.workers.or(file.workers),
@@ -227,6 +239,15 @@ impl Settings {
         let downloads = Folder::new("download", self.downloads.or(file.downloads), "downloads");
         let trackers = if self.tracker.is_empty() { file.tracker } else { self.tracker };
         Ok(Resolved { uploads, downloads, trackers, mirror: self.mirror || file.mirror, config })
+    }
+}
+
+/// The address families that `-4` and `-6` leave.
+pub fn families(only_v4: bool, only_v6: bool) -> Families {
+    match (only_v4, only_v6) {
+        (true, false) => Families::V4,
+        (false, true) => Families::V6,
+        _ => Families::Both,
     }
 }
 

@@ -46,7 +46,8 @@ impl SessionClient {
         addr: impl ToSocketAddrs,
         host: Arc<dyn Host>,
     ) -> io::Result<SessionClient> {
-        let addresses: Vec<SocketAddr> = addr.to_socket_addrs()?.collect();
+        let addresses = addr.to_socket_addrs()?.filter(|address| host.families().has(address.ip()));
+        let addresses: Vec<SocketAddr> = addresses.collect();
         let (mailbox, inbox) = mailbox(MAILBOX)?;
         let shared = ClientShared::new(host);
         let thread_shared = shared.clone();

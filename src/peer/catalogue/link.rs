@@ -84,7 +84,7 @@ fn connect(
     shared: &ClientShared,
     inbox: &mut Inbox<LinkMail>,
 ) -> Result<TcpStream, String> {
-    let mut why = "the tracker's name has no address".to_owned();
+    let mut why = "the tracker has no address that may be used".to_owned();
     for address in addresses {
         match connect_to(*address, shared, inbox) {
             Ok(socket) => return Ok(socket),

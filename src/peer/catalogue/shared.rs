@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
+use crate::net::Families;
 use crate::protocol::catalogue::{Event, Held, Hello, Refusal, Reply, Request};
 use crate::torrent::{InfoHash, Torrent};
 
@@ -26,6 +27,11 @@ pub(super) type Answered = Result<Reply, AskError>;
 pub trait Host: Send + Sync + 'static {
     /// How we introduce ourselves. Called at each connection.
     fn hello(&self) -> Hello;
+
+    /// The address families in which a tracker may be connected to.
+    fn families(&self) -> Families {
+        Families::default()
+    }
 
     /// All torrents to publish. Called at each connection, and when a publication may have been lost.
     fn published(&self) -> Vec<InfoHash>;

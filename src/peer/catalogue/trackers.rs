@@ -9,6 +9,7 @@
 use super::client::SessionClient;
 use super::dedup::Dedup;
 use super::shared::{ANSWER, Answered, AskError, CONNECTION, Host, Publication};
+use crate::net::Families;
 use crate::protocol::catalogue::{
     Entry, Event, Found, Hello, List, Metainfo, PeerInfo, Publish, Refusal, Reply, Request, Search,
 };
@@ -323,6 +324,10 @@ struct Desk {
 impl Host for Desk {
     fn hello(&self) -> Hello {
         self.common.host.hello()
+    }
+
+    fn families(&self) -> Families {
+        self.common.host.families()
     }
 
     fn published(&self) -> Vec<InfoHash> {

@@ -16,6 +16,7 @@ pub use reconnects::ReconnectLimit;
 
 use super::Origin;
 use crate::mailbox::{Inbox, Interest, Mailbox};
+use crate::net;
 use crate::peer::connection;
 use crate::peer::handle::Mail;
 use crate::peer::identity::ConnId;
@@ -126,7 +127,8 @@ impl Acceptor {
     }
 
     fn welcome(&mut self, socket: TcpStream, addr: SocketAddr) -> io::Result<()> {
-        let ip = addr.ip().to_canonical();
+        let addr = net::canonical(addr); // the listener is of both families
+        let ip = addr.ip();
         if let Some(why) = self.refusal(ip) {
             log::debug!("{addr}: refused, {why}");
             return Ok(());
@@ -183,7 +185,7 @@ impl Acceptor {
             return None;
         }
         let addr = swarm.next_address()?;
-        let ip = addr.ip().to_canonical();
+        let ip = addr.ip();
         if !self.shared.bans.has_addr(ip) && self.connections.has_room_for(ip, &self.swarms) {
             return Some(addr);
         }

@@ -2,6 +2,7 @@
 //! `starved`, `addresses` and `state`, one at a time.
 
 use super::Swarm;
+use crate::net;
 use crate::peer::handle::{Handle, Mail};
 use crate::peer::identity::{ConnId, SourceIdentity};
 use std::fmt::Display;
@@ -128,10 +129,13 @@ impl Swarm {
     /// Adds addresses of peers to connect to; [`Engine::look_for_peers`](crate::Engine::look_for_peers) then
     /// does so without delay. An address that is `given` by the user is tried again and again, one that a
     /// tracker or a peer returned is forgotten after some failures.
+    /// Those of a family that is not to be used are left out.
     pub fn add_addresses(&self, addrs: impl IntoIterator<Item = SocketAddr>, given: bool) {
         let now = Instant::now();
         let mut addresses = self.addresses.lock();
-        addrs.into_iter().for_each(|addr| addresses.add(addr, given, now));
+        let addrs = addrs.into_iter().map(net::canonical);
+        let usable = addrs.filter(|addr| self.shared.families.has(addr.ip()));
+        usable.for_each(|addr| addresses.add(addr, given, now));
     }
 
     /// The next address to connect to. Not the address of a peer that has connected to us: a second

@@ -2,6 +2,7 @@
 //! thread. Every lock in here is a leaf: a thread that holds one takes no other, and writes to no socket or
 //! mailbox.
 
+use crate::net::Families;
 use crate::peer::bandwidth::limit::Limit;
 use crate::peer::bandwidth::traffic::SocketTraffic;
 use crate::peer::bans::Bans;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub traffic: SocketTraffic,
     /// Settings for tests.
     pub tuning: Tuning,
+    /// The address families in which peers are connected to.
+    pub families: Families,
     port: AtomicU16,
     next_conn: AtomicU64,
     /// Whether the engine has stopped, so that no torrent goes on.
@@ -75,6 +78,7 @@ impl Shared {
         bans: Bans,
         (up, down): (Option<u64>, Option<u64>),
         tuning: Tuning,
+        families: Families,
     ) -> Self {
         Shared {
             peer_id,
@@ -86,6 +90,7 @@ impl Shared {
             down: Limit::new(down),
             traffic: SocketTraffic::default(),
             tuning,
+            families,
             port: AtomicU16::new(0),
             next_conn: AtomicU64::new(1),
             stopped: AtomicBool::new(false),

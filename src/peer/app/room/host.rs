@@ -2,6 +2,7 @@
 //! call it as their host, the workers as the torrents' observer. Its locks are leaves.
 
 use super::{Rates, RoomError};
+use crate::net::Families;
 use crate::peer::app::notices::{Notice, Reporter};
 use crate::peer::catalogue::{AskError, Host, Publication, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
@@ -147,6 +148,7 @@ impl Host for RoomHost {
         let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
         let addresses =
             interfaces.iter().filter(|interface| !interface.is_loopback()).map(|interface| interface.ip());
+        let addresses = addresses.filter(|ip| self.families().has(*ip));
         Hello {
             peer_id: self.peer.shared.peer_id,
             port: self.peer.addr().port(),
@@ -154,6 +156,10 @@ impl Host for RoomHost {
             client: extension::CLIENT.to_owned(),
             mirror: self.mirror,
         }
+    }
+
+    fn families(&self) -> Families {
+        self.peer.shared.families
     }
 
     fn published(&self) -> Vec<InfoHash> {
