@@ -1,17 +1,19 @@
-//! `torrent download` and `torrent seed` with the real program: where they listen, and what the user hears of
-//! a peer that insists on encryption.
+//! `torrent download` and `torrent seed` with the real program: where they listen, what trackers hear of them,
+//! and what the user hears of a peer that insists on encryption.
 
 mod cli_support;
 mod common;
 
 use cli_support::*;
 use common::*;
+use rustix::process::Signal;
 use shoal::protocol::handshake::{HANDSHAKE_LEN, Hello, PeerId};
 use shoal::torrent::Torrent;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 /// A file `from/it` with its torrent, at this tracker if there is one.
 fn stage(tracker: Option<&str>) -> tempfile::TempDir {
@@ -108,4 +110,66 @@ fn a_peer_that_insists_on_encryption_is_named_so() {
     let line = download.expect("it insists on encryption (MSE)");
     assert!(line.contains(&peer), "{line}");
     download.kill();
+}
+
+/// Who announced what: port and event.
+type Heard = Arc<Mutex<Vec<(String, String)>>>;
+
+/// An HTTP tracker that names this peer to everybody; and what it heard.
+fn tracker(peer: Arc<Mutex<Option<SocketAddr>>>) -> (String, Heard) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/announce", listener.local_addr().unwrap());
+    let heard = Heard::default();
+    let notes = heard.clone();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(&socket).lines().map_while(Result::ok);
+            let Some(first) = lines.next() else { continue };
+            lines.find(String::is_empty);
+            let field = |name: &str| {
+                let at =
+                    first.split(['?', '&', ' ']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+                at.unwrap_or("none").to_owned()
+            };
+            notes.lock().unwrap().push((field("port"), field("event")));
+            let mut body = b"d8:intervali1800e5:peers".to_vec();
+            let peers = match *peer.lock().unwrap() {
+                Some(SocketAddr::V4(addr)) => [&addr.ip().octets()[..], &addr.port().to_be_bytes()].concat(),
+                _ => Vec::new(),
+            };
+            write!(body, "{}:", peers.len()).unwrap();
+            body.extend([&peers[..], b"e"].concat());
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = socket.write_all(&[head.as_bytes(), &body].concat());
+        }
+    });
+    (url, heard)
+}
+
+/// Bug: `completed` was also said of a download that was complete at the start, at each start again.
+#[test]
+fn a_download_is_said_to_be_completed_once_and_not_after_a_restart() {
+    let peer = Arc::new(Mutex::new(None));
+    let (url, heard) = tracker(peer.clone());
+    let place = stage(Some(&url));
+    let listen = ["--listen", "127.0.0.1:0"];
+    let (_seed, addr) = start(place.path(), &[&["seed", "it.torrent", "from"][..], &listen].concat());
+    *peer.lock().unwrap() = Some(addr);
+    // What one run says after the other, each with a port of its own.
+    let said = |port: u16| -> Vec<String> {
+        let heard = heard.lock().unwrap();
+        heard.iter().filter(|(from, _)| *from == port.to_string()).map(|(_, event)| event.clone()).collect()
+    };
+    let download = [&["download", "it.torrent", "-d", "to", "--seed"][..], &listen].concat();
+    for (run, expected) in
+        [("it downloads", &["started", "completed", "stopped"][..]), ("it is there", &["started", "stopped"])]
+    {
+        let (mut process, addr) = start(place.path(), &download);
+        process.expect(": complete");
+        wait_until("it is announced", || said(addr.port()).len() + 1 >= expected.len());
+        process.signal(Signal::INT);
+        process.end();
+        assert_eq!(said(addr.port()), expected, "{run}");
+    }
 }

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use shoal::Families;
 use shoal::peer::catalogue::{AskError, Host, Publication, SessionClient};
 use shoal::peer::discovery::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
 use shoal::protocol::catalogue::{Event, Held, Hello, List, PeerId, Reply, Request};
@@ -286,6 +287,7 @@ struct Swarm {
     left: AtomicU64,
     peers: Mutex<Vec<SocketAddr>>,
     outcomes: Mutex<Vec<Result<(u32, u32), String>>>,
+    failures: Mutex<Vec<String>>,
 }
 
 impl AnnounceHost for Swarm {
@@ -300,12 +302,21 @@ impl AnnounceHost for Swarm {
     fn announced(&self, outcome: Result<(u32, u32), &str>) {
         self.outcomes.lock().push(outcome.map_err(str::to_owned));
     }
+
+    fn failed(&self, why: &str) {
+        self.failures.lock().push(why.to_owned());
+    }
 }
 
 fn announcer(torrent: Torrent, port: u16, left: u64) -> (Announcer, Arc<Swarm>) {
     let swarm = Arc::new(Swarm { left: left.into(), ..Swarm::default() });
-    let config =
-        AnnounceConfig { torrent: Arc::new(torrent), peer_id: [port as u8; 20], port, host: swarm.clone() };
+    let config = AnnounceConfig {
+        torrent: Arc::new(torrent),
+        peer_id: [port as u8; 20],
+        port,
+        families: Families::Both,
+        host: swarm.clone(),
+    };
     (Announcer::start(config).unwrap().unwrap(), swarm)
 }
 
@@ -407,7 +418,8 @@ fn when_a_tracker_dies_the_next_of_its_tier_hears_of_start_completion_and_end() 
 fn a_torrent_without_http_or_udp_trackers_has_no_announcer() {
     let torrent = torrent_at("x", 4, Some("wss://127.0.0.1:1/announce"));
     let host = Arc::new(Swarm::default());
-    let config = AnnounceConfig { torrent: Arc::new(torrent), peer_id: [1; 20], port: 1, host };
+    let families = Families::Both;
+    let config = AnnounceConfig { torrent: Arc::new(torrent), peer_id: [1; 20], port: 1, families, host };
     assert!(Announcer::start(config).unwrap().is_none());
 }
 

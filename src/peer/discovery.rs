@@ -7,8 +7,33 @@
 
 pub mod addresses;
 mod announcer;
+mod host;
 mod http;
 mod resolve;
+mod tracker;
 mod udp;
 
-pub use announcer::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
+use std::time::Duration;
+
+pub use announcer::{Announcer, Nudge};
+pub use host::{AnnounceConfig, AnnounceHost, AnnounceProgress};
+
+/// Why an announce has no reply; the texts are for the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Failure {
+    /// There is no way to the tracker in this address family: it has no such address, or we have no such
+    /// network.
+    NoWay(String),
+    /// It does not answer, or breaks off.
+    Silent(String),
+    /// It answers, but not with what we want. Perhaps it says when it may be asked again.
+    Refused { why: String, retry_in: Option<Duration> },
+}
+
+impl Failure {
+    fn why(&self) -> &str {
+        match self {
+            Failure::NoWay(why) | Failure::Silent(why) | Failure::Refused { why, .. } => why,
+        }
+    }
+}

@@ -47,6 +47,8 @@ pub struct Announce {
     pub compact: bool,
     /// Whether to leave the peer ids out of the list of dictionaries.
     pub no_peer_id: bool,
+    /// The `tracker id` of an earlier reply, sent back to that tracker (BEP 3).
+    pub tracker_id: Option<Vec<u8>>,
 }
 
 /// A client's key as the tracker remembers it: a number of 32 bits, as it is over UDP.
@@ -127,6 +129,7 @@ impl Announce {
             key: None,
             compact: true,
             no_peer_id: true,
+            tracker_id: None,
         }
     }
 
@@ -153,6 +156,7 @@ impl Announce {
             key: fields.key,
             compact: fields.compact.unwrap_or(true),
             no_peer_id: fields.no_peer_id,
+            tracker_id: fields.tracker_id,
         })
     }
 
@@ -181,6 +185,9 @@ impl Announce {
         if self.no_peer_id {
             query.push_str("&no_peer_id=1");
         }
+        if let Some(id) = &self.tracker_id {
+            let _ = write!(query, "&trackerid={}", escape(id));
+        }
         query
     }
 }
@@ -199,6 +206,7 @@ struct Fields {
     key: Option<String>,
     compact: Option<bool>,
     no_peer_id: bool,
+    tracker_id: Option<Vec<u8>>,
 }
 
 impl Fields {
@@ -217,6 +225,7 @@ impl Fields {
             "key" if value.len() <= 64 => self.key = Some(String::from_utf8_lossy(&value).into_owned()),
             "compact" => self.compact = Some(value != b"0"),
             "no_peer_id" => self.no_peer_id = value == b"1",
+            "trackerid" => self.tracker_id = Some(value),
             // This includes `ip`. A client's address is the one it connects from; otherwise it could
             // direct peers to a third party.
             _ => {}

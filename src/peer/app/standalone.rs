@@ -86,7 +86,7 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
                 announcers
                     .iter()
                     .filter(|(hash, _)| *hash == swarm.torrent.info_hash())
-                    .for_each(|(_, announcer)| announcer.nudge(Nudge::Completed));
+                    .for_each(|(_, announcer)| announcer.nudge(completed(swarm)));
                 let name = swarm.storage.root();
                 report(&match order.options.files.as_ref().filter(|_| swarm.is_partial_seed()) {
                     Some(files) => {
@@ -116,6 +116,13 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
         peer.discard(&order.torrents);
     }
     outcome
+}
+
+/// What the trackers hear of a torrent that is complete now. A download has been completed if content was
+/// fetched for it; what was here at the start was completed in an earlier run, which said so, or by somebody
+/// else.
+fn completed(swarm: &Swarm) -> Nudge {
+    if swarm.progress().downloaded > 0 { Nudge::Completed } else { Nudge::Found }
 }
 
 /// `2 of 5 files`.
@@ -182,11 +189,15 @@ fn announce(
             torrent: Arc::clone(&swarm.torrent),
             peer_id: peer.shared.peer_id.0,
             port: peer.addr().port(),
+            families: peer.shared.families,
             host: Arc::new(Announced { peer: Arc::clone(peer), swarm: Arc::clone(swarm) }),
         };
         let announcer = Announcer::start(config)?;
         if announcer.is_none() && peers.is_empty() {
-            log::warn!("{} names no HTTP tracker: waiting for others to connect", swarm.torrent.name());
+            log::warn!(
+                "{} names no HTTP or UDP tracker: waiting for others to connect",
+                swarm.torrent.name()
+            );
         }
         announcers.extend(announcer.map(|announcer| (swarm.torrent.info_hash(), announcer)));
     }
@@ -220,7 +231,11 @@ impl AnnounceHost for Announced {
             Ok((seeds, others)) => {
                 log::info!("{}: {seeds} seeds, {others} others", self.swarm.torrent.name())
             }
-            Err(why) => log::warn!("{}: no tracker answers: {why}", self.swarm.torrent.name()),
+            Err(why) => log::info!("{}: no tracker answers: {why}", self.swarm.torrent.name()),
         }
+    }
+
+    fn failed(&self, why: &str) {
+        log::warn!("{}: {why}", self.swarm.torrent.name());
     }
 }

@@ -3,9 +3,10 @@
 //! over, or until mail comes.
 //!
 //! Tiers are tried in order, and the trackers of a tier in an order that is shuffled once. A tracker that
-//! answers becomes the first in its tier, and the rest are not asked (BEP 12). A hybrid torrent is announced
-//! with both of its info-hashes, since a tracker that does not know that they belong together keeps two
-//! swarms. Every reply is bounded in size and time.
+//! answers becomes the first in its tier, and the rest are not asked (BEP 12). It is told over IPv4 and over
+//! IPv6 if it has both, with the same key, since it learns our address from the packets alone (BEP 7). A
+//! hybrid torrent is announced with both of its info-hashes, since a tracker that does not know that they
+//! belong together keeps two swarms. Every reply is bounded in size and time.
 //!
 //! The thread takes no lock: mail goes in, callbacks come out. One lock guards the thread's handle until
 //! it is joined.
@@ -25,18 +26,29 @@ use crate::mailbox::{Inbox, Mailbox, mailbox};
 use crate::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
 use crate::protocol::catalogue::PeerId;
 use crate::threads;
-use crate::torrent::{InfoHash, Torrent};
+use crate::torrent::InfoHash;
 
-use super::{http, resolve, udp};
+use super::host::{AnnounceConfig, AnnounceProgress};
+use super::tracker::{Route, Tracker, merge, tiers};
+use super::{Failure, http, resolve, udp};
 
-/// How long an announce may take in all.
+/// How long announcing to one tracker may take in all.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long it may take in the second address family, once the tracker has answered in the first.
+const SECOND_FAMILY: Duration = Duration::from_secs(5);
+
+/// Number of UDP trackers of a list, at most, that share the time of one, so that a user whose first trackers
+/// are dead soon has peers of the next. An answer over UDP takes no longer than a round trip.
+const SHARED_BY: u32 = 4;
 
 /// How long announcing `stopped` to all trackers may take in all.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Minimum and maximum interval that is accepted from a tracker.
-const INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
+/// Minimum and maximum interval, and minimum interval, that are accepted from a tracker. Some trackers ask
+/// for a few hours, and refuse who comes earlier. With more than a day, a number that is made up would keep
+/// us from ever announcing again.
+const INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(86_400));
 
 /// Minimum interval when more peers are wanted, if the tracker names none.
 const MIN_INTERVAL: Duration = Duration::from_secs(60);
@@ -48,55 +60,14 @@ const WANT: usize = 50;
 /// fill the torrent's table of addresses, which other trackers need as well.
 const MOST_PEERS: usize = 4 * WANT;
 
-/// What a torrent has transferred and still lacks, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AnnounceProgress {
-    /// Bytes sent to peers since the torrent was started.
-    pub uploaded: u64,
-    /// Bytes received from peers since the torrent was started.
-    pub downloaded: u64,
-    /// Bytes still missing.
-    pub left: u64,
-}
-
-/// The torrent's swarm, as the announcer sees it. It is called on the announcer's thread, and
-/// should not block.
-pub trait AnnounceHost: Send + Sync + 'static {
-    /// The byte counts for the next announce.
-    fn progress(&self) -> AnnounceProgress;
-
-    /// Whether we have all that we want, but not the whole torrent (BEP 21).
-    fn is_partial_seed(&self) -> bool {
-        false
-    }
-
-    /// Peers that a tracker returned; we may be among them.
-    fn found(&self, peers: &[SocketAddr]);
-
-    /// A tracker answered, with its numbers of seeds and leechers; or none did, with the error of
-    /// the last one.
-    fn announced(&self, _outcome: Result<(u32, u32), &str>) {}
-}
-
-/// What an announcer needs to start.
-pub struct AnnounceConfig {
-    /// The torrent to announce.
-    pub torrent: Arc<Torrent>,
-    /// Our peer id.
-    pub peer_id: [u8; 20],
-    /// The TCP port on which we accept connections.
-    pub port: u16,
-    /// Reports the progress and receives the peers.
-    pub host: Arc<dyn AnnounceHost>,
-}
-
 /// Why to announce before the interval is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nudge {
-    /// The download is complete, or all that is wanted is.
+    /// A download has just been completed, or all that is wanted of it.
     Completed,
-    /// More peers are wanted, as soon as the tracker allows.
-    WantPeers,
+    /// What we have has changed in another way: it was found on the disk. Announced as soon as the tracker
+    /// allows.
+    Found,
 }
 
 /// Announces until it is stopped or dropped.
@@ -119,9 +90,10 @@ impl Announcer {
         }
         let (mailbox, inbox) = mailbox(4)?; // there are two kinds of mail, so a few places are enough
         let stopping = Arc::new(AtomicBool::new(false));
-        let agent = http::agent(PATIENCE);
+        let agent = http::agent();
         let name = format!("tracker-{:.6}", config.torrent.key());
         let worker = Worker {
+            trackers: u32::try_from(tiers.iter().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX),
             tiers,
             agent: agent.clone(),
             stopping: stopping.clone(),
@@ -157,33 +129,6 @@ impl Drop for Announcer {
     }
 }
 
-/// One tracker.
-struct Tracker {
-    url: String,
-    /// It has received `started`, so it counts us.
-    started: bool,
-    /// It answered the last announce.
-    answers: bool,
-}
-
-/// The HTTP and UDP trackers by tier, each tier shuffled. Others, such as `wss:`, are left out.
-fn tiers(urls: &[Vec<String>]) -> Vec<Vec<Tracker>> {
-    let is_known = |url: &&String| {
-        let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        matches!(scheme.as_deref(), Some("http" | "https" | "udp"))
-    };
-    let tiers = urls.iter().map(|tier| {
-        let mut trackers: Vec<Tracker> = tier
-            .iter()
-            .filter(is_known)
-            .map(|url| Tracker { url: url.clone(), started: false, answers: false })
-            .collect();
-        fastrand::shuffle(&mut trackers);
-        trackers
-    });
-    tiers.filter(|tier| !tier.is_empty()).collect()
-}
-
 /// What the announcer's thread works with.
 struct Worker {
     tiers: Vec<Vec<Tracker>>,
@@ -194,12 +139,18 @@ struct Worker {
     backoff: Backoff,
     /// Whether `completed` must still be announced.
     completed: bool,
+    /// Number of trackers.
+    trackers: u32,
     config: AnnounceConfig,
 }
 
 impl Worker {
     fn run(mut self) {
         while !self.is_stopping() {
+            if let Some(until) = self.all_rest_until(Instant::now()) {
+                self.sleep(until, until);
+                continue;
+            }
             let outcome = self.round();
             if self.is_stopping() {
                 break;
@@ -223,29 +174,39 @@ impl Worker {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Until when no tracker wants to be asked (BEP 31); `None` if one may be asked now.
+    fn all_rest_until(&self, now: Instant) -> Option<Instant> {
+        let trackers = || self.tiers.iter().flatten();
+        if trackers().any(|tracker| tracker.is_due(now)) {
+            return None;
+        }
+        trackers().filter_map(|tracker| tracker.rests_until).min()
+    }
+
     /// Passes a reply on. Returns when to announce again, and when at the earliest.
     fn on_reply(&mut self, reply: &AnnounceReply, now: Instant) -> (Instant, Instant) {
         self.backoff.succeeded();
         if let Some(warning) = &reply.warning {
             log::warn!("the tracker says: {warning}");
         }
-        let seconds = |n: u32| Duration::from_secs(n.into());
-        let interval = seconds(reply.interval).clamp(INTERVAL.0, INTERVAL.1);
-        let min = reply.min_interval.map_or(MIN_INTERVAL, seconds).clamp(INTERVAL.0, interval);
+        let (interval, min) = intervals(reply);
         self.config.host.announced(Ok((reply.complete, reply.incomplete)));
-        let mut peers: Vec<SocketAddr> = reply.peers.iter().map(|peer| peer.address).collect();
-        peers.extend(resolve::peers(&reply.named_peers, &|| self.is_stopping()));
-        if !peers.is_empty() {
-            fastrand::shuffle(&mut peers);
-            peers.truncate(MOST_PEERS);
-            self.config.host.found(&peers);
-        }
         // `completed` must still be announced if the tracker has only now received `started`.
         let next = if self.completed { now } else { now + interval };
         (next, now + min)
     }
 
-    /// Sleeps until `next`. If peers are wanted, it wakes at `soonest`; on completion, at once.
+    fn pass_on_peers(&self, reply: &AnnounceReply) {
+        let mut peers: Vec<SocketAddr> = reply.peers.iter().map(|peer| peer.address).collect();
+        peers.extend(resolve::peers(&reply.named_peers, &|| self.is_stopping()));
+        fastrand::shuffle(&mut peers);
+        peers.truncate(MOST_PEERS);
+        if !peers.is_empty() {
+            self.config.host.found(&peers);
+        }
+    }
+
+    /// Sleeps until `next`. If something was found, it wakes at `soonest`; on completion, at once.
     fn sleep(&mut self, mut next: Instant, soonest: Instant) {
         loop {
             while let Some(nudge) = self.inbox.take() {
@@ -274,89 +235,143 @@ impl Worker {
                 if self.is_stopping() {
                     return Err(why);
                 }
-                match self.try_tracker(&mut tier[at]) {
+                let tracker = &mut tier[at];
+                if !tracker.is_due(Instant::now()) {
+                    continue;
+                }
+                match self.try_tracker(tracker) {
                     Ok(reply) => {
+                        tracker.told = None;
                         tier[..=at].rotate_right(1);
                         return Ok(reply);
                     }
-                    Err(error) => why = error,
+                    Err(error) => why = self.tell(tracker, error),
                 }
             }
         }
         Err(why)
     }
 
-    fn try_tracker(&mut self, tracker: &mut Tracker) -> Result<AnnounceReply, String> {
-        let event = match (tracker.started, self.completed) {
+    /// Tells the user why a tracker failed, unless it is told already.
+    fn tell(&self, tracker: &mut Tracker, failure: Failure) -> String {
+        let why = format!("cannot announce to {}: {}", tracker.url, failure.why());
+        if !self.is_stopping() && tracker.told.as_ref() != Some(&why) {
+            self.config.host.failed(&why);
+            tracker.told = Some(why.clone());
+        }
+        if let Failure::Refused { retry_in, .. } = failure {
+            tracker.rest(retry_in, Instant::now());
+        }
+        why
+    }
+
+    /// Announces to one tracker in every family in which it has an address. It is enough if it answers in
+    /// one.
+    fn try_tracker(&mut self, tracker: &mut Tracker) -> Result<AnnounceReply, Failure> {
+        tracker.answers = false;
+        let mut until = Instant::now() + self.patience(tracker);
+        let (mut merged, mut failure): (Option<AnnounceReply>, Option<Failure>) = (None, None);
+        let left = until.saturating_duration_since(Instant::now());
+        for mut route in tracker.routes(self.config.families, left)? {
+            let outcome = self.try_route(tracker, &mut route, until);
+            if self.is_stopping() {
+                // `started` may have arrived: better one `stopped` too many.
+                tracker.started.push(route.family);
+                return Err(Failure::Silent("the announcer stops".to_owned()));
+            }
+            match outcome {
+                Ok(reply) => {
+                    self.pass_on_peers(&reply);
+                    until = until.min(Instant::now() + SECOND_FAMILY);
+                    merged = Some(merge(merged, reply));
+                }
+                // That there is no way in one family is no news if there is one in the other.
+                Err(why @ Failure::NoWay(_)) => failure = failure.or(Some(why)),
+                Err(why) => {
+                    failure = failure.filter(|first| !matches!(first, Failure::NoWay(_))).or(Some(why))
+                }
+            }
+        }
+        tracker.answers = merged.is_some();
+        merged.ok_or_else(|| failure.unwrap_or(Failure::NoWay("it has no address".to_owned())))
+    }
+
+    /// How long a tracker may take.
+    fn patience(&self, tracker: &Tracker) -> Duration {
+        if udp::is_udp(&tracker.url) { PATIENCE / self.trackers.clamp(1, SHARED_BY) } else { PATIENCE }
+    }
+
+    fn try_route(
+        &mut self,
+        tracker: &mut Tracker,
+        route: &mut Route,
+        until: Instant,
+    ) -> Result<AnnounceReply, Failure> {
+        let started = tracker.started.contains(&route.family);
+        let event = match (started, self.completed) {
             _ if self.config.host.is_partial_seed() => AnnounceEvent::Paused,
             (false, _) => AnnounceEvent::Started,
             (true, true) => AnnounceEvent::Completed,
             (true, false) => AnnounceEvent::None,
         };
-        let reply = self.announce(&self.agent, &tracker.url, event);
-        tracker.answers = reply.is_ok();
-        tracker.started |= self.is_stopping(); // `started` may have arrived: better one `stopped` too many
-        if reply.is_ok() {
-            tracker.started = true;
-            // A tracker that has just received `started` gets `completed` next; otherwise it would
-            // not count us.
-            self.completed &= event == AnnounceEvent::Started;
+        let reply = self.announce(&self.agent, tracker, route, event, until)?;
+        if reply.tracker_id.is_some() {
+            tracker.id.clone_from(&reply.tracker_id);
         }
-        reply
+        if !started {
+            tracker.started.push(route.family);
+        }
+        // A tracker that has just received `started` gets `completed` next; otherwise it would
+        // not count us. It gets it in one family, so that it counts the download once.
+        self.completed &= event == AnnounceEvent::Started;
+        Ok(reply)
     }
 
-    /// Announces every info-hash of the torrent. It is enough if the tracker accepts one; the replies are
-    /// merged. Being stopped in between is an error: it is unknown which announces arrived, so `stopped` is
-    /// announced for all.
-    fn announce(&self, agent: &Agent, url: &str, event: AnnounceEvent) -> Result<AnnounceReply, String> {
-        let (mut merged, mut why) = (None, "the announcer stops".to_owned());
+    /// Announces every info-hash of the torrent on one route. It is enough if the tracker accepts one; the
+    /// replies are merged. Being stopped in between is an error: it is unknown which announces arrived, so
+    /// `stopped` is announced for all.
+    fn announce(
+        &self,
+        agent: &Agent,
+        tracker: &Tracker,
+        route: &mut Route,
+        event: AnnounceEvent,
+        until: Instant,
+    ) -> Result<AnnounceReply, Failure> {
+        let (mut merged, mut failure) = (None, None);
         let was_stopping = self.is_stopping();
+        let is_stopping = || self.is_stopping() && !was_stopping;
         for hash in self.config.torrent.wire_hashes() {
-            if self.is_stopping() && !was_stopping {
+            let left = until.saturating_duration_since(Instant::now());
+            if is_stopping() || left.is_zero() {
                 break;
             }
-            match self.ask(agent, url, &self.query(hash, event)) {
-                Ok(reply) => {
-                    merged = Some(match merged {
-                        Some(first) => merge(first, reply),
-                        None => reply,
-                    });
-                }
-                Err(error) => why = format!("cannot announce to {url}: {error}"),
+            let announce = self.query(hash, event, tracker.id.clone());
+            match tracker.ask(route, agent, &announce, left, &is_stopping) {
+                Ok(reply) => merged = Some(merge(merged, reply)),
+                Err(why @ Failure::Refused { .. }) => failure = Some(why),
+                // It will not answer for the other hash either.
+                Err(why) => return merged.ok_or(why),
             }
         }
-        if self.is_stopping() && !was_stopping {
-            return Err(why);
+        let stopped = || Failure::Silent("the announcer stops".to_owned());
+        if is_stopping() {
+            return Err(stopped());
         }
-        merged.ok_or(why)
+        merged.ok_or_else(|| failure.unwrap_or_else(stopped))
     }
 
-    /// Asks by UDP or HTTP. By UDP `stopped` is sent only once and may take half of its time, as over HTTP.
-    fn ask(&self, agent: &Agent, url: &str, announce: &Announce) -> Result<AnnounceReply, String> {
-        if !udp::is_udp(url) {
-            return http::announce(agent, url, announce);
-        }
-        if self.is_stopping() {
-            let patience = udp::Patience { first: GOODBYE / 2, all: GOODBYE / 2 };
-            return udp::announce(url, announce, patience, &|| false);
-        }
-        udp::announce(url, announce, udp::Patience::USUAL, &|| self.is_stopping())
-    }
-
-    fn query(&self, info_hash: InfoHash, event: AnnounceEvent) -> Announce {
+    fn query(&self, info_hash: InfoHash, event: AnnounceEvent, tracker_id: Option<Vec<u8>>) -> Announce {
         let AnnounceProgress { uploaded, downloaded, left } = self.config.host.progress();
         Announce {
-            info_hash,
-            peer_id: PeerId(self.config.peer_id),
-            port: self.config.port,
             uploaded,
             downloaded,
             left,
             event,
             want: Some(if event == AnnounceEvent::Stopped { 0 } else { WANT }),
             key: Some(self.announce_key.clone()),
-            compact: true,
-            no_peer_id: true,
+            tracker_id,
+            ..Announce::new(info_hash, PeerId(self.config.peer_id), self.config.port)
         }
     }
 
@@ -371,74 +386,60 @@ impl Worker {
             self.completed |= nudge == Nudge::Completed;
         }
         let completed = self.completed && !self.config.host.is_partial_seed();
-        let events =
-            completed.then_some(AnnounceEvent::Completed).into_iter().chain([AnnounceEvent::Stopped]);
         let mut known: Vec<&Tracker> =
-            self.tiers.iter().flatten().filter(|tracker| tracker.started).collect();
+            self.tiers.iter().flatten().filter(|tracker| !tracker.started.is_empty()).collect();
         known.sort_by_key(|tracker| !tracker.answers);
+        let agent = http::agent(); // the other one was shut down
         for tracker in known {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            // Half of the time, since a hybrid is announced twice. The other agent was shut down.
-            let agent = http::agent(left / 2);
-            if let Err(why) =
-                events.clone().try_for_each(|event| self.announce(&agent, &tracker.url, event).map(drop))
-            {
-                log::debug!("{why}");
+            let left = || until.saturating_duration_since(Instant::now());
+            let routes = tracker.routes(self.config.families, left() / 2).unwrap_or_default();
+            let told = routes.into_iter().filter(|route| tracker.started.contains(&route.family));
+            let mut completed = completed; // counted in one family, so it is said in one
+            for mut route in told {
+                let first = std::mem::take(&mut completed).then_some(AnnounceEvent::Completed);
+                for event in first.into_iter().chain([AnnounceEvent::Stopped]) {
+                    // Half of the time, since a hybrid is announced twice, and for the trackers behind this
+                    // one.
+                    let outcome =
+                        self.announce(&agent, tracker, &mut route, event, Instant::now() + left() / 2);
+                    if let Err(failure) = outcome {
+                        log::debug!("cannot announce to {}: {}", tracker.url, failure.why());
+                        break;
+                    }
+                }
             }
         }
     }
 }
 
-/// Merges the replies for both swarms of a hybrid torrent.
-fn merge(mut first: AnnounceReply, second: AnnounceReply) -> AnnounceReply {
-    for peer in second.peers {
-        if !first.peers.iter().any(|known| known.address == peer.address) {
-            first.peers.push(peer);
-        }
-    }
-    first.complete = first.complete.max(second.complete);
-    first.incomplete = first.incomplete.max(second.incomplete);
-    first.interval = first.interval.max(second.interval);
-    first.min_interval = first.min_interval.max(second.min_interval);
-    first
+/// When to announce again after this reply, and when at the earliest.
+fn intervals(reply: &AnnounceReply) -> (Duration, Duration) {
+    let bounded = |seconds: u32| Duration::from_secs(seconds.into()).clamp(INTERVAL.0, INTERVAL.1);
+    let interval = bounded(reply.interval);
+    let min = reply.min_interval.map_or(MIN_INTERVAL.min(interval), bounded);
+    (interval.max(min), min)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Bug: a tracker that asks for more than an hour was asked again after an hour, and refuses who does
+    /// that.
     #[test]
-    fn only_http_and_udp_trackers_are_asked() {
-        let urls = [
-            vec!["ftp://a/announce".to_owned(), "HTTP://b/announce".to_owned()],
-            vec!["wss://c".to_owned(), "nonsense".to_owned()],
-            vec!["https://d/announce?passkey=1".to_owned()],
-            vec!["UDP://e:1".to_owned()],
-        ];
-        let found = tiers(&urls);
-        let urls: Vec<&str> = found.iter().flatten().map(|tracker| tracker.url.as_str()).collect();
-        assert_eq!(urls, ["HTTP://b/announce", "https://d/announce?passkey=1", "UDP://e:1"]);
-        assert_eq!(found.len(), 3);
-    }
-
-    #[test]
-    fn both_swarms_of_a_hybrid_become_one() {
-        let reply = |interval, complete, addresses: &[&str]| AnnounceReply {
-            interval,
-            complete,
-            peers: addresses
-                .iter()
-                .map(|text| crate::protocol::announce::AnnouncedPeer {
-                    peer_id: None,
-                    address: text.parse().unwrap(),
-                })
-                .collect(),
-            ..AnnounceReply::default()
-        };
-        let merged = merge(reply(10, 1, &["10.0.0.1:1"]), reply(20, 2, &["10.0.0.1:1", "10.0.0.2:1"]));
-        assert_eq!(merged, reply(20, 2, &["10.0.0.1:1", "10.0.0.2:1"]));
+    fn intervals_are_kept_up_to_a_day() {
+        for (interval, min_interval, expected) in [
+            (1800, None, (1800, 60)),
+            (1800, Some(900), (1800, 900)),
+            (1800, Some(7200), (7200, 7200)),
+            (10_800, Some(5400), (10_800, 5400)),
+            (30, None, (30, 30)),
+            (0, Some(0), (5, 5)),
+            (u32::MAX, Some(u32::MAX), (86_400, 86_400)),
+        ] {
+            let (next, min) =
+                intervals(&AnnounceReply { interval, min_interval, ..AnnounceReply::default() });
+            assert_eq!((next.as_secs(), min.as_secs()), expected, "{interval}, {min_interval:?}");
+        }
     }
 }

@@ -3,10 +3,13 @@
 
 mod tidy;
 
+use super::Failure;
 use crate::protocol::announce::{Announce, AnnounceReply, ReplyError};
-use std::io::Read;
+use crate::protocol::announce_udp::Family;
+use std::io::{self, ErrorKind, Read};
 use std::time::Duration;
 use ureq::Agent;
+use ureq::config::IpFamily;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, DefaultConnector};
 
@@ -17,14 +20,14 @@ const MAX_REPLY: u64 = 1 << 20;
 /// lost first packet is sent again after one second.
 const CONNECT: Duration = Duration::from_millis(1500);
 
-/// An HTTP client for trackers. A request takes at most `patience` in all.
-pub(super) fn agent(patience: Duration) -> Agent {
+/// Maximum number of redirects that are followed for one announce, each to its URL as it stands.
+const REDIRECTS: u32 = 5;
+
+/// An HTTP client for trackers.
+pub(super) fn agent() -> Agent {
     let config = Agent::config_builder()
         .user_agent(concat!("shoal/", env!("CARGO_PKG_VERSION")))
-        .timeout_global(Some(patience))
-        .timeout_resolve(Some(CONNECT.min(patience)))
-        .timeout_connect(Some(CONNECT.min(patience)))
-        .max_redirects(3)
+        .max_redirects(REDIRECTS)
         .http_status_as_error(false)
         .max_response_header_size(16 << 10)
         // Announces are minutes apart, and an idle connection would only take a place at the tracker.
@@ -35,31 +38,97 @@ pub(super) fn agent(patience: Duration) -> Agent {
     Agent::with_parts(config, DefaultConnector::new().chain(tidy::Tidying), DefaultResolver::default())
 }
 
-/// Announces to the tracker at `url`. The error is a text for the user.
-pub(super) fn announce(agent: &Agent, url: &str, announce: &Announce) -> Result<AnnounceReply, String> {
-    let joint = if url.contains('?') { '&' } else { '?' };
-    fetch(agent, &format!("{url}{joint}{}", announce.query()))
+/// Announces to the tracker at `url` in one address family, in at most this time.
+pub(super) fn announce(
+    agent: &Agent,
+    url: &str,
+    family: Family,
+    announce: &Announce,
+    patience: Duration,
+) -> Result<AnnounceReply, Failure> {
+    fetch(agent, &with_query(url, &announce.query()), family, patience)
 }
 
-fn fetch(agent: &Agent, url: &str) -> Result<AnnounceReply, String> {
-    let mut response = agent.get(url).call().map_err(|error| error.to_string())?;
+/// The URL with a query behind what it has of one already. A fragment is for the one who reads the URL, and
+/// is not sent.
+fn with_query(url: &str, query: &str) -> String {
+    let url = url.split('#').next().unwrap_or_default();
+    let joint = match url.split_once('?') {
+        None => "?",
+        Some((_, "")) => "",
+        Some((_, begun)) if begun.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    format!("{url}{joint}{query}")
+}
+
+/// The host that a URL names, without brackets and without the port.
+pub(super) fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn fetch(agent: &Agent, url: &str, family: Family, patience: Duration) -> Result<AnnounceReply, Failure> {
+    let request = agent.get(url).config();
+    let request = request
+        .timeout_global(Some(patience))
+        .timeout_resolve(Some(CONNECT.min(patience)))
+        .timeout_connect(Some(CONNECT.min(patience)))
+        .ip_family(match family {
+            Family::V4 => IpFamily::Ipv4Only,
+            Family::V6 => IpFamily::Ipv6Only,
+        })
+        .build();
+    let mut response = request.call().map_err(|error| match is_no_way(&error) {
+        true => Failure::NoWay(error.to_string()),
+        false => Failure::Silent(error.to_string()),
+    })?;
     let status = response.status();
     let mut body = Vec::new();
     // The limit is on the decompressed body, so that a few compressed bytes cannot become very many.
     let read = response.body_mut().as_reader().take(MAX_REPLY + 1).read_to_end(&mut body);
     if body.len() as u64 > MAX_REPLY {
-        return Err("the reply is longer than a megabyte".into());
+        return Err(Failure::Silent("the reply is longer than a megabyte".into()));
     }
     match (AnnounceReply::parse(&body), read) {
         // A reply that is all there counts, even if its head promised more.
         (Ok(reply), _) => Ok(reply),
         // Some trackers refuse with an error status; that body is read. An error page of another server
         // is not useful.
-        (Err(refused @ ReplyError::Refused(_)), _) => Err(refused.to_string()),
-        (Err(_), Err(error)) => Err(format!("reading the reply failed: {error}")),
-        (Err(_), Ok(_)) if !status.is_success() => Err(format!("the answer is HTTP status {status}")),
-        (Err(why), Ok(_)) => Err(why.to_string()),
+        (Err(ReplyError::Refused { reason, retry_in }), _) => {
+            Err(Failure::Refused { why: format!("the tracker refused: {reason}"), retry_in })
+        }
+        (Err(_), Err(error)) => Err(Failure::Silent(format!("reading the reply failed: {error}"))),
+        (Err(_), Ok(_)) if !status.is_success() => {
+            Err(no_reply(format!("the answer is HTTP status {status}")))
+        }
+        (Err(why), Ok(_)) => Err(no_reply(why.to_string())),
     }
+}
+
+/// It answers, but not as a tracker does.
+fn no_reply(why: String) -> Failure {
+    Failure::Refused { why, retry_in: None }
+}
+
+/// Whether a request failed since there is no way in this address family.
+fn is_no_way(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound => true,
+        ureq::Error::Io(error) => is_unreachable(error),
+        _ => false,
+    }
+}
+
+/// Whether the system knows that it cannot send anything there.
+pub(super) fn is_unreachable(error: &io::Error) -> bool {
+    let kinds = [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable, ErrorKind::AddrNotAvailable];
+    kinds.contains(&error.kind())
 }
 
 #[cfg(test)]
@@ -72,7 +141,7 @@ mod tests {
     use std::net::TcpListener;
 
     /// Announces to a server that answers these bytes and hangs up.
-    fn announced(reply: Vec<u8>) -> Result<AnnounceReply, String> {
+    fn announced(reply: Vec<u8>) -> Result<AnnounceReply, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/announce", listener.local_addr().unwrap());
         let server = std::thread::spawn(move || {
@@ -86,7 +155,7 @@ mod tests {
             socket.write_all(&reply).unwrap();
         });
         let ours = Announce::new(InfoHash([1; 20]), PeerId([2; 20]), 6881);
-        let outcome = announce(&agent(Duration::from_secs(60)), &url, &ours);
+        let outcome = announce(&agent(), &url, Family::V4, &ours, Duration::from_secs(60));
         server.join().unwrap();
         outcome
     }
@@ -115,7 +184,7 @@ mod tests {
         let peers = vec![AnnouncedPeer { peer_id: None, address: "10.0.0.1:80".parse().unwrap() }];
         for (head, body) in table {
             let reply = announced([head.as_bytes(), b"\r\n", body].concat());
-            let reply = reply.unwrap_or_else(|why| panic!("{head}: {why}"));
+            let reply = reply.unwrap_or_else(|failure| panic!("{head}: {}", failure.why()));
             assert_eq!((reply.interval, &reply.peers), (180, &peers), "{head}");
         }
     }
@@ -133,8 +202,23 @@ mod tests {
             ("SSH-2.0-OpenSSH_9.2\r\n", ""),
         ];
         for (reply, why) in table {
-            let error = announced(reply.into()).unwrap_err();
-            assert!(error.contains(why), "{reply}: {error}");
+            let failure = announced(reply.into()).unwrap_err();
+            assert!(failure.why().contains(why), "{reply}: {failure:?}");
+        }
+    }
+
+    /// Bug: the query was put behind the fragment, so the tracker did not get it.
+    #[test]
+    fn the_query_stands_before_a_fragment_which_is_not_sent() {
+        for (url, whole) in [
+            ("http://t/announce", "http://t/announce?q=1"),
+            ("http://t/announce#frag?ment", "http://t/announce?q=1"),
+            ("http://t/announce?key=a%23b#frag", "http://t/announce?key=a%23b&q=1"),
+            ("http://t/announce?", "http://t/announce?q=1"),
+            ("http://t/announce?key=a&", "http://t/announce?key=a&q=1"),
+            ("http://t#frag", "http://t?q=1"),
+        ] {
+            assert_eq!(with_query(url, "q=1"), whole);
         }
     }
 }

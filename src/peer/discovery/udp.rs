@@ -9,10 +9,11 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::net;
 use crate::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
 use crate::protocol::announce_udp::{Family, Options, Reply, Request, UdpAnnounce};
 
-use super::resolve;
+use super::{Failure, http, resolve};
 
 /// How long a connection id may be used (BEP 15).
 const ID_AGE: Duration = Duration::from_secs(60);
@@ -26,94 +27,79 @@ const MAX_PACKET: usize = 8 << 10;
 /// Maximum length of the path and query that are sent, in bytes, so that an announce fits into one packet.
 const MAX_PATH: usize = 1024;
 
-/// How long to wait for answers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// For the first answer; each further wait is twice as long.
-    pub first: Duration,
-    /// For all waits together.
-    pub all: Duration,
-}
+/// How long to wait for the first answer; each further wait is twice as long. BEP 15 would wait for 15 s, and
+/// go on for an hour, but then the torrent's next tracker should have been asked long before.
+const FIRST_WAIT: Duration = Duration::from_millis(1500);
 
-impl Patience {
-    /// 15 s as in BEP 15, and 30 s the second time. BEP 15 would go on for an hour, but then the torrent's
-    /// next tracker should have been asked long before.
-    pub const USUAL: Patience = Patience { first: Duration::from_secs(15), all: Duration::from_secs(45) };
-}
+/// Maximum number of addresses of a tracker that are tried in one announce.
+const MOST_ADDRESSES: usize = 8;
 
 /// Whether this is the URL of a UDP tracker.
 pub(super) fn is_udp(url: &str) -> bool {
     url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("udp"))
 }
 
-/// Announces, and returns the tracker's answer.
+/// The addresses of the tracker at `url`.
 ///
 /// # Errors
-/// Why there is no answer, as a text for the user.
+/// Why none is found in time, as a text for the user.
+pub(super) fn addresses(url: &str, patience: Duration) -> Result<Vec<SocketAddr>, String> {
+    let mut found = resolve::host(host_and_path(url).0, resolve::PATIENCE.min(patience))?;
+    found.iter_mut().for_each(|address| *address = net::canonical(*address));
+    found.truncate(MOST_ADDRESSES);
+    Ok(found)
+}
+
+/// Announces to the tracker at these addresses: to the next one if one does not answer, each with its share
+/// of the time. The one that answers becomes the first of them.
 pub(super) fn announce(
+    addresses: &mut [SocketAddr],
     url: &str,
     announce: &Announce,
-    patience: Patience,
+    patience: Duration,
     is_stopping: &dyn Fn() -> bool,
-) -> Result<AnnounceReply, String> {
-    let until = Instant::now() + patience.all;
-    let (host, path) = host_and_path(url);
+) -> Result<AnnounceReply, Failure> {
+    let until = Instant::now() + patience;
+    let path = host_and_path(url).1;
     if path.len() > MAX_PATH {
-        return Err(format!("its path is longer than {MAX_PATH} bytes"));
+        return Err(Failure::Silent(format!("its path is longer than {MAX_PATH} bytes")));
     }
     let mut options = Vec::new();
     Options::put_url_data(path, &mut options);
-    let (socket, family) = open(&resolve::host(host, resolve::PATIENCE.min(patience.all))?)?;
-    let exchange = Exchange { socket, family, is_stopping };
-    let mut wait = patience.first;
-    let mut known: Option<(u64, Instant)> = None;
-    while !is_stopping() && Instant::now() < until {
-        let deadline = until.min(Instant::now() + wait);
-        wait *= 2;
-        let fresh = known.filter(|(_, since)| since.elapsed() < ID_AGE);
-        let connection = match fresh {
-            Some((connection, _)) => connection,
-            None => match exchange.ask(Request::Connect, deadline)? {
-                Some(Reply::Connected(connection)) => connection,
-                _ => continue,
-            },
-        };
-        known = fresh.or(Some((connection, Instant::now())));
-        let (mut announce, options) = (UdpAnnounce::new(announce), Options(&options));
-        if announce.event == AnnounceEvent::Paused {
-            // BEP 15 has no number for it, and some trackers refuse other numbers.
-            announce.event = AnnounceEvent::None;
-        }
-        let request = Request::Announce { connection, announce, options };
-        if let Some(Reply::Announced(reply)) = exchange.ask(request, deadline)? {
-            return Ok(reply);
+    let mut failure = Failure::NoWay("its name has no address".to_owned());
+    for nth in 0..addresses.len() {
+        let left = until.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - nth).unwrap_or(1);
+        let exchange = open(addresses[nth], is_stopping);
+        let request = (announce, Options(&options));
+        match exchange.and_then(|exchange| exchange.announce(request, Instant::now() + share)) {
+            Err(Failure::NoWay(why)) => failure = Failure::NoWay(why),
+            Err(Failure::Silent(why)) if !is_stopping() => failure = Failure::Silent(why),
+            answered => {
+                addresses.swap(0, nth);
+                return answered;
+            }
         }
     }
-    Err(if is_stopping() { "the announcer stops" } else { "it does not answer" }.into())
+    Err(failure)
 }
 
-/// `HOST:PORT`, and the path and query with their leading slash.
+/// `HOST:PORT`, and the path and query with their leading slash. A fragment is not sent.
 fn host_and_path(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
+    let rest = rest.split('#').next().unwrap_or_default();
+    rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()))
 }
 
-/// A socket to the first of these addresses that can be reached from here.
-fn open(addresses: &[SocketAddr]) -> Result<(UdpSocket, Family), String> {
-    let mut why = "its name has no address".to_owned();
-    for address in addresses {
-        let any: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        // The socket is connected, so that only packets of this address come in.
-        let opened = UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket));
-        match opened {
-            Ok(socket) => return Ok((socket, Family::of(address.ip()))),
-            Err(error) => why = error.to_string(),
-        }
-    }
-    Err(why)
+/// A socket to this address. It is connected, so that only packets of this address come in.
+fn open(address: SocketAddr, is_stopping: &dyn Fn() -> bool) -> Result<Exchange<'_>, Failure> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let opened = UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket));
+    let socket = opened.map_err(|error| Failure::NoWay(error.to_string()))?;
+    Ok(Exchange { socket, family: Family::of(address.ip()), is_stopping })
 }
 
 /// The exchange of packets with one tracker.
@@ -124,12 +110,46 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
+    /// Announces again and again, until there is an answer or the time is over.
+    fn announce(
+        &self,
+        (announce, options): (&Announce, Options),
+        until: Instant,
+    ) -> Result<AnnounceReply, Failure> {
+        let mut announce = UdpAnnounce::new(announce);
+        if announce.event == AnnounceEvent::Paused {
+            // BEP 15 has no number for it, and some trackers refuse other numbers.
+            announce.event = AnnounceEvent::None;
+        }
+        let mut wait = FIRST_WAIT;
+        let mut known: Option<(u64, Instant)> = None;
+        while !(self.is_stopping)() && Instant::now() < until {
+            let deadline = until.min(Instant::now() + wait);
+            wait *= 2;
+            let fresh = known.filter(|(_, since)| since.elapsed() < ID_AGE);
+            let connection = match fresh {
+                Some((connection, _)) => connection,
+                None => match self.ask(Request::Connect, deadline)? {
+                    Some(Reply::Connected(connection)) => connection,
+                    _ => continue,
+                },
+            };
+            known = fresh.or(Some((connection, Instant::now())));
+            let request = Request::Announce { connection, announce, options };
+            if let Some(Reply::Announced(reply)) = self.ask(request, deadline)? {
+                return Ok(reply);
+            }
+        }
+        let why = if (self.is_stopping)() { "the announcer stops" } else { "it does not answer" };
+        Err(Failure::Silent(why.into()))
+    }
+
     /// Sends a request, and waits for the answer until `deadline`; `None` if there is none.
-    fn ask(&self, request: Request, deadline: Instant) -> Result<Option<Reply>, String> {
+    fn ask(&self, request: Request, deadline: Instant) -> Result<Option<Reply>, Failure> {
         let transaction = fastrand::u32(..);
         let mut packet = Vec::new();
         request.encode(transaction, &mut packet);
-        self.socket.send(&packet).map_err(|error| error.to_string())?;
+        self.socket.send(&packet).map_err(failed)?;
         let mut buffer = [0; MAX_PACKET];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -145,21 +165,27 @@ impl Exchange<'_> {
     }
 
     /// The length of the next packet, if one arrives in time.
-    fn receive(&self, buffer: &mut [u8], within: Duration) -> Result<Option<usize>, String> {
+    fn receive(&self, buffer: &mut [u8], within: Duration) -> Result<Option<usize>, Failure> {
         let received: io::Result<usize> =
             self.socket.set_read_timeout(Some(within)).and_then(|()| self.socket.recv(buffer));
         match received {
             Ok(len) => Ok(Some(len)),
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => Ok(None),
-                _ => Err(error.to_string()),
+                _ => Err(failed(error)),
             },
         }
     }
 }
 
-fn not_refused(reply: Reply) -> Result<Reply, String> {
-    if let Reply::Refused(reason) = reply { Err(format!("the tracker refused: {reason}")) } else { Ok(reply) }
+fn failed(error: io::Error) -> Failure {
+    let why = error.to_string();
+    if http::is_unreachable(&error) { Failure::NoWay(why) } else { Failure::Silent(why) }
+}
+
+fn not_refused(reply: Reply) -> Result<Reply, Failure> {
+    let Reply::Refused(reason) = reply else { return Ok(reply) };
+    Err(Failure::Refused { why: format!("the tracker refused: {reason}"), retry_in: None })
 }
 
 #[cfg(test)]
@@ -169,7 +195,17 @@ mod tests {
     use crate::torrent::InfoHash;
     use std::cell::Cell;
 
-    const QUICK: Patience = Patience { first: Duration::from_millis(200), all: Duration::from_secs(60) };
+    /// More than enough for an answer that comes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn announce(
+        url: &str,
+        patience: Duration,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<AnnounceReply, Failure> {
+        let mut addresses = addresses(url, patience).map_err(Failure::NoWay)?;
+        super::announce(&mut addresses, url, &ours(), patience, is_stopping)
+    }
 
     fn ours() -> Announce {
         Announce {
@@ -235,7 +271,7 @@ mod tests {
                 (announces > 1).then(|| Reply::Announced(sent.clone()))
             }
         });
-        assert_eq!(announce(&url, &ours(), QUICK, &|| false), Ok(answer));
+        assert_eq!(announce(&url, LONG, &|| false), Ok(answer));
         let asked = thread.join().unwrap();
         let requests: Vec<Request> = asked.iter().map(|packet| Request::decode(packet).unwrap().1).collect();
         let first = requests.iter().position(|request| *request != Request::Connect).unwrap();
@@ -256,8 +292,8 @@ mod tests {
             Request::Connect => Some(Reply::Connected(1)),
             _ => Some(Reply::Refused("go away".into())),
         });
-        let refused = announce(&url, &ours(), QUICK, &|| false);
-        assert_eq!(refused, Err("the tracker refused: go away".into()));
+        let refused = announce(&url, LONG, &|| false).unwrap_err();
+        assert_eq!(refused, Failure::Refused { why: "the tracker refused: go away".into(), retry_in: None });
         thread.join().unwrap();
     }
 
@@ -265,23 +301,44 @@ mod tests {
     fn who_never_answers_is_given_up_and_stopping_does_not_wait_for_it() {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let url = format!("udp://{}", silent.local_addr().unwrap());
-        let brief = Patience { first: Duration::from_millis(10), all: Duration::from_millis(100) };
-        assert_eq!(announce(&url, &ours(), brief, &|| false), Err("it does not answer".into()));
+        let brief = Duration::from_millis(100);
+        assert_eq!(announce(&url, brief, &|| false), Err(Failure::Silent("it does not answer".into())));
         let glances = Cell::new(0);
         let stops_soon = || glances.replace(glances.get() + 1) > 3;
         let begun = Instant::now();
-        let stopped = announce(&url, &ours(), Patience::USUAL, &stops_soon);
-        assert_eq!(stopped, Err("the announcer stops".into()));
-        assert!(begun.elapsed() < Patience::USUAL.first, "{:?}", begun.elapsed());
+        let stopped = announce(&url, LONG, &stops_soon);
+        assert_eq!(stopped, Err(Failure::Silent("the announcer stops".into())));
+        assert!(begun.elapsed() < LONG / 4, "{:?}", begun.elapsed());
+    }
+
+    /// Bug: of a tracker with several addresses only the first was ever asked.
+    #[test]
+    fn the_next_address_is_asked_if_one_does_not_answer() {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let answer = announced();
+        let sent = answer.clone();
+        let (url, thread) = tracker(move |request| match request {
+            Request::Connect => Some(Reply::Connected(1)),
+            _ => Some(Reply::Announced(sent.clone())),
+        });
+        let there: SocketAddr = host_and_path(&url).0.parse().unwrap();
+        let mut addresses = [silent.local_addr().unwrap(), closed, there];
+        let patience = Duration::from_secs(12); // a third of it is spent on the silent one
+        assert_eq!(super::announce(&mut addresses, &url, &ours(), patience, &|| false), Ok(answer));
+        assert_eq!(addresses[0], there, "it is asked first the next time");
+        thread.join().unwrap();
     }
 
     #[test]
     fn what_cannot_be_asked_says_why() {
         for url in ["udp://", "udp://nowhere", "udp://127.0.0.1:99999/", "udp://127.0.0.1/announce"] {
-            assert!(announce(url, &ours(), QUICK, &|| false).is_err(), "{url}");
+            assert!(announce(url, LONG, &|| false).is_err(), "{url}");
         }
         let long = format!("udp://127.0.0.1:1/{}", "x".repeat(2000));
-        assert!(announce(&long, &ours(), QUICK, &|| false).unwrap_err().contains("longer than"));
+        assert!(announce(&long, LONG, &|| false).unwrap_err().why().contains("longer than"));
+        assert_eq!(host_and_path("udp://t:1/a?b#c/d"), ("t:1", "/a?b"));
+        assert_eq!(host_and_path("udp://t:1#c"), ("t:1", ""));
         assert!(is_udp("UDP://t:1") && !is_udp("http://udp://") && !is_udp("udp"));
     }
 }

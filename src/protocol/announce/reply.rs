@@ -1,6 +1,7 @@
-//! What a tracker answers to announces and scrapes, bencoded (BEP 3, 7, 21, 23, 24, 48). Pure.
+//! What a tracker answers to announces and scrapes, bencoded (BEP 3, 7, 21, 23, 24, 31, 48). Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use crate::bencode::{self, Dict};
 
@@ -19,6 +20,8 @@ const MAX_NAME_LEN: usize = 253;
 
 /// The interval of a reply that names none, in seconds. Half an hour is usual (BEP 3 gives no number).
 const USUAL_INTERVAL: u32 = 1800;
+/// Maximum length of a `tracker id` that is kept, in bytes. It becomes part of a URL.
+const MAX_TRACKER_ID: usize = 256;
 
 /// A tracker's reply to an announce (BEP 3, 7, 23, 24).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct AnnounceReply {
     pub external_ip: Option<IpAddr>,
     /// A warning for people to read.
     pub warning: Option<String>,
+    /// What the client is to send back with its next announces, as `trackerid` (BEP 3).
+    pub tracker_id: Option<Vec<u8>>,
 }
 
 /// One peer in the reply to an announce.
@@ -55,9 +60,15 @@ pub struct AnnouncedPeer {
 /// Why bytes give no [`AnnounceReply`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
-    /// The tracker's own `failure reason`, on one line.
-    #[error("the tracker refused: {0}")]
-    Refused(String),
+    /// The tracker refused, with a `failure reason`, which is on one line here.
+    #[error("the tracker refused: {reason}")]
+    Refused {
+        /// The reason.
+        reason: String,
+        /// How long it does not want to be asked again (BEP 31); [`Duration::MAX`] for "never". `None` if it
+        /// does not say.
+        retry_in: Option<Duration>,
+    },
     /// They are not bencoded.
     #[error("the tracker's reply is {0}")]
     NotBencoded(#[from] bencode::Error),
@@ -95,6 +106,9 @@ impl AnnounceReply {
                 self.compact_peers(d);
             } else {
                 self.listed_peers(d, peers_as.no_peer_id);
+            }
+            if let Some(id) = &self.tracker_id {
+                d.bytes("tracker id", id);
             }
             if let Some(warning) = &self.warning {
                 d.bytes("warning message", warning);
@@ -146,7 +160,7 @@ impl AnnounceReply {
         let (value, _) = bencode::parse_leniently(bytes)?;
         let reply = value.as_dict().ok_or(ReplyError::NoDictionary)?;
         if let Some(reason) = text(reply, "failure reason") {
-            return Err(ReplyError::Refused(reason));
+            return Err(ReplyError::Refused { reason, retry_in: retry_in(reply) });
         }
         let (mut peers, mut named_peers) = (Vec::new(), Vec::new());
         match reply.get("peers") {
@@ -171,7 +185,19 @@ impl AnnounceReply {
             named_peers,
             external_ip: reply.bytes("external ip").and_then(unpack_ip),
             warning: text(reply, "warning message"),
+            tracker_id: reply.bytes("tracker id").filter(|id| id.len() <= MAX_TRACKER_ID).map(<[u8]>::to_vec),
         })
+    }
+}
+
+/// How long a tracker that refuses does not want to be asked again (BEP 31).
+fn retry_in(refusal: Dict) -> Option<Duration> {
+    match refusal.get("retry in")? {
+        bencode::Value::Bytes(b"never") => Some(Duration::MAX),
+        bencode::Value::Int(minutes) => {
+            Some(Duration::from_secs(u64::try_from(minutes).ok()?.saturating_mul(60)))
+        }
+        _ => None,
     }
 }
 

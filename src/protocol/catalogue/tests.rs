@@ -1,6 +1,7 @@
 //! Tests of the tracker's formats: round trips, and random bytes.
 
 use proptest::prelude::*;
+use std::time::Duration;
 
 use super::*;
 use crate::protocol::announce::*;
@@ -172,6 +173,7 @@ fn reply(peers: Vec<AnnouncedPeer>) -> AnnounceReply {
         named_peers: vec![],
         external_ip: Some("203.0.113.9".parse().unwrap()),
         warning: Some("careful".into()),
+        tracker_id: Some(b"id \xff".to_vec()),
     }
 }
 
@@ -236,6 +238,24 @@ fn peers_may_be_given_by_host_name() {
     assert_eq!(listed(&["node-7.cluster"]), [("node-7.cluster".to_owned(), 80)]);
     assert!(listed(&["", "a b", "a/b", "10.0.0.1", "::1", &"a".repeat(254)]).is_empty());
     assert_eq!(listed(&["a"; 50]).len(), MAX_NAMES_READ);
+}
+
+#[test]
+fn a_refusal_may_say_when_to_ask_again() {
+    let retry_in = |text: &str| {
+        let refusal = format!("d14:failure reason4:busy{text}e");
+        let Err(ReplyError::Refused { reason, retry_in }) = AnnounceReply::parse(refusal.as_bytes()) else {
+            panic!("{refusal} is one")
+        };
+        assert_eq!(reason, "busy");
+        retry_in
+    };
+    assert_eq!(retry_in("8:retry ini30e"), Some(Duration::from_secs(1800)));
+    assert_eq!(retry_in("8:retry in5:never"), Some(Duration::MAX));
+    assert_eq!(retry_in("8:retry ini9223372036854775807e"), Some(Duration::from_secs(u64::MAX)));
+    for nothing in ["8:retry ini-1e", "8:retry in4:soon", "8:retry inle", ""] {
+        assert_eq!(retry_in(nothing), None);
+    }
 }
 
 #[test]
@@ -315,7 +335,7 @@ proptest! {
     #[test]
     fn announces_survive_their_query(
         hash: [u8; 20], id: [u8; 20], port in 1u16.., amounts: (u64, u64, u64), want: Option<u16>,
-        key: Option<u32>, flags: (bool, bool), event in 0usize..5,
+        key: Option<u32>, flags: (bool, bool), event in 0usize..5, tracker_id: Option<Vec<u8>>,
     ) {
         let events = [
             AnnounceEvent::None,
@@ -336,6 +356,7 @@ proptest! {
             key: key.map(|key| format!("{key:08x}")),
             compact: flags.0,
             no_peer_id: flags.1,
+            tracker_id,
         };
         prop_assert_eq!(Announce::parse(&announce.query()), Ok(announce));
     }

@@ -114,19 +114,7 @@ impl World {
 fn announce(hash: InfoHash, port: u16, left: u64, event: AnnounceEvent) -> Announce {
     let mut id = *b"-LT2110-____________";
     id[18..].copy_from_slice(&port.to_be_bytes());
-    Announce {
-        info_hash: hash,
-        peer_id: PeerId(id),
-        port,
-        uploaded: 0,
-        downloaded: 0,
-        left,
-        event,
-        want: None,
-        key: None,
-        compact: true,
-        no_peer_id: false,
-    }
+    Announce { left, event, no_peer_id: false, ..Announce::new(hash, PeerId(id), port) }
 }
 
 fn addresses(reply: &AnnounceReply) -> Vec<String> {
