@@ -228,7 +228,7 @@ impl Session {
         }
     }
 
-    /// Whether the window is half empty, so that more pieces should be found for this connection.
+    /// Whether the window runs low, so that more pieces should be found for this connection.
     pub fn wants_work(&self) -> bool {
         self.interested && self.requests.wants_work()
     }

@@ -50,6 +50,9 @@ pub struct Connection {
     pub received: u64,
     pub sent: u64,
     pub requests: Requests,
+    /// When it answers next, and how many blocks are left to send of this time, if it answers in pulses.
+    pulse_at: Duration,
+    pulse_left: usize,
     /// What the session said and the network did not get yet.
     out: Vec<u8>,
     /// When its next turn is.
@@ -76,6 +79,8 @@ impl Connection {
             received: 0,
             sent: 0,
             requests: Requests::default(),
+            pulse_at: Duration::ZERO,
+            pulse_left: 0,
             out: Vec::new(),
             turn_at: None,
         }
@@ -251,10 +256,18 @@ impl Peer {
     /// One block at a time, while there is room: just in time.
     fn serve(&mut self, conn: &mut Connection, env: &mut Env) {
         let mut run = Vec::new();
+        if let Some(pulse) = self.plan().pulse
+            && conn.pulse_at <= env.agenda.now()
+        {
+            conn.pulse_at += pulse * (1 + (env.agenda.now() - conn.pulse_at).div_duration_f64(pulse) as u32);
+            conn.pulse_left = conn.driver.session.uploads_waiting();
+        }
         while self.manners.serves()
             && conn.driver.session.has_uploads()
+            && (self.plan().pulse.is_none() || conn.pulse_left > 0)
             && env.net.room(conn.link, conn.side) > 0
         {
+            conn.pulse_left = conn.pulse_left.saturating_sub(1);
             self.flush(conn, env);
             conn.driver.session.next_uploads(1, &mut run);
             for block in &run {
@@ -309,7 +322,11 @@ impl Peer {
 
     fn plan_next(&mut self, conn: &mut Connection, env: &mut Env) {
         let next = conn.driver.deadline();
-        let at = env.agenda.time_of(next).max(env.agenda.now() + Duration::from_micros(1));
+        let mut at = env.agenda.time_of(next);
+        if self.plan().pulse.is_some() && conn.driver.session.has_uploads() {
+            at = at.min(conn.pulse_at);
+        }
+        let at = at.max(env.agenda.now() + Duration::from_micros(1));
         conn.plan(self.no, at, env);
     }
 

@@ -10,6 +10,7 @@ mod connection;
 mod invariants;
 mod network;
 mod peer;
+mod pulses;
 mod requests;
 mod scenario;
 mod uneven;
@@ -87,6 +88,25 @@ fn the_next_missing_piece_beats_a_static_split_over_uneven_links() {
             piece_length >> 10
         );
         assert!(dynamic <= 0.75 * fixed, "{dynamic:.1} s against {fixed:.1} s");
+    }
+}
+
+/// Bug: a seed that answered in pulses of half a second was asked for 16 blocks at a time and sent 0.5 MiB/s
+/// instead of 16; with pulses of a second or more it was asked for one or two. And a connection looked for
+/// more to request only once its window was half empty, so that half of it was never used.
+#[test]
+fn a_seed_that_answers_in_pulses_is_asked_for_enough() {
+    for pulse in [0.0, 0.1, 0.2, 0.5, 1.0, 2.0] {
+        for latency in [0.001, 0.05, 0.25, 0.5] {
+            let time = pulses::time(pulse, latency).as_secs_f64();
+            let (round, blocks) = ((2.0 * latency).max(pulse), (pulses::LENGTH / 16384) as f64);
+            let line = f64::min(pulses::RATE, network::MOST_FLIGHT as f64 / latency) / 16384.0;
+            let possible = f64::min(512.0 / (2.0 * latency + pulse), line);
+            println!(
+                "{time:6.1} s for {blocks} blocks with pulses of {pulse} s and a latency of {latency} s"
+            );
+            assert!(time <= 2.0 + 10.0 * round + 2.0 * blocks / possible, "{time} s");
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub const ROOM: usize = 32 * 1024;
 /// this time, about the result of congestion control; within bounds.
 const QUEUE: Duration = Duration::from_millis(100);
 const LEAST_FLIGHT: usize = 20 * 1024;
-const MOST_FLIGHT: usize = 512 * 1024;
+pub const MOST_FLIGHT: usize = 512 * 1024;
 
 pub type NodeNo = usize;
 pub type LinkNo = usize;

@@ -46,6 +46,8 @@ pub struct Plan {
     /// It wants no more pieces than it has.
     pub only_serves: bool,
     pub slots: usize,
+    /// It answers what was requested together, each time this has passed.
+    pub pulse: Option<Duration>,
     /// Memory for pieces in flight, in bytes.
     pub memory: usize,
     /// Number of peers that it connects to by itself, and maximum number of its connections.
@@ -113,9 +115,20 @@ impl Scenario {
             deadline: Duration::ZERO,
             patience: Duration::ZERO,
         };
+        scenario.draw_pulses();
         scenario.draw_happenings(random, sources);
         scenario.set_bounds();
         scenario
+    }
+
+    /// In some swarms, some peers answer in pulses. From random numbers of their own, so that the rest of the
+    /// scenario stays what it is.
+    fn draw_pulses(&mut self) {
+        let mut random = fastrand::Rng::with_seed(!self.seed);
+        let part = if random.bool() { random.f64() * 0.5 } else { 0.0 };
+        for plan in &mut self.plans {
+            plan.pulse = (random.f64() < part).then(|| seconds(spread(&mut random, 0.1, 2.0)));
+        }
     }
 
     fn draw_happenings(&mut self, random: &mut fastrand::Rng, sources: usize) {
@@ -206,6 +219,7 @@ fn plan(random: &mut fastrand::Rng, base: f64, source: bool, hostile: f64) -> Pl
         source: None,
         only_serves: false,
         slots: random.usize(2..=8),
+        pulse: None,
         memory: 1 << random.u32(18..=24),
         dial,
         connections: dial * 2 + 5,

@@ -86,6 +86,7 @@ fn plan(up: f64, place: f64, source: Option<Bitfield>) -> Plan {
         dial: if source.is_some() { 0 } else { SOURCES },
         source,
         slots: 4,
+        pulse: None,
         memory: 32 << 20,
         connections: SOURCES,
         leaves_after: None,

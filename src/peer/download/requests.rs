@@ -236,10 +236,10 @@ impl Requests {
         Some(task.block)
     }
 
-    /// Whether fewer blocks than half a window are asked for or in the queue.
+    /// Whether so few blocks are asked for or in the queue that more pieces should be found.
     pub fn wants_work(&self) -> bool {
         let ahead = self.asked.len() + self.to_ask.len();
-        self.is_fit() && ahead * 2 < self.window.blocks() as usize + 1
+        self.is_fit() && self.window.is_low(ahead)
     }
 
     /// The scatter-read targets of the blocks that should come next: those asked for longest ago, up to the
@@ -267,10 +267,11 @@ impl Requests {
             return Some(Arrival { late: late.of_use, ..Arrival::default() });
         };
         let asked = self.asked.remove(at)?;
+        let [after, pause] = [asked.at, self.progress_at].map(|since| now.saturating_duration_since(since));
         self.progress_at = now;
         self.encouraged();
         self.came += 1;
-        self.window.arrived(now.saturating_duration_since(asked.at), self.came - asked.came);
+        self.window.arrived(after, self.came - asked.came, pause);
         if asked.task.owner.is_some() {
             return Some(Arrival { owner: asked.task.owner, ..Arrival::default() });
         }

@@ -1,11 +1,27 @@
 //! How many blocks to ask one peer for at a time: measured bandwidth × delay (Little's law). Pure.
 //!
 //! Each block that arrives measures the rate: the number of blocks that arrived between its request and its
-//! arrival, divided by that time. The window that keeps the pipe full is this rate times the shortest delay
-//! seen, plus `QUEUE` so that the other side always has a request to work on. While the window is the
-//! bottleneck, the rate grows with it, so the goal stays ahead of it. Growing by one with each block doubles
-//! the window in each round trip, as slow start does.
+//! arrival, divided by that time. The window that keeps the pipe full is this rate times the delay. The delay
+//! is the shortest one seen, and the *pulse*: many senders answer together what has come, and then pause
+//! until their clock ticks again (Transmission 3: half a second). `Pulse` measures these pauses. To this
+//! comes what should wait at the other side, so that it always has a request to work on: `QUEUE`, or as much
+//! again as one pulse answers, if that is more.
+//!
+//! Why this finds the right size at any rhythm: while the window is the bottleneck, all of it is answered
+//! within the delay. So the rate is window / delay, it grows with the window, and the goal stays ahead of it.
+//! Once the sender is the bottleneck, blocks have to wait there; the rate grows no more, and neither does the
+//! goal. So a window is paid for by the blocks that came: a sender that pauses for long without having sent
+//! much has a long delay and a low rate, and pauses longer than a pulse do not count.
+//!
+//! Pieces for the window are looked for once half of what waits in `QUEUE` is used up, not before: what a
+//! slow peer was given too early, others have to fetch again at the end. But never later than that: what
+//! fills the delay must be there, and a pulse answers all that is there.
 
+mod pulse;
+#[cfg(test)]
+mod tests;
+
+use pulse::Pulse;
 use std::time::Duration;
 
 /// How long a request should wait at the other side: long enough to cover its scheduling, short enough that a
@@ -27,6 +43,9 @@ pub struct Window {
     limit: u32,
     first: u32,
     shortest: Duration,
+    pulse: Pulse,
+    /// With fewer blocks than this asked for, the other side would soon have nothing to do.
+    low: f64,
     /// Average time that a block takes, over the last few; zero before the first.
     usual: Duration,
 }
@@ -40,6 +59,8 @@ impl Window {
             limit,
             first: FIRST,
             shortest: Duration::MAX,
+            pulse: Pulse::default(),
+            low: 0.0,
             usual: Duration::ZERO,
         }
     }
@@ -66,15 +87,29 @@ impl Window {
         self.usual
     }
 
+    /// Whether more blocks should be looked for if this many are asked for or about to be.
+    pub fn is_low(&self, ahead: usize) -> bool {
+        let half = f64::from(self.blocks + 1) / 2.0;
+        (ahead as f64) < self.low.max(half).min(f64::from(self.blocks))
+    }
+
     /// A block arrived `after` it was asked for. `meanwhile` is the number of blocks that arrived in that
-    /// time, including this one.
-    pub fn arrived(&mut self, after: Duration, meanwhile: u64) {
+    /// time, including this one. For as long as `pause` before, nothing had arrived, although blocks were
+    /// asked for.
+    pub fn arrived(&mut self, after: Duration, meanwhile: u64, pause: Duration) {
         self.shortest = self.shortest.min(after);
         self.took(after);
-        let seconds = after.as_secs_f64().max(1e-6);
-        let goal = (meanwhile as f64 / seconds * (self.shortest + QUEUE).as_secs_f64()).ceil();
+        self.pulse.arrived(meanwhile, pause);
+        let rate = (meanwhile + self.pulse.expected()) as f64 / after.as_secs_f64().max(1e-6);
+        // A steady sender pauses for the time of one block after each.
+        let pulse = (self.pulse.longest().as_secs_f64() - 1.0 / rate).max(0.0);
+        let delay = self.shortest.as_secs_f64() + pulse;
+        let queue = QUEUE.as_secs_f64();
+        let goal = (rate * (delay + pulse.max(queue))).ceil();
+        self.low = goal - rate * (queue - pulse).max(0.0) / 2.0;
         if f64::from(self.blocks) < goal {
-            self.blocks = (self.blocks + 1).min(self.limit);
+            // The first half of a pulse does not show yet that it brings more than the last one.
+            self.blocks = (self.blocks + 2).min(goal as u32).min(self.limit);
         } else if f64::from(self.blocks) > goal {
             self.blocks = self.blocks.saturating_sub(1).max(LEAST.min(self.limit));
         }
@@ -88,60 +123,5 @@ impl Window {
     /// The peer refused a request: it keeps fewer than we thought.
     pub fn refused(&mut self) {
         self.blocks = (self.blocks / 2).max(LEAST.min(self.limit));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The window for a link that carries `rate` blocks a second with `delay` (seconds), after a full
-    /// minute of use.
-    fn settled(rate: f64, delay: f64) -> u32 {
-        let mut window = Window::new(u32::MAX);
-        let mut asked: std::collections::VecDeque<(f64, u64)> =
-            vec![(0.0, 0); window.blocks() as usize].into();
-        let (mut now, mut came) = (0.0f64, 0);
-        while let Some((at, then)) = asked.pop_front().filter(|_| now < 60.0) {
-            now = now.max(at + delay) + 1.0 / rate;
-            came += 1;
-            window.arrived(Duration::from_secs_f64(now - at), came - then);
-            while asked.len() < window.blocks() as usize {
-                asked.push_back((now, came));
-            }
-        }
-        window.blocks()
-    }
-
-    #[test]
-    fn it_settles_at_bandwidth_times_delay() {
-        // 100 blocks a second (1.6 MB/s) at 100 ms: 10 blocks fill the pipe, and about 40 more wait.
-        assert!((45..=55).contains(&settled(100.0, 0.1)), "{}", settled(100.0, 0.1));
-        assert_eq!(settled(2.0, 0.1), 2, "one that comes and one that waits");
-        assert_eq!(settled(100_000.0, 0.001), MOST);
-    }
-
-    /// Bug: with 32 blocks, the first two of five peers were asked for all of a small file, and the other
-    /// three only fetched the same blocks again: `make uneven` took 12.0 s instead of 8.8 s.
-    #[test]
-    fn nobody_is_asked_for_much_before_it_has_shown_what_it_can() {
-        let slow_links_five_seconds = 5 * 26_000;
-        assert!(Window::new(u32::MAX).blocks() * 16_384 <= slow_links_five_seconds + 16_384);
-        let mut window = Window::new(u32::MAX);
-        // Two round trips of a fast link, each of a full window.
-        for _ in 0..2 {
-            let blocks = window.blocks();
-            (0..blocks).for_each(|_| window.arrived(Duration::from_millis(1), blocks.into()));
-        }
-        assert!(window.blocks() >= 32, "{}", window.blocks());
-    }
-
-    #[test]
-    fn it_keeps_to_what_the_other_side_can_hold() {
-        let mut window = Window::new(10);
-        (0..100).for_each(|_| window.arrived(Duration::from_millis(1), 1));
-        assert_eq!(window.blocks(), 10);
-        window.set_limit(0);
-        assert_eq!(window.blocks(), 1);
     }
 }

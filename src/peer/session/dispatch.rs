@@ -255,7 +255,7 @@ impl Driver {
         }
     }
 
-    /// Has a worker find the next piece once the request window is half empty.
+    /// Has a worker find the next piece once the request window runs low.
     pub fn look_for_work<E: Environment>(&mut self, now: Instant, environment: &mut E) {
         let waits = self.look_again_at.is_some_and(|until| now < until);
         if !self.looking && !waits && self.session.wants_work() {
