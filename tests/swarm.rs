@@ -7,7 +7,9 @@ use common::*;
 use shoal::peer::engine::{AddTorrent, Config, Engine};
 use shoal::peer::swarm::shared::Tuning;
 use shoal::peer::swarm::{State, Swarm, WaitError};
+use shoal::protocol::allowed_fast::{SET_SIZE, set};
 use shoal::protocol::extension::say_hello;
+use shoal::protocol::wire::{BlockRequest, Message};
 use shoal::torrent::{Format, Torrent};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -471,4 +473,51 @@ fn a_peer_that_connected_to_us_is_not_connected_to() {
     wait_until("the one that was connected to knows the other's address", knows);
     swarms[1].add_addresses([peers[0].addr()], true);
     assert_eq!(swarms[1].next_address(), None);
+}
+
+/// Bug: a newcomer got nothing until it had an upload slot.
+#[test]
+fn a_newcomer_without_a_slot_is_served_the_pieces_that_it_is_allowed() {
+    let from = tempfile::tempdir().unwrap();
+    let path = from.path().join("film");
+    let bytes = content(9, 40 * 16384);
+    std::fs::write(&path, &bytes).unwrap();
+    let torrent = torrent_of(&path, Format::Hybrid, Some(16384));
+    let seed = peer();
+    seed.add(AddTorrent::verified(torrent.clone(), from.path())).unwrap();
+    let mut raw = Raw::join(seed.addr(), &torrent, b'N', true);
+    raw.send(Message::HaveNone); // and it never says that it is interested, so it never gets a slot
+    let set = set(seed.addr().ip(), torrent.info_hash(), torrent.geometry().piece_count(), SET_SIZE);
+    for index in &set {
+        raw.wait_for("it is allowed", |message| matches!(message, Message::AllowedFast(it) if it == *index));
+    }
+    for index in set {
+        raw.send(Message::Request(BlockRequest { index, begin: 0, len: 16384 }));
+        let (wanted, data) = raw.block().unwrap();
+        let at = index as usize * 16384;
+        assert!(wanted.index == index && data == bytes[at..at + data.len()]);
+    }
+}
+
+/// Bug: what a peer allowed us was not requested until it unchoked us.
+#[test]
+fn a_peer_that_never_unchokes_us_is_asked_for_what_it_allows_and_for_nothing_else() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("film");
+    let bytes = content(9, 40 * 16384);
+    std::fs::write(&path, &bytes).unwrap();
+    let torrent = torrent_of(&path, Format::V1, Some(16384));
+    let leecher = peer();
+    let swarm = leecher.add(AddTorrent::download(torrent.clone(), to.path())).unwrap();
+    let mut raw = Raw::join(leecher.addr(), &torrent, b'S', true);
+    raw.send(Message::HaveAll);
+    [3, 7, 20].into_iter().for_each(|index| raw.send(Message::AllowedFast(index)));
+    for _ in 0..3 {
+        let wanted = raw.request().unwrap();
+        let at = wanted.index as usize * 16384;
+        let data = &bytes[at..at + wanted.len as usize];
+        raw.send(Message::Piece { index: wanted.index, begin: wanted.begin, data });
+    }
+    wait_until("the allowed pieces are here", || swarm.have().0.count() == 3);
+    assert_eq!(swarm.have().0.iter().collect::<Vec<_>>(), [3, 7, 20]);
 }

@@ -147,7 +147,7 @@ impl Connection {
             transport,
             inbox,
             driver,
-            member: Membership { swarm, handle },
+            member: Membership { swarm, handle, place: None },
             outbox: Outbox::default(),
             readable: true,
             read_at: None,

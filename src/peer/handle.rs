@@ -1,5 +1,6 @@
 //! A connection as all other threads see it: its mailbox, and counters that it keeps up to date. Only its own
-//! thread knows more. Any thread; the one lock is a leaf, taken when the peer is introduced.
+//! thread knows more. Any thread; both locks are leaves, taken when the peer is introduced, and when a piece
+//! is looked for.
 
 use super::download::partial::Partial;
 use super::identity::ConnId;
@@ -127,6 +128,8 @@ pub struct Handle {
     pub numbers: Numbers,
     began: Instant,
     client: Mutex<Introduced>,
+    /// The only pieces that may be fetched now, if not all may.
+    only: Mutex<Option<Vec<Piece>>>,
 }
 
 #[derive(Clone, Default)]
@@ -168,8 +171,9 @@ impl Handle {
         proof: Proof,
         mailbox: Mailbox<Mail>,
     ) -> Self {
-        let (numbers, client) = (Numbers::default(), Mutex::default());
-        Handle { id, addr, outgoing, identity, proof, mailbox, numbers, began: Instant::now(), client }
+        let (numbers, began) = (Numbers::default(), Instant::now());
+        let (client, only) = (Mutex::default(), Mutex::default());
+        Handle { id, addr, outgoing, identity, proof, mailbox, numbers, began, client, only }
     }
 
     /// Bytes came in.
@@ -192,6 +196,17 @@ impl Handle {
     /// The peer told its client's name, and the port on which it listens.
     pub(crate) fn introduce(&self, client: Option<String>, listens_on: Option<u16>) {
         *self.client.lock() = Introduced { client, listens_on };
+    }
+
+    /// From now on only these pieces are looked for over this connection; any if there are none.
+    pub(crate) fn set_only(&self, pieces: Option<Vec<Piece>>) {
+        *self.only.lock() = pieces;
+    }
+
+    /// The only pieces that are looked for over this connection, if not all are: the peer chokes us and
+    /// allows only these.
+    pub(crate) fn only(&self) -> Option<Vec<Piece>> {
+        self.only.lock().clone()
     }
 
     /// The name and version of the peer's client; the start of its peer id if it has not told them.

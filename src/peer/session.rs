@@ -8,6 +8,7 @@
 //! Invariants: a block is accepted only if it was requested; no more than [`REQQ`] requests of the other side
 //! are kept; every partial that was handed in comes out again, complete or given back.
 
+mod allowed;
 pub mod dispatch;
 mod event;
 mod extensions;
@@ -54,6 +55,8 @@ pub struct Session {
     peer_interested: bool,
     /// Which pieces the other side has, as far as it said.
     peer_has: Bitfield,
+    /// Whether it said so.
+    has_spoken: bool,
     /// Whether we fetch nothing any more, and whether we said so (BEP 21).
     upload_only: bool,
     told_upload_only: bool,
@@ -91,6 +94,7 @@ impl Session {
             interested: false,
             peer_interested: false,
             peer_has: Bitfield::new(pieces),
+            has_spoken: false,
             upload_only: have.is_full(),
             told_upload_only: agreement.extended && have.is_full(),
             introduced: None,
@@ -230,7 +234,8 @@ impl Session {
 
     /// Whether the window runs low, so that more pieces should be found for this connection.
     pub fn wants_work(&self) -> bool {
-        self.interested && self.requests.wants_work()
+        let any = |pieces: Vec<Piece>| !pieces.is_empty();
+        self.interested && self.requests.wants_work() && self.only().is_none_or(any)
     }
 
     /// Sets the first request window, in blocks; at most as many as the other side keeps.
@@ -245,7 +250,7 @@ impl Session {
 
     /// All pieces in flight come back, as events: the connection ends, or the torrent pauses.
     pub fn give_back_all(&mut self) {
-        let given_back = self.requests.choked();
+        let given_back = self.requests.ended();
         self.give_back(given_back);
     }
 
@@ -292,7 +297,7 @@ impl Session {
 
     /// Takes the upload slot back, with all that waits in it.
     pub fn choke(&mut self) {
-        if let Some(waiting) = self.uploads.choke() {
+        if let Some(waiting) = self.uploads.choke(self.is_newcomer()) {
             Message::Choke.encode(&mut self.out);
             waiting.into_iter().for_each(|block| self.reject(block.into()));
         }

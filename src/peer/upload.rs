@@ -4,6 +4,7 @@
 pub mod choker;
 pub mod interested;
 pub mod ledger;
+pub mod newcomers;
 pub(crate) mod order;
 pub(crate) mod slots;
 pub mod super_seeding;

@@ -375,6 +375,17 @@ impl Environment for Member<'_> {
         self.peer.picker.peer_has(self.id, piece) && self.peer.is_fetching()
     }
 
+    fn welcome(&mut self) -> bool {
+        let place = self.peer.newcomers.welcome();
+        let is_welcome = place.is_some();
+        self.peer.places.extend(place.map(|place| (self.id, place)));
+        is_welcome
+    }
+
+    fn settled_in(&mut self) {
+        self.peer.places.remove(&self.id);
+    }
+
     fn peer_holds(&mut self, _pieces: u32) {} // nobody asks
 
     fn lacks_any(&self, of: &Bitfield) -> bool {
@@ -403,7 +414,7 @@ impl Environment for Member<'_> {
 
     fn introduced(&mut self, _hello: Extended) {} // the network knows who it is
 
-    fn look_for_work(&mut self) {
+    fn look_for_work(&mut self, _only: Option<Vec<Piece>>) {
         self.peer.push(Job::Fetch(self.id), self.env);
     }
 

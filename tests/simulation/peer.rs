@@ -19,6 +19,7 @@ use shoal::peer::session::dispatch::Driver;
 use shoal::peer::upload::choker::{Choker, Decision, ROUND};
 use shoal::peer::upload::interested::{ContentBytes, InterestedPeers};
 use shoal::peer::upload::ledger::Ledger;
+use shoal::peer::upload::newcomers::{Newcomers, Place};
 use shoal::protocol::handshake::{Agreement, PeerId};
 use shoal::torrent::{Block, Piece};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -61,6 +62,8 @@ pub struct Peer {
     pub room: InterestedPeers,
     choker: Choker,
     ledger: Ledger,
+    pub newcomers: Arc<Newcomers>,
+    pub places: BTreeMap<ConnId, Place>,
     banned: BTreeSet<IpAddr>,
     pub conns: BTreeMap<ConnId, Connection>,
     jobs: VecDeque<Job>,
@@ -95,6 +98,8 @@ impl Peer {
             room: InterestedPeers::default(),
             choker: Choker::new(plan.slots, env.random.u64(..)),
             ledger: Ledger::open(None),
+            newcomers: Arc::default(),
+            places: BTreeMap::new(),
             banned: BTreeSet::new(),
             conns: BTreeMap::new(),
             jobs: VecDeque::new(),
@@ -158,6 +163,7 @@ impl Peer {
         self.alive = false;
         self.jobs.clear();
         self.starved.clear();
+        self.places.clear();
         self.nudged = false;
         std::mem::take(&mut self.conns).into_values().map(|conn| (conn.link, conn.side)).collect()
     }
@@ -263,6 +269,7 @@ impl Peer {
         }
         env.net.close(conn.link, conn.side, false, &mut env.agenda);
         self.starved.remove(&id);
+        self.places.remove(&id);
         let traffic = ContentBytes { received: conn.received, sent: conn.sent };
         if let Some((unbooked, was_admitted)) = self.room.left(id, traffic) {
             self.ledger.add(conn.peer(), unbooked.received, unbooked.sent);
@@ -311,7 +318,12 @@ impl Peer {
             let starving = self.picker.is_idle();
             starving.then(|| self.budget.overdraw(len))?
         });
-        match self.picker.pick(id, memory) {
+        let only = self.conns.get(&id).and_then(|conn| conn.driver.session.only());
+        let pick = match only {
+            Some(pieces) => self.picker.pick_among(id, &pieces, memory),
+            None => self.picker.pick(id, memory),
+        };
+        match pick {
             Pick::Fetch(partial) => match self.conns.get_mut(&id) {
                 Some(conn) => conn.post(self.no, Mail::Fetch(partial), env),
                 None => self.gave_back(vec![partial], id, env),

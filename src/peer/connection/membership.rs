@@ -7,6 +7,7 @@ use crate::peer::handle::{Handle, Helper, Mail};
 use crate::peer::identity::ConnId;
 use crate::peer::session::dispatch::Environment;
 use crate::peer::swarm::{Job, Swarm};
+use crate::peer::upload::newcomers::Place;
 use crate::peer::upload::super_seeding::Show;
 use crate::protocol::extension::Extended;
 use crate::torrent::{Block, Piece};
@@ -19,6 +20,8 @@ pub struct Membership {
     pub swarm: Arc<Swarm>,
     /// The connection as others see it.
     pub handle: Arc<Handle>,
+    /// Held while the peer is served as a newcomer.
+    pub place: Option<Place>,
 }
 
 impl Membership {
@@ -56,6 +59,15 @@ impl Environment for Membership {
         self.swarm.peer_has(self.handle.id, piece)
     }
 
+    fn welcome(&mut self) -> bool {
+        self.place = self.swarm.shared.newcomers.welcome();
+        self.place.is_some()
+    }
+
+    fn settled_in(&mut self) {
+        self.place = None;
+    }
+
     fn peer_holds(&mut self, pieces: u32) {
         self.handle.numbers.peer_pieces.store(pieces, Ordering::Relaxed);
     }
@@ -85,7 +97,8 @@ impl Environment for Membership {
         self.handle.introduce(hello.client, hello.port);
     }
 
-    fn look_for_work(&mut self) {
+    fn look_for_work(&mut self, only: Option<Vec<Piece>>) {
+        self.handle.set_only(only);
         self.swarm.pool.push(Job::Fetch(Arc::clone(&self.swarm), Arc::clone(&self.handle)));
     }
 

@@ -201,23 +201,39 @@ impl Picker {
     /// The next piece for `peer`: one that another connection left unfinished, then a new one, then help.
     /// `memory` is for a new piece; without it no new piece is begun.
     pub fn pick(&mut self, peer: ConnId, memory: Option<Buffer>) -> Pick {
+        self.pick_own(peer, memory).map_or_else(|| self.pick_help(peer), Pick::Fetch)
+    }
+
+    /// The same if only these pieces may be fetched from `peer`, as if it had no others. No help: the end of
+    /// a download is for those who may fetch anything.
+    pub fn pick_among(&mut self, peer: ConnId, pieces: &[Piece], memory: Option<Buffer>) -> Pick {
         let Some(its) = self.peers.get(&peer) else { return Pick::Nothing { interesting: false } };
+        let mut few = PieceSet::new(self.geometry.piece_count());
+        for piece in pieces.iter().filter(|piece| its.has(piece.index())) {
+            few.set(piece.index());
+        }
+        let interesting = self.lacks_any(its.bits());
+        let its = self.peers.insert(peer, few);
+        let own = self.pick_own(peer, memory);
+        self.peers.extend(its.map(|its| (peer, its)));
+        own.map_or(Pick::Nothing { interesting }, Pick::Fetch)
+    }
+
+    /// A piece that `peer` fetches from now on.
+    fn pick_own(&mut self, peer: ConnId, memory: Option<Buffer>) -> Option<Partial> {
+        let its = self.peers.get(&peer)?;
         let begun = self.leftovers.keys().copied().find(|piece| its.has(piece.index()));
         if let Some(partial) = begun.and_then(|piece| self.leftovers.remove(&piece)) {
             self.take(partial.piece(), peer);
-            return Pick::Fetch(partial);
+            return Some(partial);
         }
-        if let Some(memory) = memory
-            && let Some(piece) = self.next_new(peer)
-        {
-            self.take(piece, peer);
-            let partial = Partial::new(piece, memory, &self.geometry);
-            return Pick::Fetch(match self.alone.get(&piece) {
-                Some(tries) => partial.alone(*tries),
-                None => partial,
-            });
-        }
-        self.pick_help(peer)
+        let (memory, piece) = (memory?, self.next_new(peer)?);
+        self.take(piece, peer);
+        let partial = Partial::new(piece, memory, &self.geometry);
+        Some(match self.alone.get(&piece) {
+            Some(tries) => partial.alone(*tries),
+            None => partial,
+        })
     }
 
     /// The missing piece to begin next over `peer`.

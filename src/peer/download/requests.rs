@@ -1,6 +1,8 @@
 //! The download half of a session: the pieces that we fetch from this peer, and the blocks that we asked
 //! it for. Pure.
 //!
+//! While the peer chokes us, nothing is asked for but pieces that it allows all the same (BEP 6).
+//!
 //! Invariant: each missing block of a piece in `pieces` is in `to_ask` or in `asked`, and there only once. A
 //! block in `abandoned` was asked for once and may still arrive, but is not waited for.
 //!
@@ -17,6 +19,7 @@ use super::window::Window;
 use crate::peer::identity::{ConnId, SourceIdentity};
 use crate::torrent::{Block, Piece, Torrent};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +28,8 @@ use std::time::{Duration, Instant};
 const DEFAULT_QUEUE: u32 = 250;
 /// Maximum number of abandoned blocks that are remembered because they may still arrive: two full windows.
 const MAX_ABANDONED: usize = 1024;
+/// Maximum number of pieces that are remembered because the peer allows them: many times what BEP 6 suggests.
+const MAX_ALLOWED: usize = 100;
 /// After this many refusals without a block in between we stop asking, until the peer sends something.
 const REFUSALS: u32 = 16;
 
@@ -104,6 +109,8 @@ pub struct Requests {
     torrent: Arc<Torrent>,
     identity: Arc<SourceIdentity>,
     choked: bool,
+    /// Pieces that may be asked for although the peer chokes us.
+    allowed: Vec<Piece>,
     snubbed: bool,
     refusals: u32,
     window: Window,
@@ -133,6 +140,7 @@ impl Requests {
             torrent,
             identity,
             choked: true,
+            allowed: Vec::new(),
             snubbed: false,
             refusals: 0,
             window: Window::new(DEFAULT_QUEUE),
@@ -152,6 +160,25 @@ impl Requests {
     /// Whether the peer chokes us.
     pub fn is_choked(&self) -> bool {
         self.choked
+    }
+
+    /// The address of the peer, if this is one.
+    pub fn peer_addr(&self) -> Option<IpAddr> {
+        self.identity.peer().map(|peer| peer.addr)
+    }
+
+    /// The peer lets us ask for this piece even while it chokes us (BEP 6).
+    pub fn allow(&mut self, piece: Piece) {
+        if self.allowed.len() < MAX_ALLOWED && !self.allowed.contains(&piece) {
+            self.allowed.push(piece);
+        }
+    }
+
+    /// While the peer chokes us, the only pieces that may be asked for, without those that are being fetched.
+    pub fn only(&self) -> Option<impl Iterator<Item = Piece> + '_> {
+        let is_held = |piece: &Piece| self.pieces.iter().any(|held| held.piece() == *piece);
+        let pieces = self.allowed.iter().copied().filter(move |piece| !is_held(piece));
+        self.choked.then_some(pieces)
     }
 
     /// The peer said how many requests it keeps (`reqq`, BEP 10).
@@ -177,28 +204,47 @@ impl Requests {
         self.refusals = 0;
     }
 
-    /// The peer choked us: all open requests are void. Returns the pieces with the blocks that arrived.
+    /// The peer choked us: all open requests are void but those for pieces that it allows. Returns the other
+    /// pieces, with the blocks that arrived.
     pub fn choked(&mut self) -> Vec<Partial> {
         self.choked = true;
+        let allowed = self.allowed.clone();
+        self.let_go_all_but(&allowed)
+    }
+
+    /// Nothing will come any more. Returns the pieces with the blocks that arrived.
+    pub fn ended(&mut self) -> Vec<Partial> {
+        self.choked = true;
+        self.allowed.clear();
         self.let_go()
     }
 
     fn let_go(&mut self) -> Vec<Partial> {
-        self.lent.clear();
-        for task in std::mem::take(&mut self.to_ask) {
-            self.not_helping(task);
-        }
-        while let Some(asked) = self.asked.pop_front() {
+        self.let_go_all_but(&[])
+    }
+
+    fn let_go_all_but(&mut self, kept: &[Piece]) -> Vec<Partial> {
+        let goes = |block: Block| !kept.contains(&block.piece());
+        self.lent.retain(|(block, _)| !goes(*block));
+        let to_ask = std::mem::take(&mut self.to_ask).into_iter();
+        let (gone, kept_to_ask): (VecDeque<_>, VecDeque<_>) = to_ask.partition(|task| goes(task.block));
+        self.to_ask = kept_to_ask;
+        gone.into_iter().for_each(|task| self.not_helping(task));
+        let asked = std::mem::take(&mut self.asked).into_iter();
+        let (gone, kept_asked): (VecDeque<_>, VecDeque<_>) = asked.partition(|asked| goes(asked.task.block));
+        self.asked = kept_asked;
+        for asked in gone {
             self.abandon(&asked, true);
             self.not_helping(asked.task);
         }
-        std::mem::take(&mut self.pieces).into_iter().map(|held| held.partial).collect()
+        let pieces = self.pieces.extract_if(.., |held| !kept.contains(&held.piece()));
+        pieces.map(|held| held.partial).collect()
     }
 
     /// Takes over a piece. Returns it at once if the peer has choked us, or turned out too slow,
     /// in the meantime.
     pub fn add(&mut self, partial: Partial, now: Instant) -> Option<Partial> {
-        if !self.is_fit() {
+        if !self.may_ask(partial.piece()) {
             return Some(partial);
         }
         let missing = partial.missing_blocks(self.torrent.geometry());
@@ -207,9 +253,14 @@ impl Requests {
         None
     }
 
-    /// Whether this peer may be asked for anything at all.
+    /// Whether this peer is worth asking.
     fn is_fit(&self) -> bool {
-        !self.choked && !self.snubbed && self.resting_until.is_none()
+        !self.snubbed && self.resting_until.is_none()
+    }
+
+    /// Whether this peer may be asked for the piece.
+    fn may_ask(&self, piece: Piece) -> bool {
+        self.is_fit() && (!self.choked || self.allowed.contains(&piece))
     }
 
     /// The blocks that are asked for and have not arrived yet.
@@ -239,7 +290,8 @@ impl Requests {
     /// Whether so few blocks are asked for or in the queue that more pieces should be found.
     pub fn wants_work(&self) -> bool {
         let ahead = self.asked.len() + self.to_ask.len();
-        self.is_fit() && self.window.is_low(ahead)
+        let serves = !self.choked || !self.allowed.is_empty();
+        self.is_fit() && serves && self.window.is_low(ahead)
     }
 
     /// The scatter-read targets of the blocks that should come next: those asked for longest ago, up to the
@@ -304,6 +356,9 @@ impl Requests {
         let refused = self.asked.remove(at);
         self.window.refused();
         self.refusals += 1;
+        if self.choked {
+            self.allowed.retain(|piece| *piece != block.piece()); // not any more
+        }
         if self.refusals >= REFUSALS {
             self.snubbed = true;
             refused.into_iter().for_each(|asked| self.not_helping(asked.task));
@@ -356,6 +411,6 @@ impl Requests {
         assert!(waiting.iter().all(|block| missing.contains(block)));
         assert!(self.lent.iter().all(|(block, _)| missing.contains(block)), "lent and not missing");
         assert!(self.abandoned.len() <= MAX_ABANDONED);
-        assert!(!self.choked || self.pieces.is_empty());
+        assert!(!self.choked || self.pieces.iter().all(|held| self.allowed.contains(&held.piece())));
     }
 }

@@ -32,6 +32,12 @@ pub trait Environment {
     /// The peer has one more piece. Returns whether we lack it.
     fn peer_has(&mut self, piece: Piece) -> bool;
 
+    /// The peer has next to nothing. Whether it may be allowed some pieces without an upload slot (BEP 6).
+    fn welcome(&mut self) -> bool;
+
+    /// The peer has something to trade by now.
+    fn settled_in(&mut self);
+
     /// The peer has this number of pieces by now.
     fn peer_holds(&mut self, pieces: u32);
 
@@ -54,8 +60,8 @@ pub trait Environment {
     /// The peer told its name and where it listens.
     fn introduced(&mut self, hello: Extended);
 
-    /// Has a worker find the next piece for this connection.
-    fn look_for_work(&mut self);
+    /// Has a worker find the next piece for this connection: one of `only`, if they are given.
+    fn look_for_work(&mut self, only: Option<Vec<Piece>>);
 
     /// Every block of the piece is here.
     fn arrived(&mut self, partial: Partial);
@@ -185,6 +191,11 @@ impl Driver {
                 let lacking = environment.peer_has(piece);
                 self.on_offer(lacking, environment);
             }
+            Event::Newcomer => {
+                if environment.welcome() {
+                    self.session.allow_fast();
+                }
+            }
             Event::Interested(interested) => environment.peer_is_interested(interested),
             Event::Unchoked => self.look_again_at = None,
             Event::Complete(partial) => environment.arrived(partial),
@@ -217,6 +228,9 @@ impl Driver {
     /// The peer announced pieces.
     fn on_offer<E: Environment>(&mut self, lacking: bool, environment: &mut E) {
         environment.peer_holds(self.session.peer_has().count());
+        if !self.session.is_newcomer() {
+            environment.settled_in();
+        }
         if lacking && !environment.is_complete() {
             self.session.set_interested(true);
             self.look_again_at = None;
@@ -261,7 +275,7 @@ impl Driver {
         if !self.looking && !waits && self.session.wants_work() {
             self.looking = true;
             self.look_again_at = None;
-            environment.look_for_work();
+            environment.look_for_work(self.session.only());
         }
     }
 

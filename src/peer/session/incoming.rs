@@ -32,7 +32,8 @@ impl Session {
             Message::Cancel(wanted) => self.on_cancel(wanted, now),
             Message::Piece { index, begin, data } => self.on_piece(index, begin, data, now),
             Message::Reject(wanted) => self.on_reject(wanted, now),
-            Message::Suggest(_) | Message::AllowedFast(_) => self.on_hint(now),
+            Message::Suggest(_) => self.on_hint(now),
+            Message::AllowedFast(index) => self.on_allowed_fast(index, now),
             Message::Extended { id, payload } => self.on_extended(id, payload, now),
             Message::HashRequest(range) => self.on_hash_request(range, now),
             Message::Hashes { .. } | Message::HashReject(_) => self.idle(now), // we ask for none
@@ -94,7 +95,9 @@ impl Session {
 
     fn on_have_none(&mut self, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
-        self.fast("have none")
+        self.fast("have none")?;
+        self.on_first_word();
+        Ok(())
     }
 
     /// The pieces that it has, in one message. As a rule it comes first and once. aria2 sends it again
@@ -111,6 +114,7 @@ impl Session {
             self.peer_has = bits.clone();
             self.events.push_back(Event::HasPieces(bits));
         }
+        self.on_first_word();
     }
 
     fn on_request(&mut self, wanted: BlockRequest, now: Instant) -> Result<(), Violation> {
@@ -122,7 +126,7 @@ impl Session {
         if wanted.len < SMALL.min(self.torrent.geometry().piece_len(block.piece())) {
             self.idle(now)?;
         }
-        match self.uploads.asked(block, self.told.has(wanted.index)) {
+        match self.uploads.asked(block, self.told.has(wanted.index), self.is_newcomer()) {
             Ok(()) => Ok(()),
             Err(Refused::Full) if !self.agreement.fast => Err(Violation::TooManyRequests),
             Err(Refused::Full | Refused::NotNow) => {
@@ -185,7 +189,7 @@ impl Session {
         Ok(())
     }
 
-    fn on_hint(&mut self, now: Instant) -> Result<(), Violation> {
+    pub(super) fn on_hint(&mut self, now: Instant) -> Result<(), Violation> {
         self.idle(now)?;
         self.fast("suggest or allowed fast")
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::testing::*;
 use crate::torrent::BLOCK_LEN;
 
+mod allowed;
 mod back_to_back;
 mod extension_table;
 mod helping;

@@ -126,7 +126,13 @@ impl Swarm {
             starving.then(|| budget.overdraw(len))?
         });
         let short_of_memory = memory.is_none();
-        (self.picker.lock().pick(handle.id, memory), short_of_memory)
+        let only = handle.only();
+        let mut picker = self.picker.lock();
+        let pick = match only {
+            Some(pieces) => picker.pick_among(handle.id, &pieces, memory),
+            None => picker.pick(handle.id, memory),
+        };
+        (pick, short_of_memory)
     }
 
     /// A connection will not finish these.

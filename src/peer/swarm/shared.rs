@@ -9,6 +9,7 @@ use crate::peer::bans::Bans;
 use crate::peer::download::memory::Budget;
 use crate::peer::identity::ConnId;
 use crate::peer::upload::ledger::Ledger;
+use crate::peer::upload::newcomers::Newcomers;
 use crate::peer::upload::slots::Uploads;
 use crate::protocol::handshake::PeerId;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub budget: Arc<Budget>,
     /// Who is served.
     pub uploads: Uploads,
+    /// Who is served a little although it has no slot.
+    pub newcomers: Arc<Newcomers>,
     /// Who sent how much, in this run and in earlier ones.
     pub ledger: Ledger,
     /// Who is refused.
@@ -84,6 +87,7 @@ impl Shared {
             peer_id,
             budget: Budget::new(tuning.memory.unwrap_or(MEMORY)),
             uploads,
+            newcomers: Arc::default(),
             ledger,
             bans,
             up: Limit::new(up),

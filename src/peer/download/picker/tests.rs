@@ -391,3 +391,17 @@ fn a_block_that_comes_late_is_not_lost() {
     );
     picker.assert_invariant();
 }
+
+#[test]
+fn a_connection_that_may_fetch_only_some_pieces_gets_one_of_them_and_helps_with_none() {
+    let mut picker = picker(4, 0);
+    let pieces: Vec<Piece> = picker.geometry.pieces().collect();
+    (1..3).for_each(|peer| join(&mut picker, peer, Bitfield::full(4)));
+    let among = |picker: &mut Picker, peer| picker.pick_among(ConnId(peer), &pieces[2..3], memory());
+    assert!(matches!(among(&mut picker, 1), Pick::Fetch(partial) if partial.piece() == pieces[2]));
+    assert!(matches!(among(&mut picker, 2), Pick::Nothing { interesting: true }), "the first fetches it");
+    picker.left(ConnId(1));
+    assert!(matches!(among(&mut picker, 2), Pick::Fetch(partial) if partial.piece() == pieces[2]));
+    assert!(matches!(picker.pick(ConnId(2), memory()), Pick::Fetch(_)), "it has the others, too");
+    picker.assert_invariant();
+}

@@ -15,11 +15,11 @@ const SOON: Duration = Duration::from_millis(500);
 impl Requests {
     /// Asks this peer for blocks on behalf of `owner`, another connection.
     pub fn help(&mut self, owner: ConnId, blocks: &[Block]) {
-        let tasks = blocks.iter().map(|block| BlockTask { block: *block, owner: Some(owner) });
-        if !self.is_fit() {
-            tasks.for_each(|task| self.not_helping(task));
-        } else {
-            self.to_ask.extend(tasks);
+        for task in blocks.iter().map(|block| BlockTask { block: *block, owner: Some(owner) }) {
+            match self.may_ask(task.block.piece()) {
+                true => self.to_ask.push_back(task),
+                false => self.not_helping(task),
+            }
         }
     }
 

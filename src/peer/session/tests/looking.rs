@@ -29,6 +29,12 @@ impl Environment for Workers {
         true
     }
 
+    fn welcome(&mut self) -> bool {
+        true
+    }
+
+    fn settled_in(&mut self) {}
+
     fn peer_holds(&mut self, _: u32) {}
 
     fn lacks_any(&self, _: &Bitfield) -> bool {
@@ -51,7 +57,7 @@ impl Environment for Workers {
 
     fn introduced(&mut self, _: Extended) {}
 
-    fn look_for_work(&mut self) {
+    fn look_for_work(&mut self, _: Option<Vec<Piece>>) {
         self.looks += 1;
     }
 
