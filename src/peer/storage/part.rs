@@ -19,15 +19,16 @@ pub struct Held {
     pub meta: fs::Metadata,
 }
 
-/// What a download is called until it is complete. A name that leaves no room for the ending is shortened;
-/// its key then distinguishes it from others with the same beginning.
+/// What a download is called until it is complete. A name that leaves no room for the ending, and for the dot
+/// before the name of the files that are not wanted, is shortened; its key then distinguishes it from others
+/// with the same beginning.
 pub fn name_of(torrent: &Torrent) -> String {
     let name = torrent.name();
-    if name.len() + PART.len() <= LONGEST_NAME {
+    if name.len() + PART.len() < LONGEST_NAME {
         return format!("{name}{PART}");
     }
     let ending = format!("~{:.8}{PART}", torrent.key());
-    let room = LONGEST_NAME.saturating_sub(ending.len());
+    let room = LONGEST_NAME.saturating_sub(1 + ending.len());
     let end = (0..=room).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
     format!("{}{ending}", &name[..end])
 }

@@ -311,6 +311,22 @@ fn a_name_that_leaves_no_room_for_the_ending_is_shortened_meanwhile() {
     assert_eq!(names(to.path()), [name]);
 }
 
+/// Bug: with a name of 250 bytes the place for files that are not wanted had one of 256.
+#[test]
+fn every_place_of_a_download_has_a_name_that_fits() {
+    for len in 240..=255 {
+        let from = tempfile::tempdir().unwrap();
+        let path = from.path().join("x".repeat(len));
+        fs::write(&path, b"content").unwrap();
+        let torrent = Torrent::parse(&create(&path, &Options::default(), &|_| ()).unwrap()).unwrap();
+        let places = Places::wanted(&torrent, from.path(), &Selection::all(&torrent));
+        for place in [Place::Settled, Place::Wanted, Place::Aside] {
+            let base = places.base(place);
+            assert!(base.file_name().unwrap().len() <= LONGEST_NAME, "{len}: {place:?}");
+        }
+    }
+}
+
 /// Bug: what came later was written to a file without a name, or to a new one with a hole in place
 /// of the rest.
 #[test]
