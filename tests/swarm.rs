@@ -224,6 +224,24 @@ fn limited(up: u64) -> Engine {
     Engine::start(&Config { up: Some(up), ..config(None) }).unwrap()
 }
 
+/// A piece longer than all the memory for pieces goes alone, and the next one comes after it.
+#[test]
+fn pieces_of_256_mib_are_fetched_with_the_usual_memory() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("sparse");
+    let len = (256 << 20) + 20_000;
+    std::fs::File::create(&path).unwrap().set_len(len).unwrap();
+    let torrent = torrent_of(&path, Format::V1, Some(256 << 20)); // the cheapest hash
+    assert_eq!(torrent.geometry().piece_count(), 2);
+    let (seed, leecher) = (peer(), peer());
+    seed.add(AddTorrent::verified(torrent.clone(), from.path())).unwrap();
+    let swarm = leecher.add(AddTorrent::download(torrent, to.path())).unwrap();
+    swarm.add_addresses([seed.addr()], true);
+    leecher.look_for_peers();
+    wait_until("the download is complete", || swarm.is_complete());
+    assert_eq!(std::fs::metadata(to.path().join("sparse")).unwrap().len(), len);
+}
+
 #[test]
 fn leechers_pass_on_to_each_other_what_one_seed_gives() {
     let source = Source::new(11, 8_000_000, 1 << 16);

@@ -137,7 +137,7 @@ fn wrong_usage_is_status_2() {
         &["frobnicate"],
         &["create"],
         &["create", "got5.mp4", "--piece-length", "3"],
-        &["create", "got5.mp4", "--piece-length", "128MiB"],
+        &["create", "got5.mp4", "--piece-length", "512MiB"],
         &["create", "got5.mp4", "--piece-length", "lots"],
         &["create", "got5.mp4", "--format", "v3"],
         &["create", "got5.mp4", "--tracker", "nonsense"],

@@ -273,7 +273,7 @@ fn broken_v1_is_refused() {
         (v1_single().set("info|piece length", text("x")), "`piece length` must be a number"),
         (v1_single().set("info|piece length", Ben::Int(0)), "`piece length` must be between"),
         (v1_single().set("info|piece length", Ben::Int(-1)), "`piece length` must be between"),
-        (v1_single().set("info|piece length", Ben::Int((64 << 20) + 1)), "`piece length` must be between"),
+        (v1_single().set("info|piece length", Ben::Int((512 << 20) + 1)), "`piece length` must be between"),
         (v1_single().set("info|piece length", Ben::Int(i64::MAX)), "`piece length` must be between"),
         (v1_single().without("info|pieces"), "`pieces` is missing"),
         (v1_single().set("info|pieces", Ben::Int(1)), "`pieces` must be a string"),
@@ -308,11 +308,28 @@ fn broken_v1_is_refused() {
         (with_files([pad(40_000)]), "no bytes"),
         (with_files([link, file(names(&["b"]), 40_000)]), "symbolic link"),
         (v1_single().set("info|meta version", Ben::Int(3)), "unsupported"),
+        (long_pieces(300 << 20, 257 << 20), "a piece has more than 268435456 bytes"),
         (v1_single().set("info|meta version", text("2")), "unsupported"),
     ];
     for (torrent, why) in table.into_iter().chain(more) {
         let message = refusal(&torrent);
         assert!(message.contains(why), "`{message}` does not say `{why}`");
+    }
+}
+
+/// A v1 torrent of one file, in pieces of `piece_length` bytes.
+fn long_pieces(piece_length: i64, len: i64) -> Ben {
+    let pieces = len.cast_unsigned().div_ceil(piece_length.cast_unsigned()) as usize;
+    let torrent = v1_single().set("info|piece length", Ben::Int(piece_length));
+    torrent.set("info|length", Ben::Int(len)).set("info|pieces", text(vec![7; 20 * pieces]))
+}
+
+/// Bug: pieces of 128 MiB, which others create, were refused.
+#[test]
+fn pieces_of_256_mib_are_read_and_longer_ones_if_the_content_is_short() {
+    for (piece_length, len) in [(128 << 20, 300 << 20), (256 << 20, 1 << 40), (512 << 20, 425)] {
+        let torrent = Torrent::parse(&long_pieces(piece_length, len).bytes()).unwrap();
+        assert_eq!(torrent.geometry().longest_piece(), piece_length.min(len) as u32);
     }
 }
 

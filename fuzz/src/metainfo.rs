@@ -69,6 +69,7 @@ fn piece(torrent: &Torrent, piece: Piece) {
     let geometry = torrent.geometry();
     let (len, padded) = (geometry.piece_len(piece), geometry.padded_len(piece));
     assert!(0 < len && len <= padded && padded <= geometry.piece_length());
+    assert!(len <= geometry.longest_piece());
     let mut at = 0;
     for nth in 0..geometry.block_count(piece) {
         let block = geometry.block(piece, nth);

@@ -59,7 +59,7 @@ struct CreateArgs {
     /// hybrid (for every client), v2 or v1
     #[arg(long, default_value_t = Format::Hybrid)]
     format: Format,
-    /// Bytes in a piece, such as 262144 or 256KiB: a power of two from 16 KiB to 64 MiB; chosen by
+    /// Bytes in a piece, such as 262144 or 256KiB: a power of two from 16 KiB to 256 MiB; chosen by
     /// size unless told
     #[arg(long, value_name = "N", value_parser = piece_length)]
     piece_length: Option<u32>,
@@ -384,5 +384,5 @@ fn piece_length(text: &str) -> Result<u32, String> {
     let bytes = units::parse_bytes(text)?;
     let length = u32::try_from(bytes).ok().filter(|length| length.is_power_of_two());
     let length = length.filter(|length| (MIN_PIECE_LENGTH..=MAX_PIECE_LENGTH).contains(length));
-    length.ok_or_else(|| "expected a power of two from 16KiB to 64MiB".to_owned())
+    length.ok_or_else(|| "expected a power of two from 16KiB to 256MiB".to_owned())
 }

@@ -128,7 +128,7 @@ fn good(swarm: &Arc<Swarm>, piece: Piece, generation: u32) {
 /// Looks which of these pieces are on the disk, several side by side.
 fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     let geometry = swarm.torrent.geometry();
-    let side_by_side = (CHECK_MEMORY / geometry.piece_length() as usize).max(1);
+    let side_by_side = (CHECK_MEMORY / geometry.longest_piece().max(1) as usize).max(1);
     let all: Vec<Piece> = pieces.clone().filter_map(|index| geometry.piece(index)).collect();
     let (mut memory, mut found) = (Vec::new(), 0);
     for pieces in all.chunks(side_by_side) {

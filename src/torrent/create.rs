@@ -42,7 +42,7 @@ const WANTED_PIECES: u64 = 2_000;
 pub struct Options {
     /// v1, v2 or both.
     pub format: Format,
-    /// Length of a piece in bytes: a power of two from 16 KiB to 64 MiB. `None` chooses one by the
+    /// Length of a piece in bytes: a power of two from 16 KiB to 256 MiB. `None` chooses one by the
     /// size of the content.
     pub piece_length: Option<u32>,
     /// Announce URLs in tiers (BEP 12).
@@ -117,7 +117,7 @@ pub enum CreateError {
     #[error("{} changed while it was read; try again when nobody writes to it", .0.display())]
     Changed(PathBuf),
     /// This piece length, in bytes, is not possible.
-    #[error("a piece length of {0} bytes is not possible: it must be a power of two from 16 KiB to 64 MiB")]
+    #[error("a piece length of {0} bytes is not possible: it must be a power of two from 16 KiB to 256 MiB")]
     PieceLength(u32),
     /// [`Options::stop`] was set.
     #[error("stopped before all of it was read")]

@@ -157,6 +157,13 @@ impl Geometry {
         self.piece_length
     }
 
+    /// Length in bytes of the longest piece, of which there may be only one.
+    pub fn longest_piece(&self) -> u32 {
+        let files = self.files.iter().map(|placed| placed.end - placed.start);
+        let longest = if self.aligned { files.max().unwrap_or(0) } else { self.stream_len };
+        longest.min(self.piece_length.into()) as u32
+    }
+
     /// Bytes of all files, without padding.
     pub fn total_len(&self) -> u64 {
         self.total_len

@@ -31,7 +31,10 @@ pub const MAX_FILES: usize = 200_000;
 pub const MAX_PIECES: u32 = 4 << 20;
 
 /// Maximum length of a piece in bytes. A piece is held in memory until its hash is known.
-pub const MAX_PIECE_LENGTH: u32 = 64 << 20;
+pub const MAX_PIECE_LENGTH: u32 = 256 << 20;
+
+/// Maximum of `piece length` in bytes, for content that is shorter: nobody reads more.
+const MAX_NOMINAL_PIECE_LENGTH: u32 = 512 << 20;
 
 /// Maximum number of trackers that we keep. A torrent that lists more would make us flood them.
 const MAX_TRACKERS: usize = 100;
@@ -210,8 +213,8 @@ impl<'a> Fields<'a> {
         let length = value.as_int().ok_or(wrong("piece length", "a number"))?;
         let length = u32::try_from(length)
             .ok()
-            .filter(|length| (1..=MAX_PIECE_LENGTH).contains(length))
-            .ok_or(wrong("piece length", "between 1 byte and 64 MiB"))?;
+            .filter(|length| (1..=MAX_NOMINAL_PIECE_LENGTH).contains(length))
+            .ok_or(wrong("piece length", "between 1 byte and 512 MiB"))?;
         if has_v2 && (!length.is_power_of_two() || (length as usize) < LEAF_LEN) {
             return Err(wrong("piece length", "a power of two of at least 16 KiB, as the torrent is v2"));
         }
@@ -301,7 +304,12 @@ fn hybrid_geometry(v1: &[Listed], v2: &[Listed], piece_length: u32) -> Result<Ge
 fn finish(layout: Layout, aligned: bool) -> Result<Geometry> {
     let too_many = TorrentError::TooLarge { what: "the content", limit: MAX_PIECES.into(), unit: "pieces" };
     let geometry = layout.finish(aligned, MAX_PIECES).ok_or(too_many)?;
-    if geometry.total_len() == 0 { Err(TorrentError::Empty) } else { Ok(geometry) }
+    let longest = TorrentError::TooLarge { what: "a piece", limit: MAX_PIECE_LENGTH.into(), unit: "bytes" };
+    match geometry.total_len() {
+        0 => Err(TorrentError::Empty),
+        _ if geometry.longest_piece() > MAX_PIECE_LENGTH => Err(longest),
+        _ => Ok(geometry),
+    }
 }
 
 /// The `piece layers` dictionary, by root. A torrent of small files needs none.

@@ -120,7 +120,7 @@ impl Swarm {
         if !self.is_running() || self.storage.is_shared() {
             return (Pick::Nothing { interesting: false }, false);
         }
-        let (budget, len) = (&self.shared.budget, self.torrent.geometry().piece_length());
+        let (budget, len) = (&self.shared.budget, self.torrent.geometry().longest_piece());
         let memory = budget.reserve(len).or_else(|| {
             let starving = self.picker.lock().is_idle();
             starving.then(|| budget.overdraw(len))?
@@ -153,7 +153,7 @@ impl Swarm {
     /// be mailed, if there is one. Otherwise the block is kept for the next owner.
     pub(crate) fn late(self: &Arc<Self>, block: Block, data: &[u8], from: &Handle) -> Option<ConnId> {
         let budget = &self.shared.budget;
-        let spare = || budget.reserve(self.torrent.geometry().piece_length());
+        let spare = || budget.reserve(self.torrent.geometry().longest_piece());
         let memory = (!budget.is_half_spent()).then(spare).flatten();
         let late = self.picker.lock().late(block, data, &from.identity, memory);
         match late {
