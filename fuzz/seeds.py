@@ -42,8 +42,9 @@ def metainfo():
     yield b"d4:infod6:lengthi5e4:name1:a12:piece lengthi16384e" + pieces + b"ee"
     files = b"5:filesld6:lengthi3e4:pathl1:b1:ceed4:attr1:p6:lengthi2e4:pathl4:.pad1:2eee"
     yield b"d13:announce-listll8:http://aee4:infod" + files + b"4:name1:a12:piece lengthi16384e" + pieces + b"ee"
-    files = b"5:filesld6:lengthi3e4:pathl2:..1:ceee"
-    yield b"d4:infod" + files + b"4:name1:a12:piece lengthi16384e" + pieces + b"ee"
+    for path in (b"2:..1:c", b"0:3:A/B", b"3:CON2:\\\xe9"):
+        twice = (b"d6:lengthi3e4:pathl" + path + b"ee") * 2
+        yield b"d4:infod5:filesl" + twice + b"e4:name2:..12:piece lengthi16384e" + pieces + b"ee"
 
 
 def wire():

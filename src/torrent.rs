@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `metainfo.rs` | bytes to [`Torrent`], with every check on untrusted input |
 //! | `geometry.rs` | [`Geometry`]: [`Piece`], [`Block`], [`Span`] |
-//! | `paths.rs` | which names are safe |
+//! | `names.rs` | [`Renamed`]: from the torrent's names to those on disk |
+//! | `locate.rs` | content that has the torrent's own names |
 //! | `info.rs` | [`Info`] and [`PieceLayers`], which can come apart |
 //! | `infohash.rs` | [`InfoHash`], [`InfoHashes`], [`Format`], [`Proof`] |
 //! | `magnet.rs` | [`Magnet`] links |
@@ -22,9 +23,10 @@ pub mod verify;
 mod geometry;
 mod info;
 mod infohash;
+pub(crate) mod locate;
 mod magnet;
 mod metainfo;
-mod paths;
+mod names;
 mod readers;
 mod selection;
 
@@ -38,7 +40,7 @@ pub use info::{Info, PieceLayers};
 pub use infohash::{Format, InfoHash, InfoHashes, NotAnInfoHash, Proof};
 pub use magnet::{Magnet, MagnetError};
 pub use metainfo::{MAX_FILES, MAX_METAINFO_LEN, MAX_PIECE_LENGTH, MAX_PIECES};
-pub use paths::{MAX_PATH_DEPTH, unsafe_name};
+pub use names::{MAX_PATH_DEPTH, Renamed, Why};
 pub use readers::all_cores;
 pub use selection::{Selection, SelectionError};
 
@@ -98,28 +100,6 @@ pub enum TorrentError {
     /// The torrent has no content.
     #[error("broken torrent: it holds no bytes at all")]
     Empty,
-    /// A name cannot be used safely as a file name.
-    #[error("unsafe torrent: the name `{name}` in folder `{folder}` {why}")]
-    UnsafeName {
-        /// The name.
-        name: String,
-        /// The folder in the torrent that it is in; empty for the torrent's own name.
-        folder: String,
-        /// What is wrong, as the end of a sentence.
-        why: &'static str,
-    },
-    /// Two files have the same path, or a file has the path of a folder.
-    #[error("unsafe torrent: `{path}` is there twice, or is both a file and a folder")]
-    Collision {
-        /// Path in the torrent.
-        path: String,
-    },
-    /// A path has more than [`MAX_PATH_DEPTH`] components.
-    #[error("unsafe torrent: `{path}` goes on for more than {MAX_PATH_DEPTH} folders")]
-    TooDeep {
-        /// Path in the torrent, as far as it was read.
-        path: String,
-    },
     /// A limit is exceeded.
     #[error("torrent too large: {what} has more than {limit} {unit}")]
     TooLarge {
@@ -138,8 +118,11 @@ pub enum TorrentError {
 /// One file of a torrent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Safe names, from the torrent's root down. In a single-file torrent only the torrent's name.
+    /// The names on disk, from the torrent's root down: safe, and no other file has the same. In a
+    /// single-file torrent only the torrent's name.
     pub path: Vec<String>,
+    /// What the torrent calls it, if that is something else.
+    pub renamed: Option<Box<Renamed>>,
     /// Length in bytes.
     pub len: u64,
     /// Whether the file should be executable (BEP 47).
@@ -151,7 +134,7 @@ pub struct FileEntry {
 /// A checked metainfo file. Never changes.
 pub struct Torrent {
     info: Info,
-    /// The hashes of the v2 part.
+    /// The hashes of the v2 part. A hybrid torrent may lack them.
     layers: Option<PieceLayers>,
     trackers: Vec<Vec<String>>,
     comment: Option<String>,
@@ -200,9 +183,14 @@ impl Torrent {
         self.info.bytes()
     }
 
-    /// Name of the file or folder: one safe path component.
+    /// Name of the file or folder on disk: one safe path component.
     pub fn name(&self) -> &str {
         &self.info.name
+    }
+
+    /// What the torrent itself calls its file or folder, if that is something else.
+    pub fn renamed(&self) -> Option<&Renamed> {
+        self.info.renamed.as_deref()
     }
 
     /// Whether the torrent is a single file instead of a folder.

@@ -97,6 +97,45 @@ fn verify_names_what_is_missing_or_wrong() {
     assert!(bad(folder, &["verify", "s.torrent", "nowhere"]).contains("nowhere is not a folder"));
 }
 
+/// Bug: a torrent was refused for names that not every disk takes.
+#[test]
+fn names_that_are_others_on_disk_are_shown_with_the_reason() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    fs::create_dir_all(folder.join("a\\b")).unwrap();
+    fs::write(folder.join("a\\b/new\nline"), vec![1; 50_000]).unwrap();
+    fs::write(folder.join("a\\b/plain"), vec![2; 20_000]).unwrap();
+    let created = good(folder, &["create", "a\\b"]);
+    assert!(created.ends_with("torrent : a_b.torrent\n"), "{created}");
+
+    let shown = good(folder, &["show", "a_b.torrent"]);
+    assert!(shown.starts_with("Name : a_b\nKey : "), "{shown}");
+    assert!(shown.contains("\nin the torrent : `a\\b`, which contains a backslash\nformat"), "{shown}");
+    let file = "new_line\n                          in the torrent : `new\\nline`, which contains a control character\n";
+    assert!(shown.contains(file), "{shown}");
+    assert!(shown.ends_with("  plain\n"), "{shown}");
+
+    let json: serde_json::Value =
+        serde_json::from_str(&good(folder, &["show", "a_b.torrent", "--json"])).unwrap();
+    assert_eq!((&json["name"], &json["in_torrent"]["name"]), (&"a_b".into(), &"a\\b".into()));
+    let [line, plain] = &json["files"].as_array().unwrap()[..] else { panic!("{json}") };
+    assert_eq!((&line["path"], &line["in_torrent"]["name"]), (&"new_line".into(), &"new\nline".into()));
+    assert_eq!(line["in_torrent"]["why"][0], "contains a control character");
+    assert_eq!((&plain["path"], plain.get("in_torrent")), (&"plain".into(), None));
+
+    let verified = good(folder, &["verify", "a_b.torrent", "."]);
+    assert_eq!(verified, "a_b: 2 of 2 files good, 6 of 6 pieces\n");
+    fs::remove_file(folder.join("a\\b/plain")).unwrap();
+    let output = torrent(folder, &["verify", "a_b.torrent", "."]);
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("./a\\b/plain: missing\n"));
+
+    // A name that leaves no room for the ending of the torrent's file.
+    let long = "x".repeat(250);
+    fs::write(folder.join(&long), b"content").unwrap();
+    let created = good(folder, &["create", &long]);
+    assert!(created.ends_with(&format!("torrent : {}.torrent\n", "x".repeat(240))), "{created}");
+}
+
 #[test]
 fn failures_are_one_line_and_status_1() {
     let place = tempfile::tempdir().unwrap();

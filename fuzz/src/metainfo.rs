@@ -43,7 +43,13 @@ fn paths(torrent: &Torrent) {
         let own = if torrent.is_single_file() { 0 } else { 1 };
         assert_eq!(below.components().count(), own + file.path.len());
         assert!(below.starts_with(torrent.name()));
-        assert!(seen.insert(path), "a path is there once");
+        let folded: Vec<String> = file.path.iter().map(|name| name.to_lowercase()).collect();
+        assert!(seen.insert(folded), "a path is there once, in upper or lower case");
+        let is_same = file.renamed.as_ref().is_none_or(|renamed| !renamed.why().is_empty());
+        assert!(is_same, "a name is changed for a reason");
+    }
+    for path in &seen {
+        assert!((1..path.len()).all(|above| !seen.contains(&path[..above])), "no path leads through a file");
     }
 }
 

@@ -199,7 +199,7 @@ fn main() -> ExitCode {
 
 fn create(args: &CreateArgs) -> Outcome {
     let source = Source::scan(&args.path)?;
-    let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.torrent", source.name())));
+    let output = args.output.clone().unwrap_or_else(|| PathBuf::from(source.metainfo_name()));
     if fs::symlink_metadata(&output).is_ok() {
         // This is checked again when the file is written. Checking it here avoids useless work.
         return Err(in_the_way(&output).into());
@@ -239,7 +239,7 @@ fn verify_files(args: &VerifyArgs) -> Outcome {
     let bar = bytes_bar(torrent.geometry().total_len(), "checking");
     let report = verify(&torrent, &args.dir, all_cores(), &|bytes| bar.inc(bytes));
     bar.finish_and_clear();
-    print(&report_text(&torrent, &report, &args.dir))?;
+    print(&report_text(&torrent, &report))?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -319,9 +319,9 @@ fn seed(args: &SeedArgs) -> Outcome {
 }
 
 /// A line for each file that is not good, and a line that sums up.
-fn report_text(torrent: &Torrent, report: &Report, dir: &Path) -> String {
+fn report_text(torrent: &Torrent, report: &Report) -> String {
     let mut text = String::new();
-    for (file, state) in torrent.files().iter().zip(&report.files) {
+    for ((file, state), path) in torrent.files().iter().zip(&report.files).zip(&report.paths) {
         let what = match state {
             FileState::Good => continue,
             FileState::Missing => "missing".to_owned(),
@@ -335,7 +335,7 @@ fn report_text(torrent: &Torrent, report: &Report, dir: &Path) -> String {
             }
             FileState::Unreadable(why) => format!("cannot be read: {why}"),
         };
-        text += &format!("{}: {what}\n", torrent.path_in(dir, file).display());
+        text += &format!("{}: {what}\n", path.display());
     }
     let good = report.files.iter().filter(|state| **state == FileState::Good).count();
     let (have, all) = (report.have.count(), report.have.len());

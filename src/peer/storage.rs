@@ -72,7 +72,8 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Content that exists already, under `dir/NAME`. It is never written.
+    /// Content that exists already, under `dir/NAME` or the names that the torrent itself gives. It is never
+    /// written.
     pub fn shared(torrent: Arc<Torrent>, dir: &Path) -> Self {
         let places = Places::settled(&torrent, dir);
         let storage = Storage::new(torrent, Disk::default(), dir, places, Access::Shared);
@@ -82,7 +83,8 @@ impl Storage {
 
     /// A new or continued download of these files, on a disk that a test may observe. What is under
     /// `dir/NAME` is not downloaded again if it is unchanged since it was `known`, or matches the torrent.
-    /// Anything else there is an error.
+    /// Anything else there is an error. Nor is anything downloaded if all of it is there under the names that
+    /// the torrent itself gives.
     pub fn download_files(
         disk: Disk,
         torrent: Arc<Torrent>,
@@ -91,11 +93,22 @@ impl Storage {
         known: &BTreeMap<usize, Stamp>,
     ) -> Result<Self, StorageError> {
         disk.make_folders(dir).map_err(failed("create", dir))?;
-        let mut places = Places::wanted(&torrent, dir, files);
-        places.find(&disk, &torrent, known)?;
+        let places = match Places::made_elsewhere(&torrent, dir, known) {
+            Some(complete) => complete,
+            None => {
+                let mut places = Places::wanted(&torrent, dir, files);
+                places.find(&disk, &torrent, known)?;
+                places
+            }
+        };
         let storage = Storage::new(torrent, disk, dir, places, Access::Download);
         storage.begin()?;
         Ok(storage)
+    }
+
+    /// A complete download, which from now on is only read.
+    pub fn into_shared(self) -> Self {
+        Storage { access: Access::Shared, ..self }
     }
 
     fn new(torrent: Arc<Torrent>, disk: Disk, dir: &Path, places: Places, access: Access) -> Self {

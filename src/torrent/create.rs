@@ -4,14 +4,19 @@
 //! The info dictionary depends only on names, lengths, content, the executable bits and the options: files
 //! are sorted, and it has no date. So two machines with the same folder create the same torrent.
 //!
+//! In the torrent files have the names that they have on the disk, whatever these are. Who reads it makes
+//! safe names of them (`names.rs`); here they are shared under their own (`locate.rs`).
+//!
 //! Symbolic links inside the folder are left out with a warning, and so is everything else that is neither a
 //! file nor a folder. A link might lead outside the folder, few clients create torrents with links, and fewer
 //! understand them. `PATH` itself may be a link.
 
 mod draft;
 
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,10 +27,7 @@ use draft::Draft;
 
 use super::geometry::Layout;
 use super::readers::{Hashes, Job, ReadError, all_cores, hash_pieces};
-use super::{
-    Format, Geometry, MAX_FILES, MAX_METAINFO_LEN, MAX_PATH_DEPTH, MAX_PIECE_LENGTH, MAX_PIECES, Piece,
-    unsafe_name,
-};
+use super::{Format, Geometry, MAX_FILES, MAX_METAINFO_LEN, MAX_PIECE_LENGTH, MAX_PIECES, Piece, names};
 
 /// Minimum length in bytes of a piece that we create. v2 allows no shorter ones.
 pub const MIN_PIECE_LENGTH: u32 = 16 * 1024;
@@ -36,6 +38,10 @@ const MAX_DEFAULT_PIECE_LENGTH: u32 = 16 << 20;
 /// Maximum number of pieces wanted; large content has more. Lengths are powers of two, so there are
 /// usually at least 1,000.
 const WANTED_PIECES: u64 = 2_000;
+
+/// Maximum number of folders that a file may lie in. Each is one more level of nesting in the `file tree` of
+/// v2, of which readers of bencoding take 100.
+const MAX_DEPTH: usize = 90;
 
 /// What kind of torrent to create.
 #[derive(Debug, Clone)]
@@ -89,22 +95,17 @@ pub enum CreateError {
     /// This path is neither a file nor a folder.
     #[error("cannot share {}: it is neither a file nor a folder", .0.display())]
     NeitherFileNorFolder(PathBuf),
-    /// A name cannot be used in a torrent.
-    #[error("cannot share {}: its name {why}; rename it first", path.display())]
-    Name {
-        /// The file or folder with this name.
-        path: PathBuf,
-        /// What is wrong, as the end of a sentence.
-        why: &'static str,
-    },
+    /// This folder has no name, so the torrent would have none.
+    #[error("cannot share {}: it has no name; share what is in it", .0.display())]
+    NoName(PathBuf),
     /// This path has no content.
     #[error("cannot share {}: there are no bytes in it, and a torrent needs one at least", .0.display())]
     Empty(PathBuf),
     /// There are more than [`MAX_FILES`] files. The limit was reached in this folder.
     #[error("cannot share {}: it holds more than {MAX_FILES} files; share parts of it", .0.display())]
     TooManyFiles(PathBuf),
-    /// Folders are nested deeper than [`MAX_PATH_DEPTH`].
-    #[error("cannot share {}: folders in it are nested more than {MAX_PATH_DEPTH} deep", .0.display())]
+    /// Folders are nested deeper than other programs read.
+    #[error("cannot share {}: folders in it are nested more than {MAX_DEPTH} deep", .0.display())]
     TooDeep(PathBuf),
     /// v2 cannot tell this folder from its only file, because both have the same name.
     #[error(
@@ -155,7 +156,8 @@ pub fn default_piece_length(total: u64) -> u32 {
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
-    name: String,
+    /// As on the disk: any bytes.
+    name: Vec<u8>,
     single_file: bool,
     /// Sorted by path.
     files: Vec<SourceFile>,
@@ -164,8 +166,8 @@ pub struct Source {
 /// Path below the folder; for a single file its name.
 #[derive(Debug)]
 struct SourceFile {
-    /// Below the folder; for a single file its name.
-    path: Vec<String>,
+    /// Below the folder; for a single file its name. As on the disk: any bytes.
+    path: Vec<Vec<u8>>,
     len: u64,
     modified: Option<SystemTime>,
     executable: bool,
@@ -175,7 +177,7 @@ impl Source {
     /// Lists `path` and everything below it.
     ///
     /// # Errors
-    /// Something cannot be read, has a name that is not safe, or the whole is empty or too large.
+    /// Something cannot be read, or the whole has no name, or is empty or too large.
     pub fn scan(path: &Path) -> Result<Source, CreateError> {
         let failed = |source| CreateError::Read { path: path.to_owned(), source };
         let metadata = fs::metadata(path).map_err(failed)?;
@@ -184,7 +186,10 @@ impl Source {
             // `.` and `..` have no name of their own.
             None => fs::canonicalize(path).map_err(failed)?.file_name().unwrap_or_default().to_owned(),
         };
-        let name = checked_name(&name, path)?;
+        if name.is_empty() {
+            return Err(CreateError::NoName(path.to_owned()));
+        }
+        let name = name.into_vec();
         let mut files = Vec::new();
         if metadata.is_file() {
             files.push(SourceFile::new(vec![name.clone()], &metadata));
@@ -199,9 +204,9 @@ impl Source {
         if source.total_len() == 0 { Err(CreateError::Empty(path.to_owned())) } else { Ok(source) }
     }
 
-    /// Name of the torrent.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// A name for the metainfo file.
+    pub fn metainfo_name(&self) -> String {
+        names::of_metainfo(&self.name)
     }
 
     /// Bytes of all files.
@@ -298,13 +303,13 @@ impl Source {
         if self.single_file {
             self.path.clone()
         } else {
-            self.path.join(file.path.iter().collect::<PathBuf>())
+            self.path.join(file.path.iter().map(|name| OsStr::from_bytes(name)).collect::<PathBuf>())
         }
     }
 }
 
 impl SourceFile {
-    fn new(path: Vec<String>, metadata: &Metadata) -> Self {
+    fn new(path: Vec<Vec<u8>>, metadata: &Metadata) -> Self {
         SourceFile {
             path,
             len: metadata.len(),
@@ -317,10 +322,10 @@ impl SourceFile {
 /// Adds the files of `folder`, whose path in the torrent is `below`.
 fn scan_folder(
     folder: &Path,
-    below: &mut Vec<String>,
+    below: &mut Vec<Vec<u8>>,
     files: &mut Vec<SourceFile>,
 ) -> Result<(), CreateError> {
-    if below.len() == MAX_PATH_DEPTH {
+    if below.len() > MAX_DEPTH {
         return Err(CreateError::TooDeep(folder.to_owned()));
     }
     let failed = |source| CreateError::Read { path: folder.to_owned(), source };
@@ -334,7 +339,7 @@ fn scan_folder(
             log::warn!("left out {}: {what}", path.display());
             continue;
         }
-        below.push(checked_name(&entry.file_name(), &path)?);
+        below.push(entry.file_name().into_vec());
         if metadata.is_dir() {
             scan_folder(&path, below, files)?;
         } else if files.len() == MAX_FILES {
@@ -345,16 +350,4 @@ fn scan_folder(
         below.pop();
     }
     Ok(())
-}
-
-/// A name that every client will accept.
-fn checked_name(name: &std::ffi::OsStr, path: &Path) -> Result<String, CreateError> {
-    let why = match name.to_str() {
-        Some(text) => match unsafe_name(text) {
-            None => return Ok(text.to_owned()),
-            Some(why) => why,
-        },
-        None => "is not in UTF-8",
-    };
-    Err(CreateError::Name { path: path.to_owned(), why })
 }

@@ -2,7 +2,7 @@
 //! info-hashes are of, and the piece layers of v2, which are checked against it (BEP 9, 52). Neither ever
 //! changes. Pure.
 
-use super::{FileEntry, Format, Geometry, InfoHashes, Piece, TorrentError, metainfo};
+use super::{FileEntry, Format, Geometry, InfoHashes, Piece, Renamed, TorrentError, metainfo};
 use crate::hash::Hash256;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ pub struct Info {
     pub(super) range: Range<usize>,
     pub(super) hashes: InfoHashes,
     pub(super) name: String,
+    pub(super) renamed: Option<Box<Renamed>>,
     pub(super) single_file: bool,
     pub(super) geometry: Geometry,
     pub(super) files: Vec<FileEntry>,
@@ -49,7 +50,7 @@ impl Info {
         &self.hashes
     }
 
-    /// The name of the file or folder: one safe component of a path.
+    /// The name of the file or folder on disk: one safe component of a path.
     pub fn name(&self) -> &str {
         &self.name
     }

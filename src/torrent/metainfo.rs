@@ -1,24 +1,24 @@
 //! Reads metainfo files: v1 (BEP 3), v2 (BEP 52) and hybrid, with tracker tiers (BEP 12), the private flag
 //! (BEP 27) and pad files (BEP 47). Pure.
 //!
-//! Every torrent that passes has these properties: every path is safe, and no two paths collide; no sum
-//! overflows; there are as many hashes as pieces; every v2 piece layer matches the root of its file; a hybrid
-//! torrent says the same in both parts. Symbolic links (BEP 47, attr `l`) are dropped like pad files: they
-//! have no content, and we create no links.
+//! Every torrent that passes has these properties: every path is safe, and no two paths collide, whatever the
+//! names in the torrent (`names.rs`); no sum overflows; there are as many hashes as pieces; every v2 piece
+//! layer matches the root of its file; a hybrid torrent says the same in both parts. Symbolic links (BEP 47,
+//! attr `l`) are dropped like pad files: they have no content, and we create no links.
 
+mod layers;
 mod listed;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use listed::{Kind, Listed};
 
 use super::geometry::{Geometry, Layout};
-use super::paths::{collision, unsafe_name};
+use super::names::{self, Named, Renamed};
 use super::{FileEntry, Info, InfoHash, InfoHashes, PieceLayers, Torrent, TorrentError};
 use crate::bencode::{self, Dict, List, Value};
-use crate::hash::{self, Hash256, LEAF_LEN};
+use crate::hash::{self, LEAF_LEN};
 
 /// Maximum size of a metainfo file in bytes. 3.3 million pieces in v1, or 2 million in v2, fit.
 pub const MAX_METAINFO_LEN: usize = 64 << 20;
@@ -85,6 +85,7 @@ struct InfoParts {
     range: Range<usize>,
     hashes: InfoHashes,
     name: String,
+    renamed: Option<Box<Renamed>>,
     single_file: bool,
     geometry: Geometry,
     files: Vec<FileEntry>,
@@ -99,34 +100,51 @@ impl InfoParts {
         let in_whole = |error: bencode::Error| bencode::Error { at: range.start + error.at, ..error };
         let dict = bencode::parse(info).map_err(in_whole)?.as_dict().ok_or(TorrentError::NotATorrent)?;
         let fields = Fields::read(dict);
-        let name = fields.name()?;
-        let Content { single_file, geometry, files, pieces, has_v2 } = fields.content(&name)?;
-        let v1 = pieces.is_some().then(|| InfoHash(hash::sha1(dict.raw())));
-        let v2 = has_v2.then(|| hash::sha256(dict.raw()));
+        let content = fields.content()?;
+        let v1 = content.pieces.is_some().then(|| InfoHash(hash::sha1(dict.raw())));
+        let v2 = content.has_v2.then(|| hash::sha256(dict.raw()));
+        let hashes = InfoHashes::new(v1, v2).ok_or(TorrentError::Missing("pieces"))?;
+        let (name, renamed) = names::of_torrent(fields.name()?, &hashes.key());
+        let named = match content.single_file {
+            true => vec![Named { path: vec![name.clone()], renamed: renamed.clone() }],
+            false => {
+                let originals: Vec<names::Original> = content.files.iter().map(|file| &*file.path).collect();
+                names::of_files(&originals)
+            }
+        };
+        let files = content.files.iter().zip(named).map(|(file, named)| FileEntry {
+            path: named.path,
+            renamed: named.renamed,
+            len: file.len,
+            executable: file.executable,
+            pieces_root: file.root,
+        });
         Ok(InfoParts {
             range,
-            hashes: InfoHashes::new(v1, v2).ok_or(TorrentError::Missing("pieces"))?,
+            hashes,
             name,
-            single_file,
-            geometry,
-            files,
-            pieces: pieces.map(|pieces| range_of(pieces, whole)),
-            private: fields.private == Some(Value::Int(1)),
+            renamed,
+            single_file: content.single_file,
+            files: files.collect(),
+            geometry: content.geometry,
+            pieces: content.pieces.map(|pieces| range_of(pieces, whole)),
+            private: fields.private.and_then(Value::as_int).is_some_and(|private| private != 0),
         })
     }
 
-    /// The piece layers of a torrent with a v2 part, checked.
+    /// The piece layers of a torrent with a v2 part, checked. A hybrid torrent can do without.
     fn layers(&self, layers: Option<Value<'_>>) -> Result<Option<PieceLayers>> {
-        if !self.hashes.format().has_v2() {
-            return Ok(None);
+        let format = self.hashes.format();
+        if format.has_v2() {
+            layers::read(&self.files, &self.geometry, layers, format.has_v1())
+        } else {
+            Ok(None)
         }
-        let roots = piece_roots(&self.files, &self.geometry, &by_root(layers)?)?;
-        Ok(Some(PieceLayers { roots }))
     }
 
     fn into_info(self, whole: Arc<[u8]>) -> Info {
-        let InfoParts { range, hashes, name, single_file, geometry, files, pieces, private } = self;
-        Info { whole, range, hashes, name, single_file, geometry, files, pieces, private }
+        let InfoParts { range, hashes, name, renamed, single_file, geometry, files, pieces, private } = self;
+        Info { whole, range, hashes, name, renamed, single_file, geometry, files, pieces, private }
     }
 }
 
@@ -139,6 +157,8 @@ fn range_of(part: &[u8], whole: &[u8]) -> Range<usize> {
 /// The entries of the info dictionary that we use, not checked.
 struct Fields<'a> {
     name: Option<Value<'a>>,
+    /// The name that is in UTF-8 for certain, if there is another.
+    name_utf8: Option<Value<'a>>,
     piece_length: Option<Value<'a>>,
     meta_version: Option<Value<'a>>,
     pieces: Option<Value<'a>>,
@@ -154,7 +174,8 @@ struct Fields<'a> {
 struct Content<'a> {
     single_file: bool,
     geometry: Geometry,
-    files: Vec<FileEntry>,
+    /// Without pad files and links.
+    files: Vec<Listed<'a>>,
     /// The v1 hashes.
     pieces: Option<&'a [u8]>,
     has_v2: bool,
@@ -166,24 +187,38 @@ impl<'a> Fields<'a> {
             info.pick(["name", "name.utf-8", "piece length", "meta version", "pieces"]);
         let [length, attr, files, file_tree, private] =
             info.pick(["length", "attr", "files", "file tree", "private"]);
-        let name = name_utf8.or(name);
-        Fields { name, piece_length, meta_version, pieces, length, attr, files, file_tree, private }
+        Fields {
+            name,
+            name_utf8,
+            piece_length,
+            meta_version,
+            pieces,
+            length,
+            attr,
+            files,
+            file_tree,
+            private,
+        }
     }
 
-    fn name(&self) -> Result<String> {
-        let value = self.name.ok_or(TorrentError::Missing("name"))?;
-        component(value.as_bytes().ok_or(wrong("name", "a string"))?, &[])
+    fn name(&self) -> Result<&'a [u8]> {
+        either([self.name_utf8, self.name], Value::as_bytes, "name", "a string")
     }
 
-    fn content(&self, name: &str) -> Result<Content<'a>> {
-        let has_v2 = match self.meta_version.map(Value::as_int) {
-            None | Some(Some(1)) => false,
-            Some(Some(2)) => true,
-            Some(_) => return Err(TorrentError::Unsupported("`meta version` is neither 1 nor 2")),
+    fn content(&self) -> Result<Content<'a>> {
+        let has_v2 = match self.meta_version.and_then(Value::as_int) {
+            Some(2) => true,
+            Some(3..) => return Err(TorrentError::Unsupported("`meta version` is greater than 2")),
+            _ if self.file_tree.and_then(Value::as_dict).is_some() => {
+                return Err(TorrentError::Contradiction(
+                    "it has a `file tree`, and its `meta version` is not 2",
+                ));
+            }
+            _ => false,
         };
-        let has_v1 = self.pieces.is_some() || !has_v2;
+        let has_v1 = !has_v2 || (self.pieces.is_some() && (self.length.is_some() || self.files.is_some()));
         let piece_length = self.piece_length(has_v2)?;
-        let v1 = if has_v1 { Some(self.v1_files(name)?) } else { None };
+        let v1 = if has_v1 { Some(self.v1_files()?) } else { None };
         let v2 = if has_v2 { Some(self.v2_files()?) } else { None };
         let geometry = match (&v1, &v2) {
             (Some(v1), None) => v1_geometry(v1, piece_length, false)?,
@@ -197,14 +232,10 @@ impl<'a> Fields<'a> {
         if files.len() > MAX_FILES {
             return Err(listed::too_many());
         }
-        if let Some(path) = collision(files.iter().map(|file| file.path.as_slice())) {
-            return Err(TorrentError::Collision { path: shown(&path.join("/")) });
-        }
         let single_file = match has_v1 {
-            true => self.files.is_none(),
-            false => matches!(files.as_slice(), [only] if only.path == [name]),
+            true => self.list_of_files().is_none(),
+            false => matches!(files.as_slice(), [only] if *only.path == [self.name()?]),
         };
-        let files = files.into_iter().map(Listed::into_entry).collect();
         Ok(Content { single_file, geometry, files, pieces, has_v2 })
     }
 
@@ -234,27 +265,26 @@ impl<'a> Fields<'a> {
         Ok(pieces)
     }
 
-    fn v1_files(&self, name: &str) -> Result<Vec<Listed>> {
-        match (self.length, self.files) {
-            (Some(length), None) => {
-                let (path, len) = (vec![name.to_owned()], listed::file_len(Some(length))?);
-                Ok(vec![Listed {
-                    path,
-                    len,
-                    executable: listed::attributes(self.attr).1,
-                    ..Listed::default()
-                }])
-            }
-            (None, Some(files)) => {
-                let files = files.as_list().ok_or(wrong("files", "a list"))?;
-                listed::v1_files(files)
-            }
-            (Some(_), Some(_)) => Err(TorrentError::Contradiction("it has both `length` and `files`")),
+    /// The v1 list of files; a single file has none, and may have something else in its place.
+    fn list_of_files(&self) -> Option<List<'a>> {
+        self.files.and_then(Value::as_list)
+    }
+
+    fn v1_files(&self) -> Result<Vec<Listed<'a>>> {
+        match (self.list_of_files(), self.length) {
+            (Some(files), _) => listed::v1_files(files),
+            (None, Some(length)) => Ok(vec![Listed {
+                path: vec![self.name()?],
+                len: listed::file_len(Kind::File, Some(length))?,
+                executable: listed::attributes(self.attr).1,
+                ..Listed::default()
+            }]),
+            (None, None) if self.files.is_some() => Err(wrong("files", "a list")),
             (None, None) => Err(TorrentError::Missing("length` or `files")),
         }
     }
 
-    fn v2_files(&self) -> Result<Vec<Listed>> {
+    fn v2_files(&self) -> Result<Vec<Listed<'a>>> {
         let tree = self.file_tree.ok_or(TorrentError::Missing("file tree"))?;
         listed::v2_files(tree.as_dict().ok_or(wrong("file tree", "a dictionary"))?)
     }
@@ -275,7 +305,7 @@ fn v1_geometry(files: &[Listed], piece_length: u32, aligned: bool) -> Result<Geo
 }
 
 /// v2: each file that is not empty starts a piece.
-fn v2_geometry<'a>(files: impl Iterator<Item = &'a Listed>, piece_length: u32) -> Result<Geometry> {
+fn v2_geometry<'a>(files: impl Iterator<Item = &'a Listed<'a>>, piece_length: u32) -> Result<Geometry> {
     let mut layout = Layout::new(piece_length);
     for file in files.filter(|file| file.kind == Kind::File) {
         if file.len > 0 {
@@ -288,7 +318,7 @@ fn v2_geometry<'a>(files: impl Iterator<Item = &'a Listed>, piece_length: u32) -
 
 /// Hybrid: as in the v1 list, which may end in padding. Apart from that both lists must be the same.
 fn hybrid_geometry(v1: &[Listed], v2: &[Listed], piece_length: u32) -> Result<Geometry> {
-    fn real(files: &[Listed]) -> impl Iterator<Item = (&[String], u64)> {
+    fn real<'a>(files: &'a [Listed]) -> impl Iterator<Item = (&'a [&'a [u8]], u64)> {
         files.iter().filter(|file| file.kind == Kind::File).map(|file| (file.path.as_slice(), file.len))
     }
     if !real(v1).eq(real(v2)) {
@@ -310,45 +340,6 @@ fn finish(layout: Layout, aligned: bool) -> Result<Geometry> {
         _ if geometry.longest_piece() > MAX_PIECE_LENGTH => Err(longest),
         _ => Ok(geometry),
     }
-}
-
-/// The `piece layers` dictionary, by root. A torrent of small files needs none.
-fn by_root(layers: Option<Value<'_>>) -> Result<HashMap<&[u8], &[u8]>> {
-    match layers {
-        Some(layers) => {
-            let layers = layers.as_dict().ok_or(wrong("piece layers", "a dictionary"))?;
-            Ok(layers.iter().filter_map(|(root, layer)| Some((root, layer.as_bytes()?))).collect())
-        }
-        None => Ok(HashMap::new()),
-    }
-}
-
-/// The merkle root of every piece. A file of one piece has that piece's root. A longer file has a piece
-/// layer, which is checked here against the root of the file.
-fn piece_roots(
-    files: &[FileEntry],
-    geometry: &Geometry,
-    layers: &HashMap<&[u8], &[u8]>,
-) -> Result<Vec<Hash256>> {
-    let mut roots = Vec::with_capacity(geometry.piece_count() as usize);
-    for file in files {
-        let Some(root) = file.pieces_root.filter(|_| file.len > 0) else { continue };
-        if file.len <= geometry.piece_length().into() {
-            roots.push(root);
-            continue;
-        }
-        let bad = |why| TorrentError::Layer { path: shown(&file.path.join("/")), why };
-        let layer = layers.get(root.as_slice()).ok_or_else(|| bad("is missing"))?;
-        let (layer, rest) = layer.as_chunks::<32>();
-        if !rest.is_empty() || layer.len() as u64 != file.len.div_ceil(geometry.piece_length().into()) {
-            return Err(bad("has the wrong length"));
-        }
-        if hash::file_root(layer, geometry.piece_length()) != root {
-            return Err(bad("does not match the root of the file"));
-        }
-        roots.extend_from_slice(layer);
-    }
-    Ok(roots)
 }
 
 /// Announce URLs in tiers (BEP 12); `announce` alone is one tier. Entries that are empty or not
@@ -383,15 +374,17 @@ fn text(value: Option<Value>) -> Option<String> {
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// One name in a path below `folder`. Old v1 torrents are not always in UTF-8; invalid bytes are replaced.
-fn component(bytes: &[u8], folder: &[String]) -> Result<String> {
-    let name = String::from_utf8_lossy(bytes);
-    match unsafe_name(&name) {
-        None => Ok(name.into_owned()),
-        Some(why) => {
-            Err(TorrentError::UnsafeName { name: shown(&name), folder: shown(&folder.join("/")), why })
-        }
-    }
+/// The first of two values that is of the right kind: what a program wrote twice, it may have written wrong
+/// once.
+fn either<'a, T>(
+    values: [Option<Value<'a>>; 2],
+    of_kind: fn(Value<'a>) -> Option<T>,
+    key: &'static str,
+    must: &'static str,
+) -> Result<T> {
+    let found = values.into_iter().flatten().find_map(of_kind);
+    let is_there = values.iter().any(Option::is_some);
+    found.ok_or(if is_there { wrong(key, must) } else { TorrentError::Missing(key) })
 }
 
 fn wrong(key: &'static str, must: &'static str) -> TorrentError {

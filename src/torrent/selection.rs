@@ -1,9 +1,9 @@
 //! Which files of a torrent a user wants, as written on a command line. Pure.
 //!
 //! Numbers are those that `torrent show` prints. A name is the path of a file or folder, or a
-//! pattern of either.
+//! pattern of either; where a file has another name in the torrent than on disk, either of them.
 
-use super::{Geometry, Torrent};
+use super::{Geometry, Renamed, Torrent};
 use crate::bitfield::Bitfield;
 use glob::{MatchOptions, Pattern};
 use std::ops::RangeInclusive;
@@ -98,7 +98,8 @@ impl Selection {
         for (file, wanted) in torrent.files().iter().zip(&mut self.wanted) {
             let path = file.path.join("/");
             let is_below = path.strip_prefix(word).is_some_and(|rest| rest.starts_with('/'));
-            let names = [Some(path.as_str()), file.path.last().map(String::as_str)];
+            let in_torrent = file.renamed.as_deref().map(Renamed::original);
+            let names = [Some(path.as_str()), file.path.last().map(String::as_str), in_torrent.as_deref()];
             let matches = |name: &str| name == word || pattern.matches_with(name, MATCHING);
             if is_below || names.into_iter().flatten().any(matches) {
                 (*wanted, found) = (true, true);
@@ -203,6 +204,16 @@ mod tests {
         ];
         for (words, files) in table {
             assert_eq!(chosen(&show, words).as_deref(), Ok(files), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_chosen_by_its_name_on_disk_or_in_the_torrent() {
+        let show = torrent(&["a\\b.mp4", "a_b.mp4", "x/c:"]);
+        let table: [(&str, &[usize]); 4] =
+            [("a\\b.mp4", &[0]), ("a_b.1.mp4", &[0]), ("a_b.mp4", &[1]), ("x/c*", &[2])];
+        for (word, files) in table {
+            assert_eq!(chosen(&show, &[word]).as_deref(), Ok(files), "{word}");
         }
     }
 

@@ -1,12 +1,13 @@
 //! Describes a torrent, for people (text) and for programs (JSON). Pure.
 
-use std::fmt::{self, Display};
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write};
 
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
-use super::Torrent;
 use super::units::thousands;
+use super::{Renamed, Torrent};
 
 /// The four lines that every description begins with: name, key, size in bytes and number of pieces.
 pub fn headline(torrent: &Torrent) -> String {
@@ -30,6 +31,9 @@ impl Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let torrent = self.0;
         f.write_str(&headline(torrent))?;
+        if let Some(renamed) = torrent.renamed() {
+            writeln!(f, "in the torrent : {}", InTorrent(renamed))?;
+        }
         writeln!(f, "format : {}", torrent.format())?;
         if let Some(hash) = torrent.v1_hash() {
             writeln!(f, "v1 info-hash : {hash}")?;
@@ -53,23 +57,53 @@ impl Display for Description<'_> {
         writeln!(f, "files : {}", torrent.files().len())?;
         for (number, file) in (1..).zip(torrent.files()) {
             writeln!(f, "  {number:>5}  {:>15}  {}", thousands(file.len), file.path.join("/"))?;
+            if let Some(renamed) = file.renamed.as_deref().filter(|_| !torrent.is_single_file()) {
+                writeln!(f, "{:26}in the torrent : {}", "", InTorrent(renamed))?;
+            }
         }
         Ok(())
     }
 }
 
-/// The same as one JSON object. Lengths are in bytes.
+/// The name or path of something that has another one on disk, and why.
+struct InTorrent<'a>(&'a Renamed);
+
+impl Display for InTorrent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why: Vec<&str> = self.0.why().iter().map(|why| why.as_str()).collect();
+        f.write_str("`")?;
+        for c in self.0.original().chars() {
+            match c {
+                '\\' | '\'' | '"' => f.write_char(c)?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        write!(f, "`, which {}", why.join(", "))
+    }
+}
+
+/// The same as one JSON object. Lengths are in bytes. Names are those on disk; where the torrent has another
+/// one, `in_torrent` holds it and the reasons.
 pub fn json(torrent: &Torrent) -> String {
     #[derive(Serialize)]
-    struct FileJson {
+    struct RenamedJson<'a> {
+        name: Cow<'a, str>,
+        why: Vec<&'static str>,
+    }
+    #[derive(Serialize)]
+    struct FileJson<'a> {
         number: usize,
         path: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        in_torrent: Option<RenamedJson<'a>>,
         size: u64,
         executable: bool,
     }
     #[derive(Serialize)]
     struct TorrentJson<'a> {
         name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        in_torrent: Option<RenamedJson<'a>>,
         key: String,
         size: u64,
         n_parts: u32,
@@ -83,17 +117,23 @@ pub fn json(torrent: &Torrent) -> String {
         creation_date: Option<i64>,
         single_file: bool,
         trackers: &'a [Vec<String>],
-        files: Vec<FileJson>,
+        files: Vec<FileJson<'a>>,
         magnet: String,
+    }
+    fn in_torrent(renamed: &Renamed) -> RenamedJson<'_> {
+        let why = renamed.why().iter().map(|why| why.as_str());
+        RenamedJson { name: renamed.original(), why: why.collect() }
     }
     let files = (1..).zip(torrent.files()).map(|(number, file)| FileJson {
         number,
         path: file.path.join("/"),
+        in_torrent: file.renamed.as_deref().map(in_torrent),
         size: file.len,
         executable: file.executable,
     });
     let description = TorrentJson {
         name: torrent.name(),
+        in_torrent: torrent.renamed().map(in_torrent),
         key: torrent.key(),
         size: torrent.geometry().total_len(),
         n_parts: torrent.geometry().piece_count(),

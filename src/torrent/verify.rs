@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::readers::{Hashes, Job, hash_pieces};
-use super::{Format, Piece, Torrent};
+use super::{Piece, Proof, Torrent, locate};
 use crate::bitfield::Bitfield;
 
 /// The result for one file.
@@ -47,6 +47,8 @@ pub struct Report {
     pub have: Bitfield,
     /// One entry for each of the torrent's files.
     pub files: Vec<FileState>,
+    /// Where each of them is, or should be.
+    pub paths: Vec<PathBuf>,
 }
 
 impl Report {
@@ -67,7 +69,7 @@ pub fn check_pieces(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Bitfield {
     // The v2 hashes of a hybrid torrent are enough.
-    let v2 = torrent.format() != Format::V1;
+    let v2 = !torrent.is_verified_by_sha1(Proof::V2);
     let job = Job { geometry: torrent.geometry(), path_of, pieces, v1: !v2, v2, threads };
     let progress = |bytes| -> Result<(), Infallible> {
         progress(bytes);
@@ -89,13 +91,13 @@ pub fn check_pieces(
 
 /// Checks all files of a torrent whose file or folder is in `folder`. See [`check_pieces`].
 pub fn verify(torrent: &Torrent, folder: &Path, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Report {
-    let path_of = |file: usize| torrent.path_in(folder, &torrent.files()[file]);
+    let paths = locate::paths(torrent, folder);
     let pieces: Vec<Piece> = torrent.geometry().pieces().collect();
-    let have = check_pieces(torrent, &path_of, &pieces, threads, progress);
-    let mut files: Vec<FileState> =
-        torrent.files().iter().enumerate().map(|(file, entry)| on_disk(&path_of(file), entry.len)).collect();
+    let have = check_pieces(torrent, &|file| paths[file].clone(), &pieces, threads, progress);
+    let entries = torrent.files().iter().zip(&paths);
+    let mut files: Vec<FileState> = entries.map(|(entry, path)| on_disk(path, entry.len)).collect();
     judge_by_pieces(torrent, &have, &mut files);
-    Report { have, files }
+    Report { have, files, paths }
 }
 
 /// What can be said of a file without reading it.

@@ -144,7 +144,9 @@ impl Library {
     }
 
     fn save(&self) {
-        let json = serde_json::to_vec(&self.known).map_err(io::Error::from);
+        // JSON holds no other paths. Files that have one are hashed again at the next start.
+        let known = self.known.iter().filter(|(path, _)| path.to_str().is_some());
+        let json = serde_json::to_vec(&known.collect::<BTreeMap<_, _>>()).map_err(io::Error::from);
         if let Err(why) = json.and_then(|json| self.state.replace(&self.state.published(), &json)) {
             log::warn!("cannot keep the hashes of {}: {why}", self.dir.display());
         }
@@ -208,7 +210,9 @@ fn list(dir: &Path, depth: usize, files: &mut Vec<(PathBuf, Stamp)>) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
     use std::fs::File;
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn a_restart_reads_nothing_again_and_changes_are_found() {
@@ -271,6 +275,22 @@ mod tests {
         library.stopper().store(true, Ordering::Relaxed);
         let stopped = library.scan(Duration::ZERO, |_, _| ()).unwrap();
         assert!(stopped.added.is_empty() && stopped.removed.is_empty());
+    }
+
+    /// Bug: such a file was not shared. Where it was, no hash of the whole folder could be kept.
+    #[test]
+    fn a_name_that_is_not_utf8_is_shared_and_costs_only_its_own_hashes() {
+        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let odd = dir.path().join(OsStr::from_bytes(b"\xcf\\\xf0"));
+        fs::write(&odd, "odd").unwrap();
+        fs::write(dir.path().join("plain"), "plain").unwrap();
+        for hashed in [2, 1] {
+            let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
+            let mut paths = Vec::new();
+            let found = library.scan(Duration::ZERO, |path, _| paths.push(path.to_owned())).unwrap();
+            assert_eq!((found.added.len(), paths.len()), (2, hashed), "{paths:?}");
+            assert!(paths.contains(&odd));
+        }
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Engine {
         }
         let recovery = add.recovery.take();
         let recovery = recovery.unwrap_or_else(|| self.recovery(&add.torrent, add.remember));
-        if add.content == Content::Missing {
+        let storage = if add.content == Content::Missing {
             let (files, known) = (add.options.files_of(&add.torrent), recovery.settled(&add.dir));
             let torrent = Arc::clone(&add.torrent);
             let storage = Storage::download_files(self.disk.clone(), torrent, &add.dir, &files, &known)?;
@@ -116,8 +116,10 @@ impl Engine {
             }
             log::debug!("{} is complete already", storage.root().display());
             add = AddTorrent { content: Content::Verified, options: DownloadOptions::default(), ..add };
-        }
-        let storage = Storage::shared(Arc::clone(&add.torrent), &add.dir);
+            storage.into_shared()
+        } else {
+            Storage::shared(Arc::clone(&add.torrent), &add.dir)
+        };
         let recovered = match add.content {
             Content::Verified => recovery.complete(&add.torrent),
             Content::Present | Content::Missing => recovery.judge(&storage),

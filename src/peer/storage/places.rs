@@ -19,8 +19,9 @@
 use super::resume::Stamp;
 use super::{StorageError, failed, is_link, part};
 use crate::disk::Disk;
+use crate::torrent::locate::{Located, locate};
 use crate::torrent::verify::check_pieces;
-use crate::torrent::{Piece, Selection, Torrent, all_cores};
+use crate::torrent::{FileEntry, Piece, Selection, Torrent, all_cores};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -41,7 +42,7 @@ pub enum Place {
 pub struct Places {
     /// The folder that holds `NAME`.
     dir: PathBuf,
-    name: String,
+    name: PathBuf,
     /// What `NAME` is called during the download.
     part: String,
     /// The path of each file below `NAME`; empty for a single file.
@@ -52,9 +53,9 @@ pub struct Places {
 }
 
 impl Places {
-    /// Every file exists already, under its final name.
+    /// Every file exists already, under its final name or the one that the torrent itself gives it.
     pub fn settled(torrent: &Torrent, dir: &Path) -> Self {
-        Places::new(torrent, dir, |_| Place::Settled)
+        Places::new(torrent, dir, |_| Place::Settled).named(locate(torrent, dir))
     }
 
     /// The files of a download, of which `files` are wanted. Nothing on the disk is looked at yet.
@@ -62,16 +63,43 @@ impl Places {
         Places::new(torrent, dir, |index| if files.has(index) { Place::Wanted } else { Place::Aside })
     }
 
+    /// The files of content that is complete, and has names of the torrent itself where a download would have
+    /// others; `None` if there is no such content. `known` is as for [`find`](Self::find).
+    pub fn made_elsewhere(torrent: &Torrent, dir: &Path, known: &BTreeMap<usize, Stamp>) -> Option<Self> {
+        let located = locate(torrent, dir)?;
+        let paths = located.paths(dir);
+        let fits = |(path, file): (&PathBuf, &FileEntry)| {
+            fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == file.len)
+        };
+        let is_known = |(index, path): (usize, &PathBuf)| {
+            Stamp::of(path).is_ok_and(|stamp| known.get(&index) == Some(&stamp))
+        };
+        let is_right = || {
+            let pieces: Vec<Piece> = torrent.geometry().pieces().collect();
+            check_pieces(torrent, &|file| paths[file].clone(), &pieces, all_cores(), &|_| ()).is_full()
+        };
+        let is_there = paths.iter().zip(torrent.files()).all(fits);
+        let is_complete = is_there && (paths.iter().enumerate().all(is_known) || is_right());
+        is_complete.then(|| Places::new(torrent, dir, |_| Place::Settled).named(Some(located)))
+    }
+
     fn new(torrent: &Torrent, dir: &Path, place: impl Fn(usize) -> Place) -> Self {
         let below =
             |path: &[String]| if torrent.is_single_file() { PathBuf::new() } else { path.iter().collect() };
         Places {
             dir: dir.to_owned(),
-            name: torrent.name().to_owned(),
+            name: torrent.name().into(),
             part: part::name_of(torrent),
             paths: torrent.files().iter().map(|file| below(&file.path)).collect(),
             places: (0..torrent.files().len()).map(place).collect(),
             stamps: BTreeMap::new(),
+        }
+    }
+
+    fn named(self, located: Option<Located>) -> Self {
+        match located {
+            Some(Located { name, files }) => Places { name, paths: files, ..self },
+            None => self,
         }
     }
 
@@ -81,8 +109,8 @@ impl Places {
     pub fn base(&self, place: Place) -> PathBuf {
         self.dir.join(match place {
             Place::Settled => self.name.clone(),
-            Place::Wanted => self.part.clone(),
-            Place::Aside => format!(".{}", self.part),
+            Place::Wanted => self.part.clone().into(),
+            Place::Aside => format!(".{}", self.part).into(),
         })
     }
 
