@@ -205,7 +205,11 @@ fn safe_name(original: &[u8], why: &mut Reasons) -> String {
             '_'
         }
     };
-    let mut name: String = text.chars().map(safe).collect();
+    let mut name = match text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'/' && byte != b'\\')
+    {
+        true => text.into_owned(), // nearly all names, and there may be 200,000
+        false => text.chars().map(safe).collect(),
+    };
     if name.len() > MAX_NAME_LEN {
         why.add(Why::TooLong);
         name = shortened(&name);
@@ -241,9 +245,10 @@ fn is_drive(name: &str) -> bool {
 /// `CON`, `nul`, `COM1` and similar names. With an extension (`aux.c`, a file of the Linux kernel) they are
 /// ordinary names, except for old versions of Windows.
 fn is_device(name: &str) -> bool {
-    let stem = name.trim_end_matches([' ', '.']).to_ascii_lowercase();
-    let port = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
-    DEVICES.contains(&stem.as_str()) || port.is_some_and(|n| matches!(n.as_bytes(), [b'0'..=b'9']))
+    let stem = name.trim_end_matches([' ', '.']);
+    let is_port = |port: &[u8]| port.eq_ignore_ascii_case(b"com") || port.eq_ignore_ascii_case(b"lpt");
+    DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device))
+        || matches!(stem.as_bytes(), [port @ .., b'0'..=b'9'] if is_port(port))
 }
 
 /// The name, cut at a character if it is longer than [`CUT_NAME_LEN`]. Its extension is kept.
