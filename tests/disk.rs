@@ -1,6 +1,8 @@
 //! A disk that fails or refuses: each torrent on it is paused, or does not start, with one clear sentence.
 //! Nothing is written where it should not be, and other torrents go on.
 
+#[path = "disk/already.rs"]
+mod already;
 mod common;
 #[path = "disk/failing.rs"]
 mod failing;

@@ -19,9 +19,10 @@ use shoal::peer::app::progress::bytes_bar;
 use shoal::peer::app::settings::families;
 use shoal::peer::app::standalone::{self, Order};
 use shoal::peer::engine::Config;
+use shoal::peer::storage::files_in;
 use shoal::peer::swarm::options::DownloadOptions;
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
-use shoal::torrent::verify::{FileState, Report, verify};
+use shoal::torrent::verify::{report, verify_some};
 use shoal::torrent::{
     Format, MAX_PIECE_LENGTH, Magnet, Selection, Torrent, TorrentError, all_cores, show, units,
 };
@@ -81,13 +82,19 @@ struct ShowArgs {
     json: bool,
 }
 
-/// Check files against a torrent; the status is 1 if anything is missing or wrong
+/// Check files against a torrent; the status is 1 if anything is missing, wrong or unproven
 #[derive(Args)]
 struct VerifyArgs {
     /// The torrent
     file: PathBuf,
     /// The folder that holds the torrent's file or folder
     dir: PathBuf,
+    /// Only these files, named as for `download`
+    #[arg(long, value_name = "LIST")]
+    files: Vec<String>,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Print a torrent's magnet link
@@ -232,15 +239,25 @@ fn magnet(args: &MagnetArgs) -> Outcome {
 }
 
 fn verify_files(args: &VerifyArgs) -> Outcome {
-    let torrent = read(&args.file)?;
+    let torrent = Arc::new(read(&args.file)?);
     if !args.dir.is_dir() {
         return Err(format!("{} is not a folder", args.dir.display()).into());
     }
-    let bar = bytes_bar(torrent.geometry().total_len(), "checking");
-    let report = verify(&torrent, &args.dir, all_cores(), &|bytes| bar.inc(bytes));
+    let asked = match chosen(&args.files, std::slice::from_ref(&torrent)) {
+        Ok(files) => files.unwrap_or_else(|| Selection::all(&torrent)),
+        Err(why) => return Ok(wrong_usage(&why)),
+    };
+    let bar = bytes_bar(asked.len(&torrent), "checking");
+    // A download of some files keeps what came of their neighbours beside them.
+    let path_of = files_in(&torrent, &args.dir);
+    let progress = |bytes| bar.inc(bytes);
+    let found = verify_some(&torrent, &args.dir, &asked, &path_of, all_cores(), &progress);
     bar.finish_and_clear();
-    print(&report_text(&torrent, &report))?;
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    print(&match args.json {
+        true => report::json(&torrent, &found) + "\n",
+        false => report::text(&torrent, &found),
+    })?;
+    Ok(if found.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn download(args: &DownloadArgs) -> Outcome {
@@ -253,10 +270,7 @@ fn download(args: &DownloadArgs) -> Outcome {
     }
     let files = match chosen(&args.files, &torrents) {
         Ok(files) => files,
-        Err(why) => {
-            eprintln!("torrent: {why}");
-            return Ok(ExitCode::from(WRONG_USAGE));
-        }
+        Err(why) => return Ok(wrong_usage(&why)),
     };
     // Several processes may download into one folder at the same time, so each torrent has its
     // own state folder.
@@ -274,6 +288,11 @@ fn download(args: &DownloadArgs) -> Outcome {
     })?;
     let _ = fs::remove_dir(args.dir.join(".shoal")); // other downloads may need it, or this one to seed
     Ok(ExitCode::SUCCESS)
+}
+
+fn wrong_usage(why: &str) -> ExitCode {
+    eprintln!("torrent: {why}");
+    ExitCode::from(WRONG_USAGE)
 }
 
 /// The files that `--files` names.
@@ -316,34 +335,6 @@ fn seed(args: &SeedArgs) -> Outcome {
     };
     standalone::seed(&order, &interrupt::channel()?)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A line for each file that is not good, and a line that sums up.
-fn report_text(torrent: &Torrent, report: &Report) -> String {
-    let mut text = String::new();
-    for ((file, state), path) in torrent.files().iter().zip(&report.files).zip(&report.paths) {
-        let what = match state {
-            FileState::Good => continue,
-            FileState::Missing => "missing".to_owned(),
-            FileState::NotAFile => "not a regular file".to_owned(),
-            FileState::WrongLength { found } => format!("{found} bytes long instead of {}", file.len),
-            FileState::Damaged { pieces } => format!("damaged, {pieces} of its pieces do not match"),
-            FileState::Unproven { pieces } => {
-                format!(
-                    "not to be told, {pieces} of its pieces lie partly in a file that is missing or wrong"
-                )
-            }
-            FileState::Unreadable(why) => format!("cannot be read: {why}"),
-        };
-        text += &format!("{}: {what}\n", path.display());
-    }
-    let good = report.files.iter().filter(|state| **state == FileState::Good).count();
-    let (have, all) = (report.have.count(), report.have.len());
-    text + &format!(
-        "{}: {good} of {} files good, {have} of {all} pieces\n",
-        torrent.name(),
-        report.files.len()
-    )
 }
 
 /// Writes to standard output. It is no failure if the reader, such as `head`, has closed it.

@@ -4,12 +4,13 @@
 //!
 //! A download is written in place under `NAME.part` (a file, or a folder if the torrent has several files).
 //! It is synced before anything calls it durable ([`resume`]), and renamed to `NAME` when it is complete:
-//! atomically, and never over something that exists. Nothing below the download folder is reached through a
+//! atomically, and never over something that exists. What was there under `NAME` before is looked at first
+//! (`adopting`). Nothing below the download folder is reached through a
 //! link. `NAME.part` is locked during the download, so that two processes never write into one, and each sync
 //! checks that it is still there. `places` says where the files are when only some of them are wanted.
 
 use crate::bitfield::Bitfield;
-use crate::disk::{self, Disk, above};
+use crate::disk::{Disk, above};
 use crate::torrent::{Piece, Selection, Torrent};
 pub use error::StorageError;
 use opening::Opened;
@@ -22,6 +23,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+mod adopting;
+mod durable;
 mod error;
 mod opening;
 mod part;
@@ -31,6 +34,9 @@ pub mod resume;
 pub mod state_dir;
 #[cfg(test)]
 mod tests;
+
+/// Maximum number of bytes of a settled file that are compared at a time.
+const COMPARED: usize = 256 * 1024;
 
 /// What was written or made, and is not durable yet.
 #[derive(Default)]
@@ -66,6 +72,8 @@ pub struct Storage {
     made: Mutex<BTreeMap<usize, u64>>,
     /// What changed since the last sync.
     dirty: Mutex<Dirty>,
+    /// The pieces that were found to be right under `NAME` when the download began.
+    found: Bitfield,
     /// For complete content: each file as it was when it was first shared. A peer that serves changed content
     /// would be banned by everybody.
     stamps: OnceLock<Vec<Option<Stamp>>>,
@@ -83,8 +91,8 @@ impl Storage {
 
     /// A new or continued download of these files, on a disk that a test may observe. What is under
     /// `dir/NAME` is not downloaded again if it is unchanged since it was `known`, or matches the torrent.
-    /// Anything else there is an error. Nor is anything downloaded if all of it is there under the names that
-    /// the torrent itself gives.
+    /// What matches in part becomes part of the download. Anything else there is an error. Nor is anything
+    /// downloaded if all of it is there under the names that the torrent itself gives.
     pub fn download_files(
         disk: Disk,
         torrent: Arc<Torrent>,
@@ -93,15 +101,16 @@ impl Storage {
         known: &BTreeMap<usize, Stamp>,
     ) -> Result<Self, StorageError> {
         disk.make_folders(dir).map_err(failed("create", dir))?;
-        let places = match Places::made_elsewhere(&torrent, dir, known) {
-            Some(complete) => complete,
+        let (places, found) = match Places::made_elsewhere(&torrent, dir, known) {
+            Some(complete) => (complete, Bitfield::new(torrent.geometry().piece_count())),
             None => {
                 let mut places = Places::wanted(&torrent, dir, files);
-                places.find(&disk, &torrent, known)?;
-                places
+                let found = places.find(&disk, &torrent, known)?;
+                (places, found)
             }
         };
         let storage = Storage::new(torrent, disk, dir, places, Access::Download);
+        let storage = Storage { found, ..storage };
         storage.begin()?;
         Ok(storage)
     }
@@ -113,6 +122,7 @@ impl Storage {
 
     fn new(torrent: Arc<Torrent>, disk: Disk, dir: &Path, places: Places, access: Access) -> Self {
         Storage {
+            found: Bitfield::new(torrent.geometry().piece_count()),
             torrent,
             disk,
             dir: dir.to_owned(),
@@ -223,6 +233,12 @@ impl Storage {
         within
     }
 
+    /// The pieces that were found to be right under `NAME` when the download began. They are not durable yet:
+    /// for each of them [`found`](Self::found) has to be called.
+    pub fn found_at_first(&self) -> &Bitfield {
+        &self.found
+    }
+
     /// Whether anything of the torrent is on the disk.
     pub fn has_content(&self) -> bool {
         fs::metadata(self.root()).is_ok_and(|meta| meta.is_dir() || meta.len() > 0)
@@ -279,9 +295,9 @@ impl Storage {
         for span in self.torrent.geometry().spans(piece, 0, data.len() as u32) {
             let (part, after) = rest.split_at(span.len);
             rest = after;
-            // A settled file of a download has these bytes already and is not written again.
-            let is_ours = |index: &usize| self.is_shared() || self.places.read().of(*index) != Place::Settled;
-            if let Some(index) = span.file.filter(is_ours) {
+            if let Some(index) = span.file
+                && (self.is_shared() || !self.has_settled(index, span.offset, part)?)
+            {
                 let file = self.file_to_write(index)?;
                 let least = self.made.lock().get(&index).copied();
                 if least.is_some_and(|least| file.metadata().is_ok_and(|meta| meta.len() < least)) {
@@ -295,6 +311,37 @@ impl Storage {
             }
         }
         Ok(())
+    }
+
+    /// Whether file `index` is settled and has these bytes at `offset`. If it is settled and holds something
+    /// else, it is part of the download from now on, or in the way.
+    fn has_settled(&self, index: usize, offset: u64, bytes: &[u8]) -> Result<bool, StorageError> {
+        if self.places.read().of(index) != Place::Settled {
+            return Ok(false);
+        }
+        let mut there = vec![0; COMPARED.min(bytes.len())];
+        for (at, bytes) in (offset..).step_by(COMPARED).zip(bytes.chunks(COMPARED)) {
+            let there = &mut there[..bytes.len()];
+            let is_there = match self.read_file(index, at, there) {
+                Ok(()) => there == bytes,
+                Err(why) if !why.is_shortage() => return Err(why),
+                Err(_) => false,
+            };
+            if !is_there {
+                let (from, to) = self.places.write().unsettle(&self.disk, index)?;
+                self.open.write().remove(&index);
+                if !to.exists() {
+                    self.made.lock().remove(&index); // it was taken away, and is made anew
+                }
+                self.names_are_dirty(&from);
+                // Its folders are gone if nothing was left in them.
+                let is_gone = |folder: &PathBuf| from.starts_with(folder) && !folder.is_dir();
+                self.dirty.lock().folders.retain(|folder| !is_gone(folder));
+                self.names_are_dirty(&to);
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The piece was found on the disk. It may not be durable, since the process that wrote it may have died
@@ -317,99 +364,6 @@ impl Storage {
         self.dirty.lock().folders.extend(names.iter().map(|name| above(name).to_owned()));
     }
 
-    /// Makes everything durable that was written before the call, names included. After an error none of it
-    /// can be trusted, even if the next call succeeds: the kernel forgets what it could not write. Only one
-    /// thread at a time may call this: a second one would take for durable what the first is still syncing.
-    pub fn sync(&self) -> Result<(), StorageError> {
-        let dirty = std::mem::take(&mut *self.dirty.lock());
-        let synced = self.sync_files(&dirty).and_then(|()| self.is_in_place());
-        if synced.is_err() {
-            let mut still = self.dirty.lock();
-            still.files.extend(dirty.files);
-            still.folders.extend(dirty.folders);
-        }
-        synced
-    }
-
-    fn sync_files(&self, dirty: &Dirty) -> Result<(), StorageError> {
-        for &index in &dirty.files {
-            let file = self.file_to_write(index)?;
-            let file = file.download()?;
-            file.sync().map_err(|why| self.failed("sync", index, why))?;
-            let path = self.path(index);
-            if !file.metadata().is_ok_and(|meta| disk::is_at(&path, &meta)) {
-                return Err(StorageError::Vanished(path));
-            }
-        }
-        for folder in &dirty.folders {
-            self.disk.sync_folder(folder).map_err(|why| match why.kind() {
-                io::ErrorKind::NotFound => StorageError::Vanished(folder.clone()),
-                _ => failed("sync", folder)(why),
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Whether `NAME.part` is still the file or folder that the download started with.
-    fn is_in_place(&self) -> Result<(), StorageError> {
-        let meta = self.held.lock().as_ref().map(|held| held.meta.clone());
-        match meta {
-            Some(meta) if !disk::is_at(&self.root(), &meta) => Err(StorageError::Vanished(self.root())),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the files of a download exist and are at least as long as they were.
-    pub fn check_lengths(&self) -> Result<(), StorageError> {
-        let made = self.made.lock().clone();
-        for (index, least) in made {
-            let path = self.path(index);
-            if fs::metadata(&path).map_or(true, |meta| meta.len() < least) {
-                return Err(StorageError::Vanished(path));
-            }
-        }
-        Ok(())
-    }
-
-    /// Syncs a complete download and gives it its final name, or the wanted files theirs. Only one thread at
-    /// a time may call this, as for [`sync`](Self::sync). Only complete files ever have a final name.
-    pub fn finish(&self) -> Result<(), StorageError> {
-        if self.is_shared() {
-            return Ok(());
-        }
-        if !self.is_finished() {
-            self.finish_files()?;
-            self.sync()?;
-            let changed = self.places.write().settle(&self.disk)?;
-            self.dirty.lock().folders.extend(changed.iter().map(|path| above(path).to_owned()));
-        }
-        self.release();
-        self.sync()?; // makes the new names durable
-        self.stamp();
-        Ok(())
-    }
-
-    fn finish_files(&self) -> Result<(), StorageError> {
-        let unsettled = self.places.read().unsettled();
-        let files = self.torrent.files().iter().enumerate();
-        for (index, entry) in files.filter(|(index, _)| unsettled.contains(index)) {
-            // An empty file was never opened, and a file from before the download may be longer.
-            let file = self.file_to_write(index)?;
-            let file = file.download()?;
-            let len = file.metadata().map_err(|why| self.failed("look at", index, why))?.len();
-            if len > entry.len {
-                file.set_len(entry.len).map_err(|why| self.failed("shorten", index, why))?;
-                self.made.lock().insert(index, entry.len);
-                self.dirty.lock().files.insert(index);
-            }
-            if entry.executable {
-                file.set_mode(0o755).map_err(|why| self.failed("mark", index, why))?;
-                self.dirty.lock().files.insert(index);
-            }
-        }
-        Ok(())
-    }
-
     fn failed(&self, what: &'static str, index: usize, why: io::Error) -> StorageError {
         StorageError::Io { what, path: self.path(index), why }
     }
@@ -418,6 +372,13 @@ impl Storage {
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
     let path = path.to_owned();
     move |why| StorageError::Io { what, path, why }
+}
+
+/// Gives a path where each file of the torrent can be read, by index: below `dir/NAME`, or where a download
+/// into `dir` keeps it meanwhile.
+pub fn files_in(torrent: &Torrent, dir: &Path) -> impl Fn(usize) -> PathBuf + Sync + use<> {
+    let places = Places::settled(torrent, dir);
+    move |index| places.readable(index)
 }
 
 fn is_link(path: &Path) -> bool {

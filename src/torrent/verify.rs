@@ -1,14 +1,16 @@
 //! Checks files against a torrent. Used for `torrent verify`, and for the files that the engine finds on disk
-//! when it starts. Runs on the caller's thread and those of `readers.rs`. No lock.
+//! when it starts. Runs on the caller's thread and those of `readers.rs`. No lock. [`report`] says the
+//! result.
 
-use std::collections::HashSet;
+pub mod report;
+
 use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::readers::{Hashes, Job, hash_pieces};
-use super::{Piece, Proof, Torrent, locate};
+use super::{Piece, Proof, Selection, Torrent, locate};
 use crate::bitfield::Bitfield;
 
 /// The result for one file.
@@ -45,16 +47,25 @@ pub enum FileState {
 pub struct Report {
     /// The pieces that match.
     pub have: Bitfield,
-    /// One entry for each of the torrent's files.
+    /// Number of pieces that hold something of the files that were asked for.
+    pub pieces: u32,
+    /// The files that were asked for.
+    pub asked: Selection,
+    /// One entry for each of the torrent's files. Of those that were not asked for, nothing was read.
     pub files: Vec<FileState>,
     /// Where each of them is, or should be.
     pub paths: Vec<PathBuf>,
 }
 
 impl Report {
-    /// Whether every file is good.
+    /// Whether every file that was asked for is good.
     pub fn is_good(&self) -> bool {
-        self.files.iter().all(|state| *state == FileState::Good)
+        self.asked().all(|(_, state)| *state == FileState::Good)
+    }
+
+    /// The files that were asked for, by index.
+    pub fn asked(&self) -> impl Iterator<Item = (usize, &FileState)> {
+        self.files.iter().enumerate().filter(|(file, _)| self.asked.has(*file))
     }
 }
 
@@ -92,12 +103,29 @@ pub fn check_pieces(
 /// Checks all files of a torrent whose file or folder is in `folder`. See [`check_pieces`].
 pub fn verify(torrent: &Torrent, folder: &Path, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Report {
     let paths = locate::paths(torrent, folder);
-    let pieces: Vec<Piece> = torrent.geometry().pieces().collect();
-    let have = check_pieces(torrent, &|file| paths[file].clone(), &pieces, threads, progress);
+    let path_of = |file: usize| paths[file].clone();
+    verify_some(torrent, folder, &Selection::all(torrent), &path_of, threads, progress)
+}
+
+/// Checks some files. In v1 their pieces may hold bytes of files that are not in `folder`, as after a
+/// download of these files alone; `path_of` gives a path where each file can be read. See [`check_pieces`].
+pub fn verify_some(
+    torrent: &Torrent,
+    folder: &Path,
+    asked: &Selection,
+    path_of: &(dyn Fn(usize) -> PathBuf + Sync),
+    threads: usize,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Report {
+    let geometry = torrent.geometry();
+    let wanted = asked.pieces(geometry);
+    let pieces: Vec<Piece> = geometry.pieces_in(&wanted).collect();
+    let have = check_pieces(torrent, path_of, &pieces, threads, progress);
+    let paths = locate::paths(torrent, folder);
     let entries = torrent.files().iter().zip(&paths);
     let mut files: Vec<FileState> = entries.map(|(entry, path)| on_disk(path, entry.len)).collect();
-    judge_by_pieces(torrent, &have, &mut files);
-    Report { have, files, paths }
+    judge(torrent, &wanted, &have, &mut files);
+    Report { have, pieces: wanted.count(), asked: asked.clone(), files, paths }
 }
 
 /// What can be said of a file without reading it.
@@ -116,22 +144,36 @@ fn on_disk(path: &Path, len: u64) -> FileState {
     }
 }
 
-/// Finds the files that look right but hold pieces that do not match.
-fn judge_by_pieces(torrent: &Torrent, have: &Bitfield, files: &mut [FileState]) {
+/// Finds the files that look right but hold pieces that do not match: of those that were `looked` at, all but
+/// the ones we `have`.
+///
+/// A piece that does not match makes a file damaged, but not if it also holds bytes of a file that is wrong
+/// for certain: missing, of the wrong length, or with a wrong piece that is its own alone. Then either file
+/// may be the reason, and this one is only unproven.
+pub(crate) fn judge(torrent: &Torrent, looked: &Bitfield, have: &Bitfield, files: &mut [FileState]) {
     let geometry = torrent.geometry();
-    let explained: HashSet<u32> = (0..files.len())
-        .filter(|file| files[*file] != FileState::Good)
-        .flat_map(|file| geometry.pieces_of(file))
-        .collect();
-    for (file, state) in files.iter_mut().enumerate().filter(|(_, state)| **state == FileState::Good) {
-        let (unproven, damaged): (Vec<u32>, Vec<u32>) = geometry
-            .pieces_of(file)
-            .filter(|piece| !have.has(*piece))
-            .partition(|piece| explained.contains(piece));
-        if !damaged.is_empty() {
-            *state = FileState::Damaged { pieces: damaged.len() as u32 };
-        } else if !unproven.is_empty() {
-            *state = FileState::Unproven { pieces: unproven.len() as u32 };
-        }
+    let bad = |file: usize| geometry.pieces_of(file).filter(|piece| looked.has(*piece) && !have.has(*piece));
+    let is_shared = |piece: u32| {
+        let files = |piece| geometry.spans(piece, 0, geometry.piece_len(piece)).filter_map(|span| span.file);
+        geometry.piece(piece).is_some_and(|piece| files(piece).nth(1).is_some())
+    };
+    let is_wrong = |file: usize| files[file] != FileState::Good || bad(file).any(|piece| !is_shared(piece));
+    let mut explained = Bitfield::new(geometry.piece_count());
+    for piece in (0..files.len()).filter(|file| is_wrong(*file)).flat_map(|file| geometry.pieces_of(file)) {
+        explained.set(piece);
     }
+    let verdict = |file: usize| {
+        let explained = |piece: &u32| is_shared(*piece) && explained.has(*piece);
+        let (unproven, damaged): (Vec<u32>, Vec<u32>) = bad(file).partition(explained);
+        match (damaged.len() as u32, unproven.len() as u32) {
+            (0, 0) => FileState::Good,
+            (0, pieces) => FileState::Unproven { pieces },
+            (pieces, _) => FileState::Damaged { pieces },
+        }
+    };
+    let verdicts: Vec<(usize, FileState)> = (0..files.len())
+        .filter(|file| files[*file] == FileState::Good)
+        .map(|file| (file, verdict(file)))
+        .collect();
+    verdicts.into_iter().for_each(|(file, verdict)| files[file] = verdict);
 }

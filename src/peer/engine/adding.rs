@@ -134,13 +134,18 @@ impl Engine {
         recovered: Recovered,
     ) -> Result<Arc<Swarm>, StartError> {
         let name = add.torrent.name();
-        let Recovered { durable, unverified, trouble, file } = recovered;
+        let Recovered { durable, found, here, unverified, trouble, file } = recovered;
         if storage.has_content() && add.content != Content::Verified {
             let (durable, unverified) = (durable.count(), unverified.len());
             log::info!("{name}: {durable} pieces are vouched for, {unverified} are looked for on the disk");
         }
+        if here > 0 {
+            let all = durable.len();
+            log::warn!("{here} of {all} pieces of {name} were already here: it goes on from there");
+        }
         let (shared, pool) = (Arc::clone(&self.shared), self.pool.clone());
         let swarm = Swarm::new(storage, &add.options, durable, file, shared, pool, add.observer);
+        swarm.found_at_first(&found);
         if !self.swarms.insert(&swarm) {
             return Err(StartError::Known(name.to_owned()));
         }

@@ -46,3 +46,14 @@ pub enum StorageError {
     #[error("{} is only shared, and never written", .0.display())]
     Shared(PathBuf),
 }
+
+impl StorageError {
+    /// Whether a file was not there, or ended too early.
+    pub(super) fn is_shortage(&self) -> bool {
+        match self {
+            StorageError::Truncated(_) | StorageError::Vanished(_) => true,
+            StorageError::Io { why, .. } => why.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //!
 //! | place | path | what it is |
 //! |---|---|---|
-//! | settled | `NAME/x` | complete, and never written again |
+//! | settled | `NAME/x` | complete, and not written again |
 //! | wanted | `NAME.part/x` | being downloaded |
 //! | aside | `.NAME.part/x` | not wanted, and has holes |
 //!
@@ -15,9 +15,15 @@
 //! So the selection may change from one run to the next. Files move between the second and the third place
 //! when a download starts, and to the first when all that is wanted is complete. After a crash in between,
 //! the next start finds each file where it is, and moves the rest.
+//!
+//! A file that is only partly right under `NAME` is adopted: it moves to where it belongs, with all that it
+//! holds ([`adopting`](super::adopting)). One that is not proved, since a piece of it (v1) lies partly in a
+//! file that is not here, counts as settled. It moves only if that piece comes, and shows that it is wrong.
 
+use super::adopting::{self, Finding, Look};
 use super::resume::Stamp;
 use super::{StorageError, failed, is_link, part};
+use crate::bitfield::Bitfield;
 use crate::disk::Disk;
 use crate::torrent::locate::{Located, locate};
 use crate::torrent::verify::check_pieces;
@@ -48,6 +54,10 @@ pub struct Places {
     /// The path of each file below `NAME`; empty for a single file.
     paths: Vec<PathBuf>,
     places: Vec<Place>,
+    /// Where each file is as long as it is not settled.
+    homes: Vec<Place>,
+    /// Settled files that are not proved, and whether something of each was right.
+    unproven: BTreeMap<usize, bool>,
     /// Settled files of a download, with size and time from when they were settled.
     stamps: BTreeMap<usize, Stamp>,
 }
@@ -91,7 +101,9 @@ impl Places {
             name: torrent.name().into(),
             part: part::name_of(torrent),
             paths: torrent.files().iter().map(|file| below(&file.path)).collect(),
-            places: (0..torrent.files().len()).map(place).collect(),
+            places: (0..torrent.files().len()).map(&place).collect(),
+            homes: (0..torrent.files().len()).map(place).collect(),
+            unproven: BTreeMap::new(),
             stamps: BTreeMap::new(),
         }
     }
@@ -134,6 +146,13 @@ impl Places {
         below.map_or_else(|| self.base(place), |path| self.base(place).join(path))
     }
 
+    /// A path where file `index` can be read: under `NAME`, or in one of the other places.
+    pub fn readable(&self, index: usize) -> PathBuf {
+        let places = [Place::Settled, self.of(index), Place::Wanted, Place::Aside];
+        let found = places.into_iter().map(|place| self.path_in(place, index)).find(|path| path.is_file());
+        found.unwrap_or_else(|| self.path(index))
+    }
+
     /// The folders that lead to a file's `path`, outermost first; none for a torrent that is a single file.
     pub fn folders_to(&self, path: &Path) -> Vec<PathBuf> {
         let below = |place| {
@@ -156,18 +175,21 @@ impl Places {
 
     /// Finds the files that are settled, and moves the others to where they belong now. `known` are files
     /// with their stamps from when they were settled. A file that is not among them, or has changed, must
-    /// match the torrent; otherwise it is in the way.
+    /// match the torrent at least in part; otherwise it is in the way, and nothing is moved. Returns the
+    /// pieces that were found to be right.
     pub fn find(
         &mut self,
         disk: &Disk,
         torrent: &Torrent,
         known: &BTreeMap<usize, Stamp>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<Bitfield, StorageError> {
         let complete = self.base(Place::Settled);
+        let mut good = Bitfield::new(torrent.geometry().piece_count());
         if fs::symlink_metadata(&complete).is_ok() {
-            for index in 0..self.places.len() {
-                self.find_settled(torrent, index, known)?;
-            }
+            let present = self.find_known(known)?;
+            let look = self.look_at(torrent, &present);
+            self.adopt(disk, &look, &present)?;
+            good = look.good;
             if !self.places.contains(&Place::Settled) {
                 self.leave(complete)?;
             }
@@ -182,7 +204,7 @@ impl Places {
             }
         }
         self.tidy(Place::Aside);
-        Ok(())
+        Ok(good)
     }
 
     /// None of the torrent's files is under `complete`. Empty folders that are left of them are removed.
@@ -193,42 +215,100 @@ impl Places {
         if is_there { Err(StorageError::InTheWay(complete)) } else { Ok(()) }
     }
 
-    /// Marks file `index` as settled if it lies under `NAME` and is as it should be.
-    fn find_settled(
+    /// Marks the files under `NAME` as settled that have not changed since they were. Returns the others that
+    /// are there, by index, with their stamps.
+    fn find_known(&mut self, known: &BTreeMap<usize, Stamp>) -> Result<BTreeMap<usize, Stamp>, StorageError> {
+        let mut present = BTreeMap::new();
+        for index in 0..self.places.len() {
+            let path = self.path_in(Place::Settled, index);
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            if let Some(link) = self.folders_to(&path).into_iter().find(|folder| is_link(folder)) {
+                return Err(StorageError::Link(link));
+            }
+            if !meta.is_file() {
+                return Err(StorageError::InTheWay(path));
+            }
+            let stamp = Stamp::of_metadata(&meta).map_err(failed("look at", &path))?;
+            match known.get(&index) == Some(&stamp) {
+                true => self.settled_as(index, stamp),
+                false => drop(present.insert(index, stamp)),
+            }
+        }
+        Ok(present)
+    }
+
+    fn look_at(&self, torrent: &Torrent, present: &BTreeMap<usize, Stamp>) -> Look {
+        let present: Vec<(usize, u64)> = present.iter().map(|(index, stamp)| (*index, stamp.size)).collect();
+        let is_known = |index| self.of(index) == Place::Settled;
+        adopting::look(torrent, &|index| self.readable(index), &present, is_known)
+    }
+
+    /// Marks the files as settled that are right, and moves those that are only partly right to where they
+    /// belong. If one of them cannot be used, nothing is moved.
+    fn adopt(
         &mut self,
-        torrent: &Torrent,
-        index: usize,
-        known: &BTreeMap<usize, Stamp>,
+        disk: &Disk,
+        look: &Look,
+        present: &BTreeMap<usize, Stamp>,
     ) -> Result<(), StorageError> {
-        let path = self.path_in(Place::Settled, index);
-        let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(()) };
-        if let Some(link) = self.folders_to(&path).into_iter().find(|folder| is_link(folder)) {
-            return Err(StorageError::Link(link));
+        let mut adopted = Vec::new();
+        for (index, finding) in look.findings.iter().copied() {
+            match finding {
+                Finding::Whole => present.get(&index).into_iter().for_each(|stamp| {
+                    self.settled_as(index, *stamp);
+                }),
+                Finding::Unproven { ours } => {
+                    self.places[index] = Place::Settled;
+                    self.unproven.insert(index, ours);
+                }
+                Finding::Partly => adopted.push(index),
+                Finding::Foreign => {
+                    return Err(StorageError::InTheWay(self.path_in(Place::Settled, index)));
+                }
+            }
         }
-        let before = std::mem::replace(&mut self.places[index], Place::Settled);
-        let stamp = Stamp::of_metadata(&meta).map_err(failed("look at", &path))?;
-        let is_known = known.get(&index) == Some(&stamp);
-        if !meta.is_file() || !(is_known || self.is_good(torrent, index, stamp.size)) {
-            self.places[index] = before;
-            return Err(StorageError::InTheWay(path));
+        let (complete, part) = (self.base(Place::Settled), self.base(Place::Wanted));
+        // All at once, so that what else is in the folder stays with it.
+        let at_once = !self.places.contains(&Place::Settled) && fs::symlink_metadata(&part).is_err();
+        if at_once && !adopted.is_empty() {
+            return rename(disk, &complete, &part);
         }
-        self.stamps.insert(index, stamp);
+        let moves = adopted.into_iter().map(|index| (self.path_in(Place::Settled, index), self.path(index)));
+        let moves: Vec<(PathBuf, PathBuf)> = moves.collect();
+        if let Some((from, _)) = moves.iter().find(|(_, to)| fs::symlink_metadata(to).is_ok()) {
+            return Err(StorageError::InTheWay(from.clone())); // there is one in each place
+        }
+        for (from, to) in moves {
+            self.make_folders(disk, &to)?;
+            rename(disk, &from, &to)?;
+        }
         Ok(())
     }
 
-    /// Reads the file and checks whether it matches the torrent.
-    fn is_good(&self, torrent: &Torrent, index: usize, len: u64) -> bool {
-        let geometry = torrent.geometry();
-        let pieces: Vec<Piece> =
-            geometry.pieces_of(index).filter_map(|index| geometry.piece(index)).collect();
-        // A piece may end in the next file, whose place is not known yet: it is looked for.
-        let path_of = |file: usize| {
-            let places = [Place::Settled, Place::Wanted, Place::Aside];
-            let found = places.into_iter().map(|place| self.path_in(place, file)).find(|path| path.is_file());
-            found.unwrap_or_else(|| self.path(file))
-        };
-        let fits = torrent.files().get(index).is_some_and(|file| file.len == len);
-        fits && check_pieces(torrent, &path_of, &pieces, all_cores(), &|_| ()).count() == pieces.len() as u32
+    /// A settled file turned out not to hold what it should. It moves to where it belongs. If nothing of it
+    /// was ever right, it is in the way, or was taken out of it. Returns its old path and the new one.
+    pub fn unsettle(&mut self, disk: &Disk, index: usize) -> Result<(PathBuf, PathBuf), StorageError> {
+        let from = self.path_in(Place::Settled, index);
+        let home = self.homes.get(index).copied().unwrap_or(Place::Aside);
+        let to = self.path_in(home, index);
+        let is_foreign = self.unproven.get(&index) == Some(&false);
+        match fs::symlink_metadata(&from).is_ok() {
+            true if is_foreign => return Err(StorageError::InTheWay(from)),
+            true => {
+                self.make_folders(disk, &to)?;
+                rename(disk, &from, &to)?;
+            }
+            false if is_foreign => {}
+            // Other pieces of it count as being here.
+            false => return Err(StorageError::Vanished(from)),
+        }
+        self.places[index] = home;
+        self.unproven.remove(&index);
+        self.stamps.remove(&index);
+        if !self.places.contains(&Place::Settled) {
+            self.tidy(Place::Settled); // so that the whole can have its name
+        }
+        Ok((from, to))
     }
 
     /// Moves the file to where it belongs, if it is still in `old`.
@@ -273,9 +353,13 @@ impl Places {
 
     // ---- the end ------------------------------------------------------------------------------------------
 
-    /// Whether every wanted file has its final name.
+    /// Whether every wanted file is complete under its final name, for certain.
     pub fn is_settled(&self) -> bool {
-        !self.places.contains(&Place::Wanted)
+        !self.places.contains(&Place::Wanted) && self.unproven_but_wanted().next().is_none()
+    }
+
+    fn unproven_but_wanted(&self) -> impl Iterator<Item = usize> + '_ {
+        self.unproven.keys().copied().filter(|index| self.homes.get(*index) == Some(&Place::Wanted))
     }
 
     /// The wanted files that are not settled yet.
@@ -297,6 +381,9 @@ impl Places {
                 changed.extend(self.folders_to(&to));
                 changed.push(to);
             }
+            // All wanted pieces are here, and each was compared with what these files hold of it.
+            let proved: Vec<usize> = self.unproven_but_wanted().collect();
+            proved.into_iter().for_each(|index| self.settled_now(index));
             self.tidy(Place::Wanted);
         } else {
             rename(disk, &part, &complete)?;
@@ -311,9 +398,15 @@ impl Places {
     /// Marks the file as settled, and records its size and time.
     fn settled_now(&mut self, index: usize) {
         self.places[index] = Place::Settled;
+        self.unproven.remove(&index);
         if let Ok(stamp) = Stamp::of(&self.path(index)) {
             self.stamps.insert(index, stamp);
         }
+    }
+
+    fn settled_as(&mut self, index: usize, stamp: Stamp) {
+        self.places[index] = Place::Settled;
+        self.stamps.insert(index, stamp);
     }
 
     /// The settled files with their stamps; empty once every file of the torrent is settled.
@@ -323,7 +416,7 @@ impl Places {
 
     /// Whether every file of the torrent has its final name.
     pub fn is_all_settled(&self) -> bool {
-        self.places.iter().all(|place| *place == Place::Settled)
+        self.unproven.is_empty() && self.places.iter().all(|place| *place == Place::Settled)
     }
 }
 

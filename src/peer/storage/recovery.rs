@@ -18,7 +18,12 @@ pub struct Recovery {
 pub struct Recovered {
     /// Pieces that are on the disk for certain.
     pub durable: Bitfield,
-    /// Pieces that may be on the disk, and are to be checked. In ascending order; none of them is durable.
+    /// Pieces that were just found on the disk. None of them is durable.
+    pub found: Bitfield,
+    /// How many pieces a look at what was there before the download found, with those that are durable; 0 if
+    /// it found none.
+    pub here: u32,
+    /// All other pieces: they may be on the disk, and are to be checked. In ascending order.
     pub unverified: Vec<Piece>,
     /// The disk error that stopped an earlier run, if one did. Such a disk may show more than it keeps, so
     /// what is found is written again.
@@ -65,34 +70,48 @@ impl Recovery {
     pub fn judge(self, storage: &Storage) -> Recovered {
         let torrent = storage.torrent();
         let pieces = torrent.geometry().piece_count();
-        let known = self.resume.as_ref().and_then(|resume| {
-            let is_same = resume.dir == storage.dir() && is_unchanged(resume, torrent, storage);
-            resume.pieces(pieces).filter(|_| is_same)
-        });
+        let resume = self.resume.as_ref().filter(|resume| resume.dir == storage.dir());
+        let known = resume.and_then(|resume| unchanged(resume, resume.pieces(pieces)?, storage));
         let durable = known.map_or_else(|| Bitfield::new(pieces), |known| storage.within_files(&known));
-        let is_durable = |piece: &Piece| durable.has(piece.index());
-        Recovered {
-            unverified: torrent.geometry().pieces().filter(|piece| !is_durable(piece)).collect(),
-            durable,
-            trouble: self.resume.and_then(|resume| resume.trouble),
-            file: self.file,
+        let trouble = self.resume.and_then(|resume| resume.trouble);
+        let mut found = Bitfield::new(pieces);
+        for piece in storage.found_at_first().iter().filter(|piece| !durable.has(*piece)) {
+            found.set(piece);
         }
+        let here = if found.count() > 0 { durable.count() + found.count() } else { 0 };
+        if trouble.is_some() {
+            found = Bitfield::new(pieces); // what such a disk shows has to be written again
+        }
+        let is_open = |piece: &Piece| !durable.has(piece.index()) && !found.has(piece.index());
+        let unverified = torrent.geometry().pieces().filter(is_open).collect();
+        Recovered { durable, found, here, unverified, trouble, file: self.file }
     }
 
     /// The state of a torrent whose whole content was verified a moment ago.
     pub fn complete(self, torrent: &Torrent) -> Recovered {
         let durable = Bitfield::full(torrent.geometry().piece_count());
-        Recovered { durable, unverified: Vec::new(), trouble: None, file: self.file }
+        let found = Bitfield::new(durable.len());
+        Recovered { durable, found, here: 0, unverified: Vec::new(), trouble: None, file: self.file }
     }
 }
 
-/// Whether the files are as the resume state describes them. The files of an unfinished download change all
-/// the time, but what is durable in them stays.
-fn is_unchanged(resume: &Resume, torrent: &Torrent, storage: &Storage) -> bool {
+/// Those of the durable `pieces` whose files are as the resume state describes them. The files of an
+/// unfinished download change all the time, but what is durable in them stays.
+fn unchanged(resume: &Resume, mut pieces: Bitfield, storage: &Storage) -> Option<Bitfield> {
     if resume.files.is_empty() {
-        return !storage.is_shared();
+        return (!storage.is_shared()).then_some(pieces);
     }
-    let is_same =
-        |(index, stamp): (usize, &Stamp)| Stamp::of(&storage.path(index)).is_ok_and(|now| now == *stamp);
-    resume.files.len() == torrent.files().len() && resume.files.iter().enumerate().all(is_same)
+    let torrent = storage.torrent();
+    if resume.files.len() != torrent.files().len() {
+        return None;
+    }
+    for (index, stamp) in resume.files.iter().enumerate() {
+        if Stamp::of(&storage.path(index)).is_ok_and(|now| now == *stamp) {
+            continue;
+        }
+        for piece in torrent.geometry().pieces_of(index) {
+            pieces.clear(piece);
+        }
+    }
+    Some(pieces)
 }

@@ -1,5 +1,7 @@
 //! Tests of the storage: links, occupied names, and files that change during use.
 
+mod adopting;
+
 use super::opening::OPEN_FILES;
 use super::part::{LONGEST_NAME, PART};
 use super::*;

@@ -152,6 +152,22 @@ impl Swarm {
         Ok(())
     }
 
+    /// These pieces were found on the disk before the torrent was added.
+    pub(crate) fn found_at_first(&self, pieces: &Bitfield) {
+        let geometry = self.torrent.geometry();
+        for piece in geometry.pieces_in(pieces) {
+            self.storage.found(piece);
+            let wanted = {
+                let mut picker = self.picker.lock();
+                if picker.mark_unverified(piece) {
+                    picker.good(piece);
+                }
+                picker.wanted().has(piece.index())
+            };
+            self.counts.gained(geometry.piece_len(piece), wanted);
+        }
+    }
+
     /// Removes the resume state, and saves none any more. Another thread may be about to save.
     pub(crate) fn forget_resume(self: &Arc<Self>) {
         self.forgotten.store(true, Ordering::Release);

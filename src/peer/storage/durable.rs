@@ -1,0 +1,102 @@
+//! What was written becomes durable, and a complete download gets its name. One thread at a time, which is
+//! the caller's part; the locks are those of the storage.
+
+use super::{Dirty, Storage, StorageError, failed};
+use crate::disk::{self, above};
+use std::fs;
+use std::io;
+
+impl Storage {
+    /// Makes everything durable that was written before the call, names included. After an error none of it
+    /// can be trusted, even if the next call succeeds: the kernel forgets what it could not write. Only one
+    /// thread at a time may call this: a second one would take for durable what the first is still syncing.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        let dirty = std::mem::take(&mut *self.dirty.lock());
+        let synced = self.sync_files(&dirty).and_then(|()| self.is_in_place());
+        if synced.is_err() {
+            let mut still = self.dirty.lock();
+            still.files.extend(dirty.files);
+            still.folders.extend(dirty.folders);
+        }
+        synced
+    }
+
+    fn sync_files(&self, dirty: &Dirty) -> Result<(), StorageError> {
+        for &index in &dirty.files {
+            let file = self.file_to_write(index)?;
+            let file = file.download()?;
+            file.sync().map_err(|why| self.failed("sync", index, why))?;
+            let path = self.path(index);
+            if !file.metadata().is_ok_and(|meta| disk::is_at(&path, &meta)) {
+                return Err(StorageError::Vanished(path));
+            }
+        }
+        for folder in &dirty.folders {
+            self.disk.sync_folder(folder).map_err(|why| match why.kind() {
+                io::ErrorKind::NotFound => StorageError::Vanished(folder.clone()),
+                _ => failed("sync", folder)(why),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether `NAME.part` is still the file or folder that the download started with.
+    fn is_in_place(&self) -> Result<(), StorageError> {
+        let meta = self.held.lock().as_ref().map(|held| held.meta.clone());
+        match meta {
+            Some(meta) if !disk::is_at(&self.root(), &meta) => Err(StorageError::Vanished(self.root())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the files of a download exist and are at least as long as they were.
+    pub fn check_lengths(&self) -> Result<(), StorageError> {
+        let made = self.made.lock().clone();
+        for (index, least) in made {
+            let path = self.path(index);
+            if fs::metadata(&path).map_or(true, |meta| meta.len() < least) {
+                return Err(StorageError::Vanished(path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs a complete download and gives it its final name, or the wanted files theirs. Only one thread at
+    /// a time may call this, as for [`sync`](Self::sync). Only complete files ever have a final name.
+    pub fn finish(&self) -> Result<(), StorageError> {
+        if self.is_shared() {
+            return Ok(());
+        }
+        if !self.is_finished() {
+            self.finish_files()?;
+            self.sync()?;
+            let changed = self.places.write().settle(&self.disk)?;
+            self.dirty.lock().folders.extend(changed.iter().map(|path| above(path).to_owned()));
+        }
+        self.release();
+        self.sync()?; // makes the new names durable
+        self.stamp();
+        Ok(())
+    }
+
+    fn finish_files(&self) -> Result<(), StorageError> {
+        let unsettled = self.places.read().unsettled();
+        let files = self.torrent.files().iter().enumerate();
+        for (index, entry) in files.filter(|(index, _)| unsettled.contains(index)) {
+            // An empty file was never opened, and a file from before the download may be longer.
+            let file = self.file_to_write(index)?;
+            let file = file.download()?;
+            let len = file.metadata().map_err(|why| self.failed("look at", index, why))?.len();
+            if len > entry.len {
+                file.set_len(entry.len).map_err(|why| self.failed("shorten", index, why))?;
+                self.made.lock().insert(index, entry.len);
+                self.dirty.lock().files.insert(index);
+            }
+            if entry.executable {
+                file.set_mode(0o755).map_err(|why| self.failed("mark", index, why))?;
+                self.dirty.lock().files.insert(index);
+            }
+        }
+        Ok(())
+    }
+}
