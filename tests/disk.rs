@@ -1,8 +1,11 @@
 //! A disk that fails or refuses: each torrent on it is paused, or does not start, with one clear sentence.
 //! Nothing is written where it should not be, and other torrents go on.
 
+#[path = "disk/absent.rs"]
+mod absent;
 #[path = "disk/already.rs"]
 mod already;
+mod cli_support;
 mod common;
 #[path = "disk/failing.rs"]
 mod failing;
@@ -63,7 +66,7 @@ fn reason(swarm: &Swarm) -> String {
     wait_until("it is paused", || !swarm.is_running());
     match swarm.progress().state {
         State::Paused(why) => why,
-        State::Running => panic!("it goes on"),
+        state => panic!("it is {state:?}"),
     }
 }
 

@@ -464,7 +464,7 @@ fn a_download_whose_name_was_taken_gets_it_after_the_pause() {
     wait_until("it is paused", || !swarm.is_running());
     match swarm.progress().state {
         State::Paused(why) => assert!(why.contains("is in the way"), "{why}"),
-        State::Running => panic!("it was paused"),
+        state => panic!("it is {state:?}"),
     }
     assert_eq!(std::fs::read(&way).unwrap(), b"precious");
     std::fs::remove_file(&way).unwrap();

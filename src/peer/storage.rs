@@ -12,6 +12,8 @@
 use crate::bitfield::Bitfield;
 use crate::disk::{Disk, above};
 use crate::torrent::{Piece, Selection, Torrent};
+use absence::Awaited;
+pub use absence::FolderId;
 pub use error::StorageError;
 use opening::Opened;
 use parking_lot::{Mutex, RwLock};
@@ -22,7 +24,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
+mod absence;
 mod adopting;
 mod durable;
 mod error;
@@ -72,6 +76,12 @@ pub struct Storage {
     made: Mutex<BTreeMap<usize, u64>>,
     /// What changed since the last sync.
     dirty: Mutex<Dirty>,
+    /// The folder `dir` as it was when the torrent's files were last seen in it.
+    folder: Mutex<Option<FolderId>>,
+    /// When it was last looked for.
+    looked_at: Mutex<Instant>,
+    /// What the files are to be compared with, if the folder was not there when the torrent was added.
+    awaited: Mutex<Option<Awaited>>,
     /// The pieces that were found to be right under `NAME` when the download began.
     found: Bitfield,
     /// For complete content: each file as it was when it was first shared. A peer that serves changed content
@@ -132,6 +142,9 @@ impl Storage {
             held: Mutex::default(),
             made: Mutex::default(),
             dirty: Mutex::default(),
+            folder: Mutex::new(FolderId::of(dir)),
+            looked_at: Mutex::new(Instant::now()),
+            awaited: Mutex::default(),
             stamps: OnceLock::new(),
         }
     }
@@ -246,6 +259,7 @@ impl Storage {
 
     /// Fills `into` with the bytes of `piece` from offset `begin` on. Padding reads as zeros.
     pub fn read(&self, piece: Piece, begin: u32, into: &mut [u8]) -> Result<(), StorageError> {
+        self.look_for_folder()?;
         let mut rest = into;
         for span in self.torrent.geometry().spans(piece, begin, rest.len() as u32) {
             let (part, after) = rest.split_at_mut(span.len);
@@ -324,7 +338,7 @@ impl Storage {
             let there = &mut there[..bytes.len()];
             let is_there = match self.read_file(index, at, there) {
                 Ok(()) => there == bytes,
-                Err(why) if !why.is_shortage() => return Err(why),
+                Err(why) if !why.is_shortage() || self.is_absent() => return Err(why),
                 Err(_) => false,
             };
             if !is_there {

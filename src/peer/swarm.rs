@@ -11,6 +11,7 @@
 //! | 4 | `state` | running or paused; `changed` waits with it | to look, and for a pause |
 //! | 4 | `saved_at`, `durable` | when the last save was, and what it made durable | once for each save |
 //! | 4 | `unverified`, `trouble` | which pieces are not trusted any more, and why | when the disk fails |
+//! | 4 | `absence` | when the folder is looked for, if it is not there | at each turn of `accept` |
 //! | 4 | `arrived`, `to_write` | pieces to be verified, and verified pieces | twice for each piece |
 //! | 4 | `first_copy` | which pieces of the first copy are out | by a lone seed's connections, at each turn |
 //!
@@ -31,6 +32,7 @@
 //! into it. A worker adds its piece and wakes the connections. Each of them sends `Have` for all that it has
 //! not announced, in one write.
 
+mod absence;
 mod first_copy;
 mod members;
 pub mod options;
@@ -44,6 +46,7 @@ pub mod table;
 mod verifying;
 mod waiting;
 
+use absence::Absence;
 use first_copy::FirstCopy;
 #[doc(hidden)]
 pub use pieces::Look;
@@ -83,6 +86,8 @@ pub enum Job {
     Save(Arc<Swarm>),
     /// All pieces are here: give the download its name.
     Complete(Arc<Swarm>),
+    /// The folder is absent: look whether it is back.
+    LookForFolder(Arc<Swarm>),
 }
 
 /// Hears what becomes of a torrent. The methods are called by workers and connections, and must not block.
@@ -107,6 +112,9 @@ pub enum State {
     Running,
     /// It has no connections, for this reason: the user's wish, or what went wrong.
     Paused(String),
+    /// It has no connections, since the folder of its files is not there. It goes on once that is back. The
+    /// text says which folder.
+    Absent(String),
 }
 
 /// How far a torrent is.
@@ -172,6 +180,8 @@ pub struct Swarm {
     /// The write generation: how often the disk lost what was written. What was begun in one generation is
     /// not trusted in the next. It changes under the lock of `picker`.
     write_generation: AtomicU32,
+    /// When the folder is looked for next, if it is not there.
+    absence: Mutex<Option<Absence>>,
     /// Whether pieces found on the disk must be written again: the kernel may show what it failed to write.
     rewrite: AtomicBool,
     observer: Arc<dyn Observer>,
@@ -259,7 +269,8 @@ impl Swarm {
             ..Counts::default()
         };
         let lens = (len(&|_| true), len(&|piece| wanted.has(piece)));
-        let is_named = storage.is_shared(); // a download is complete once it has its name
+        // A download is complete once it has its name.
+        let is_named = storage.is_shared() || (storage.is_awaited() && storage.is_all_settled());
         let complete = AtomicBool::new(is_named && have.is_full());
         let mut picker = Picker::new(geometry.clone(), have.clone(), fastrand::u64(..));
         if options.files.is_some() {
@@ -276,6 +287,7 @@ impl Swarm {
             unverified: Mutex::default(),
             by_user: AtomicBool::new(false),
             trouble: Mutex::default(),
+            absence: Mutex::default(),
             write_generation: AtomicU32::new(0),
             rewrite: AtomicBool::new(false),
             picker: Mutex::new(picker),
@@ -319,9 +331,14 @@ impl Swarm {
         self.picker.lock().is_complete()
     }
 
-    /// Whether the torrent is not paused.
+    /// Whether the torrent is at work: neither paused nor without its folder.
     pub fn is_running(&self) -> bool {
         *self.state.lock() == State::Running
+    }
+
+    /// Whether the torrent is paused: it does not go on by itself.
+    pub fn is_paused(&self) -> bool {
+        matches!(*self.state.lock(), State::Paused(_))
     }
 
     /// How far the torrent is.
@@ -351,7 +368,7 @@ impl Swarm {
     pub(crate) fn fail(&self, why: &str) {
         let first = {
             let mut state = self.state.lock();
-            let first = *state == State::Running;
+            let first = !matches!(*state, State::Paused(_));
             *state = State::Paused(why.to_owned());
             first
         };
@@ -374,17 +391,30 @@ impl Swarm {
     }
 
     /// Ends a pause. The torrent goes on with its unverified pieces, with the download, or with giving a
-    /// complete download its name.
+    /// complete download its name. If its folder is not there, it is looked for now.
     pub fn unpause(self: &Arc<Self>) {
-        let was = std::mem::replace(&mut *self.state.lock(), State::Running);
-        if was == State::Running {
+        if self.is_running() {
+            return;
+        }
+        let away = self.lacks_folder();
+        let now = if away { self.without_folder() } else { State::Running };
+        let was = std::mem::replace(&mut *self.state.lock(), now);
+        if was == State::Running && !away {
             return;
         }
         self.by_user.store(false, Ordering::Release);
+        if away {
+            return self.look_for_folder_now();
+        }
         let troubled = self.trouble.lock().take().is_some() || !self.unverified.lock().is_empty();
         if troubled && let Err(why) = self.storage.begin_again() {
             return self.fail(&why.to_string());
         }
+        self.go_on();
+    }
+
+    /// Looks for unverified pieces, or gives a complete download its name.
+    fn go_on(self: &Arc<Self>) {
         let unverified = std::mem::take(&mut *self.unverified.lock());
         self.look_for(unverified);
         if !self.is_complete() && self.picker.lock().is_complete() {

@@ -39,6 +39,7 @@ pub fn run(worker_stats: &WorkerStats, turn: Turn, job: Job) {
         Job::Check(swarm, pieces, look) => check(&swarm, pieces, &look),
         Job::Save(swarm) => pause_on_error(&swarm, swarm.save()),
         Job::Complete(swarm) => pause_on_error(&swarm, swarm.complete()),
+        Job::LookForFolder(swarm) => swarm.look_for_folder(),
     }
 }
 
@@ -134,6 +135,10 @@ fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     for pieces in all.chunks(side_by_side) {
         let generation = swarm.write_generation();
         let there = read_all(swarm, pieces, &mut memory);
+        if there.iter().any(|(_, data, _)| data.is_empty()) && swarm.is_away() {
+            swarm.look_later(pieces.iter().copied());
+            continue;
+        }
         for ((piece, data, _), good) in there.iter().zip(swarm.torrent.verify_all(&there)) {
             match good {
                 true => found += u32::from(keep(swarm, *piece, data, generation)),

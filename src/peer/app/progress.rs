@@ -70,6 +70,7 @@ impl Bar {
         self.bar.set_position(progress.bytes);
         self.bar.set_message(match progress.state {
             State::Paused(_) => "paused".to_owned(),
+            State::Absent(why) => why,
             State::Running if progress.is_complete() => "complete".to_owned(),
             State::Running if progress.checking > 0 => {
                 format!("checking {}", plural(progress.checking as u64, "part"))

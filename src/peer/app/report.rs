@@ -63,6 +63,7 @@ impl Standing {
         let Progress { total, bytes, peers, .. } = self.progress;
         match &self.progress.state {
             State::Paused(why) => format!("paused: {why}"),
+            State::Absent(why) => format!("waiting: {why}"),
             State::Running if self.progress.is_complete() => match &self.room {
                 None => "sharing".to_owned(),
                 Some(room) if room.is_empty() => "offered: nobody fetches it yet".to_owned(),

@@ -96,7 +96,7 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
                 });
             }
         }
-        let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || !swarm.is_running();
+        let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || swarm.is_paused();
         if !order.stay && swarms.iter().all(ended) {
             break;
         }

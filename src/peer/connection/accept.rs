@@ -85,6 +85,7 @@ impl Acceptor {
                 }
             }
             self.close_banned();
+            self.swarms.all().iter().for_each(|swarm| swarm.look_for_folder_if_due(Instant::now()));
             let accepted = self.accept_all().and_then(|()| self.dial_all());
             if let Err(why) = accepted {
                 log::warn!("cannot take another connection now: {why}");

@@ -2,8 +2,8 @@
 //! of its own.
 
 use super::{Engine, StartError};
-use crate::peer::storage::Storage;
 use crate::peer::storage::recovery::{Recovered, Recovery};
+use crate::peer::storage::{Storage, StorageError};
 use crate::peer::swarm::options::DownloadOptions;
 use crate::peer::swarm::{Observer, Swarm};
 use crate::torrent::Torrent;
@@ -106,6 +106,16 @@ impl Engine {
         }
         let recovery = add.recovery.take();
         let recovery = recovery.unwrap_or_else(|| self.recovery(&add.torrent, add.remember));
+        if add.content != Content::Verified && recovery.is_absent(&add.torrent, &add.dir) {
+            let files = add.options.files_of(&add.torrent);
+            let (disk, torrent) = (self.disk.clone(), Arc::clone(&add.torrent));
+            let (storage, recovered) = recovery.await_folder(disk, &torrent, &add.dir, files);
+            return self.begin(add, storage, recovered);
+        }
+        let waits_there = |swarm: &Arc<Swarm>| swarm.is_absent() && swarm.storage.dir() == add.dir;
+        if add.content == Content::Missing && self.swarms.all().iter().any(waits_there) {
+            return Err(StorageError::NotThere(add.dir).into());
+        }
         let storage = if add.content == Content::Missing {
             let (files, known) = (add.options.files_of(&add.torrent), recovery.settled(&add.dir));
             let torrent = Arc::clone(&add.torrent);
@@ -152,6 +162,10 @@ impl Engine {
         if let Some(why) = trouble {
             log::warn!("{name} was paused: {why}: it is tried again");
             swarm.distrust_the_disk();
+        }
+        if swarm.storage.is_awaited() {
+            swarm.await_folder(unverified);
+            return Ok(swarm);
         }
         let lacks_only_its_name = swarm.has_all_wanted() && !swarm.storage.is_shared();
         if swarm.storage.has_content() {

@@ -20,6 +20,9 @@ pub enum StorageError {
     /// Something else has the name that the download needs.
     #[error("{} is in the way: move it, or download to another folder", .0.display())]
     InTheWay(PathBuf),
+    /// The folder that holds the torrent's files, or should hold them, is not there.
+    #[error("{} is not there", .0.display())]
+    NotThere(PathBuf),
     /// A link where the download has a file or folder of its own.
     #[error("{} is a link, and a download is never written through one: remove it", .0.display())]
     Link(PathBuf),

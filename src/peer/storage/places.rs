@@ -73,6 +73,19 @@ impl Places {
         Places::new(torrent, dir, |index| if files.has(index) { Place::Wanted } else { Place::Aside })
     }
 
+    /// The same, with the files `known` as settled.
+    pub fn expected(
+        torrent: &Torrent,
+        dir: &Path,
+        files: &Selection,
+        known: &BTreeMap<usize, Stamp>,
+    ) -> Self {
+        let mut places = Places::wanted(torrent, dir, files);
+        let known = known.iter().filter(|(index, _)| **index < torrent.files().len());
+        known.for_each(|(index, stamp)| places.settled_as(*index, *stamp));
+        places
+    }
+
     /// The files of content that is complete, and has names of the torrent itself where a download would have
     /// others; `None` if there is no such content. `known` is as for [`find`](Self::find).
     pub fn made_elsewhere(torrent: &Torrent, dir: &Path, known: &BTreeMap<usize, Stamp>) -> Option<Self> {
@@ -124,6 +137,12 @@ impl Places {
             Place::Wanted => self.part.clone().into(),
             Place::Aside => format!(".{}", self.part).into(),
         })
+    }
+
+    /// Whether anything has one of the torrent's names.
+    pub fn is_anywhere(&self) -> bool {
+        let places = [Place::Settled, Place::Wanted, Place::Aside];
+        places.into_iter().any(|place| fs::symlink_metadata(self.base(place)).is_ok())
     }
 
     /// The path of the torrent now: `NAME.part` while a wanted file is not settled.

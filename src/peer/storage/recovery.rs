@@ -1,12 +1,14 @@
 //! What an earlier run knew of a torrent: its resume state, read once, when the torrent is added. Runs on the
 //! thread that adds the torrent; no lock.
 
-use super::Storage;
 use super::resume::{Resume, ResumeFile, Stamp};
+use super::{Storage, absence};
 use crate::bitfield::Bitfield;
-use crate::torrent::{Piece, Torrent};
+use crate::disk::Disk;
+use crate::torrent::{Piece, Selection, Torrent};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What an earlier run saved of a torrent, and the file for the next save.
 pub struct Recovery {
@@ -63,6 +65,37 @@ impl Recovery {
                 .collect()
         };
         resume.map_or_else(BTreeMap::new, settled)
+    }
+
+    /// Whether an earlier run had something of the torrent in `dir`, and that folder is absent now.
+    pub fn is_absent(&self, torrent: &Torrent, dir: &Path) -> bool {
+        let had_some = |resume: &&Resume| {
+            let pieces = resume.pieces(torrent.geometry().piece_count());
+            resume.dir == dir && pieces.is_some_and(|pieces| pieces.count() > 0)
+        };
+        let resume = self.resume.as_ref().filter(had_some);
+        resume.is_some_and(|resume| absence::is_absent(torrent, dir, resume.folder))
+    }
+
+    /// The files of the torrent in `dir`, which is absent, and what is believed of them until it is back.
+    pub fn await_folder(
+        self,
+        disk: Disk,
+        torrent: &Arc<Torrent>,
+        dir: &Path,
+        files: Selection,
+    ) -> (Storage, Recovered) {
+        let known = self.settled(dir);
+        let folder = self.resume.as_ref().and_then(|resume| resume.folder);
+        let storage = Storage::awaited(disk, Arc::clone(torrent), dir, files, known, folder);
+        let pieces = torrent.geometry().piece_count();
+        let durable = self.resume.as_ref().and_then(|resume| resume.pieces(pieces));
+        let durable = durable.unwrap_or_else(|| Bitfield::new(pieces));
+        let is_open = |piece: &Piece| !durable.has(piece.index());
+        let unverified = torrent.geometry().pieces().filter(is_open).collect();
+        let trouble = self.resume.and_then(|resume| resume.trouble);
+        let found = Bitfield::new(pieces);
+        (storage, Recovered { durable, found, here: 0, unverified, trouble, file: self.file })
     }
 
     /// Compares the saved state with the files in `storage`. What was durable is still durable if the

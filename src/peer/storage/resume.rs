@@ -6,6 +6,7 @@
 //! unclean stop only pieces that are not durable are hashed again. For a complete torrent the size and time
 //! of each file are recorded, so that a file that changed in between is noticed.
 
+use super::FolderId;
 use crate::atomic;
 use crate::bitfield::Bitfield;
 use crate::disk::{Disk, above};
@@ -28,6 +29,9 @@ pub struct ResumeFile {
 pub struct Resume {
     /// The folder that holds `NAME` or `NAME.part`.
     pub dir: PathBuf,
+    /// Which folder that was, when the files were last seen in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderId>,
     pieces: String,
     n_parts: u32,
     /// For a complete torrent: each file as it was when we last looked.
@@ -73,6 +77,7 @@ impl Resume {
     pub fn new(dir: &Path, pieces: &Bitfield, files: Vec<Stamp>, paused: bool) -> Self {
         Resume {
             dir: dir.to_owned(),
+            folder: None,
             pieces: BASE64.encode(pieces.as_bytes()),
             n_parts: pieces.len(),
             files,
@@ -113,9 +118,13 @@ impl ResumeFile {
             .ok()
     }
 
-    /// Replaces the saved state, atomically and durably.
+    /// Replaces the saved state, atomically and durably. The state folder must be there: it may lie in a
+    /// folder that is absent now, and is not made in its place.
     pub fn save(&self, resume: &Resume) -> io::Result<()> {
-        self.disk.make_folders(above(&self.path))?;
+        let folder = above(&self.path);
+        if !folder.is_dir() && self.disk.make_folder(folder)? {
+            self.disk.sync_folder(above(folder))?;
+        }
         atomic::write_on(&self.disk, &self.path, &serde_json::to_vec(resume)?)
     }
 

@@ -48,6 +48,10 @@ impl Swarm {
             self.resume.iter().for_each(ResumeFile::remove);
             return Ok(());
         }
+        if self.is_absent() {
+            let _ = self.save_durable(); // in vain if the state lies in the folder that is not there
+            return Ok(());
+        }
         let (have, is_here) = {
             let picker = self.picker.lock();
             (picker.have().clone(), picker.is_complete())
@@ -55,6 +59,9 @@ impl Swarm {
         let whole = || if self.is_complete() { Ok(()) } else { self.storage.check_lengths() };
         let durable = self.storage.sync().and_then(|()| whole());
         if let Err(why) = durable {
+            if self.is_away() {
+                return self.saved_before(&why);
+            }
             self.distrust(&why);
             // For less than before, and with the reason. The first error is the one to report.
             let _ = self.save_durable();
@@ -67,6 +74,9 @@ impl Swarm {
             return self.save_durable();
         }
         if let Err(why) = self.storage.finish() {
+            if self.is_away() {
+                return self.saved_before(&why);
+            }
             if !matches!(why, StorageError::InTheWay(_)) {
                 self.distrust(&why);
             }
@@ -78,6 +88,15 @@ impl Swarm {
         self.wake_all();
         self.observer.completed(self);
         durable
+    }
+
+    /// The folder is not there: what was durable when it was last saved stays so.
+    fn saved_before(&self, why: &StorageError) -> Result<(), StorageError> {
+        if matches!(why, StorageError::Io { .. }) {
+            self.distrust_the_disk();
+        }
+        let _ = self.save_durable(); // in vain if the state lies in that folder
+        Ok(())
     }
 
     /// Saves which pieces are durable.
@@ -92,14 +111,23 @@ impl Swarm {
         let durable = self.durable.lock().clone();
         let mut resume = Resume::new(self.storage.dir(), &durable, stamps, paused).troubled(trouble);
         resume.settled = self.storage.settled();
+        resume.folder = self.storage.folder();
         file.save(&resume).map_err(|why| {
             let path = self.storage.dir().to_owned();
             StorageError::Io { what: "save the resume state of the downloads in", path, why }
         })
     }
 
-    /// The disk failed in the middle of a download: pauses it, and has the reason saved.
+    /// The disk failed in the middle of a download: pauses it, and has the reason saved. If the folder is not
+    /// there, the torrent waits for it.
     pub(crate) fn disk_failed(self: &Arc<Self>, why: &StorageError) {
+        if !self.is_away() {
+            self.pause_for(why);
+        }
+    }
+
+    /// Pauses the torrent for what the disk did.
+    pub(super) fn pause_for(self: &Arc<Self>, why: &StorageError) {
         if matches!(why, StorageError::Vanished(_) | StorageError::Truncated(_)) {
             self.distrust(why);
         }
@@ -115,14 +143,19 @@ impl Swarm {
         }
         self.distrust_the_disk();
         *self.trouble.lock() = Some(why.to_string());
-        let durable = {
+        if matches!(why, StorageError::Vanished(_) | StorageError::Truncated(_)) {
             let mut durable = self.durable.lock();
-            if matches!(why, StorageError::Vanished(_) | StorageError::Truncated(_)) {
-                *durable = Bitfield::new(durable.len()); // it was durable, and is gone all the same
-            }
-            durable.clone()
-        };
-        let geometry = self.torrent.geometry();
+            *durable = Bitfield::new(durable.len()); // it was durable, and is gone all the same
+        }
+        self.doubt_unsaved();
+    }
+
+    /// The pieces that are not durable leave the set of those we have, and are to be looked for.
+    pub(super) fn doubt_unsaved(&self) {
+        if self.is_complete() || self.storage.is_shared() {
+            return; // nothing is written any more
+        }
+        let (durable, geometry) = (self.durable.lock().clone(), self.torrent.geometry());
         let (unverified, wanted) = {
             let mut picker = self.picker.lock();
             self.write_generation.fetch_add(1, Ordering::AcqRel);

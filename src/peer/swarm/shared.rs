@@ -12,6 +12,9 @@ use crate::peer::upload::ledger::Ledger;
 use crate::peer::upload::newcomers::Newcomers;
 use crate::peer::upload::slots::Uploads;
 use crate::protocol::handshake::PeerId;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
@@ -66,6 +69,8 @@ pub struct Shared {
     pub tuning: Tuning,
     /// The address families in which peers are connected to.
     pub families: Families,
+    /// Folders that are not there, and were told as such.
+    absent: Mutex<BTreeSet<PathBuf>>,
     port: AtomicU16,
     next_conn: AtomicU64,
     /// Whether the engine has stopped, so that no torrent goes on.
@@ -95,9 +100,24 @@ impl Shared {
             traffic: SocketTraffic::default(),
             tuning,
             families,
+            absent: Mutex::default(),
             port: AtomicU16::new(0),
             next_conn: AtomicU64::new(1),
             stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// A folder is not there. That is told once, however many torrents wait for it.
+    pub fn is_not_there(&self, folder: &Path) {
+        if self.absent.lock().insert(folder.to_owned()) {
+            log::warn!("{} is not there: it is looked for again and again", folder.display());
+        }
+    }
+
+    /// The folder is there again.
+    pub fn is_there_again(&self, folder: &Path) {
+        if self.absent.lock().remove(folder) {
+            log::warn!("{} is there again", folder.display());
         }
     }
 

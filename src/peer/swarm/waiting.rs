@@ -26,8 +26,8 @@ pub enum WaitError {
 
 impl Swarm {
     /// Blocks until everything that is wanted of the torrent is here, verified, and under its name. Returns
-    /// at once if it is. A torrent whose peers lack a piece is waited for without end;
-    /// [`Swarm::wait_timeout`] gives up.
+    /// at once if it is. A torrent whose peers lack a piece, or whose folder is not there, is waited for
+    /// without end; [`Swarm::wait_timeout`] gives up.
     ///
     /// # Errors
     /// The torrent is paused, or the engine stopped, before the torrent is complete. A pause that ends at

@@ -80,7 +80,7 @@ impl Shell {
         let nobody_types = crossbeam_channel::never();
         let enter = if self.interactive { &self.lines } else { &nobody_types };
         let mut bars = Bars::new(swarms);
-        let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || !swarm.is_running();
+        let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || swarm.is_paused();
         while !swarms.iter().all(ended) {
             bars.draw();
             let left_alone = select! {
