@@ -296,3 +296,54 @@ fn a_torrent_that_is_paused_while_its_folder_is_away_goes_on_when_it_is_told_to(
     swarm.unpause();
     wait_until("it goes on", || swarm.is_running());
 }
+
+/// Bug: without the folder everything was withdrawn; at the next start it was made anew, and when it was back,
+/// all was hashed again.
+#[test]
+fn the_folders_of_a_peer_may_be_away_for_a_while() {
+    let swarm = crate::cli_support::Swarm::new();
+    swarm.shares("giver", "film", &content(1, 300_000));
+    let home = swarm.home("giver");
+    let (uploads, downloads, away) = (home.join("uploads"), home.join("downloads"), home.join("away"));
+    // In its folder as it is: `peer_command` would make `uploads`.
+    let start = |name: &str| {
+        let mut command = crate::cli_support::program("peer", &swarm.place.path().join(name));
+        let (ip, port) = (swarm.addr.ip().to_string(), swarm.addr.port().to_string());
+        command.args([&ip, &port, "--listen", "127.0.0.1:0"]).env("SHOAL_LOG", "info");
+        crate::cli_support::Process::start(command)
+    };
+    let mut giver = start("giver");
+    giver.expect("published film");
+    fs::rename(&uploads, &away).unwrap();
+    giver.expect("uploads is not there");
+    fs::rename(&away, &uploads).unwrap();
+    giver.expect("uploads is there again");
+    swarm.once("taker", &["download", "film"]).good();
+    giver.kill();
+
+    fs::rename(&uploads, &away).unwrap();
+    let mut giver = start("giver");
+    giver.expect("uploads is not there");
+    assert!(!uploads.exists());
+    fs::rename(&away, &uploads).unwrap();
+    // Nothing is said in between: it would be hashed then.
+    let line = |giver: &mut crate::cli_support::Process| giver.expect("film");
+    assert!(line(&mut giver).contains("published film"));
+
+    swarm.shares("other", "song", &content(2, 300_000));
+    let mut other = start("other");
+    other.expect("published song");
+    giver.say("download song");
+    giver.expect("song: complete");
+    giver.kill();
+    fs::rename(&downloads, &away).unwrap();
+    let mut giver = start("giver");
+    giver.expect("downloads is not there");
+    assert!(!downloads.exists());
+    let waits = giver.ask("status");
+    assert!(waits.iter().any(|line| line.contains("song") && line.contains("is not there")), "{waits:#?}");
+    other.kill();
+    fs::rename(&away, &downloads).unwrap();
+    giver.expect("downloads is there again");
+    swarm.once("taker", &["download", "song"]).good();
+}

@@ -3,6 +3,10 @@
 //!
 //! A file is hashed once. Its torrent is kept by path, size and time ([`Stamp`]), so a restart hashes nothing
 //! again. Links, empty files, and names that begin with a dot or end in `.part` (unfinished) are left out.
+//!
+//! A file that is gone is withdrawn, and its hashes forgotten. But not if it is out of reach: the upload
+//! folder is not there, or the folder that held it is on another device than it was, as where a share is
+//! mounted when it is not.
 
 use crate::peer::storage::resume::Stamp;
 use crate::peer::storage::state_dir::StateDir;
@@ -12,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +32,9 @@ const MOST_FILES: usize = 100_000;
 struct Known {
     stamp: Stamp,
     key: String,
+    /// The device that the file was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<u64>,
 }
 
 /// The files under one folder and their torrents.
@@ -56,6 +64,8 @@ pub struct Changes {
     pub removed: Vec<String>,
     /// Whether files were left for later because they are being written.
     pub unsettled: bool,
+    /// Whether nothing is there, and all that was is out of reach.
+    pub absent: bool,
 }
 
 impl Library {
@@ -76,11 +86,15 @@ impl Library {
         Arc::clone(&self.stop)
     }
 
-    /// Looks at every file, and hashes those that are new or changed. `hashing` is called with each file
-    /// before it is hashed. A new file that was written to less than `settled` ago is left for a later scan.
+    /// Looks at every file in reach, and hashes those that are new or changed. `hashing` is called with each
+    /// file before it is hashed. A new file that was written to less than `settled` ago is left for a later
+    /// scan.
     pub fn scan(&mut self, settled: Duration, mut hashing: impl FnMut(&Path, Stamp)) -> io::Result<Changes> {
         let mut files = Vec::new();
-        list(&self.dir, 0, &mut files)?;
+        if self.dir.is_dir() {
+            list(&self.dir, 0, &mut files)?;
+        }
+        let nothing_is_there = files.is_empty();
         let mut current = BTreeMap::new();
         let mut torrents = BTreeMap::new();
         let mut unsettled = false;
@@ -102,11 +116,28 @@ impl Library {
                 Err(why) => log::warn!("{} is not shared: {why}", path.display()),
             }
         }
+        let gone = self.known.iter().filter(|(path, known)| self.is_out_of_reach(path, known));
+        let gone: Vec<_> = gone.map(|(path, known)| (path.clone(), known.clone())).collect();
+        let absent = !self.dir.is_dir() || (nothing_is_there && !gone.is_empty());
+        current.extend(gone.into_iter().take(MOST_FILES.saturating_sub(current.len())));
         if self.known != current {
             self.known = current;
             self.save();
         }
-        Ok(Changes { unsettled, ..self.changes(torrents) })
+        Ok(Changes { unsettled, absent, ..self.changes(torrents) })
+    }
+
+    /// Whether a file that is not found may be there all the same: the folder that should hold it, or the
+    /// nearest one that is left above it, is not where the file was.
+    fn is_out_of_reach(&self, path: &Path, known: &Known) -> bool {
+        if path.exists() {
+            return false;
+        }
+        let folders = path.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.dir));
+        let nearest = folders.into_iter().find_map(|folder| Some((folder, device(folder).ok()?)));
+        nearest.is_none_or(|(folder, now)| {
+            known.device.is_some_and(|device| device != now) || fs::read_dir(folder).is_err()
+        })
     }
 
     fn torrent_of(
@@ -118,17 +149,24 @@ impl Library {
         if let Some(known) = self.known.get(path).filter(|known| known.stamp == stamp)
             && let Some(torrent) = self.state.kept(&known.key)
         {
-            return Ok((known.clone(), torrent));
+            return Ok((Known { device: device(path).ok(), ..known.clone() }, torrent));
         }
         hashing(path, stamp);
         let torrent = make_torrent(path, &self.stop, &|_, _| ())?;
         self.state.keep(&torrent)?;
-        Ok((Known { stamp, key: torrent.key() }, torrent))
+        Ok((Known { stamp, key: torrent.key(), device: device(path).ok() }, torrent))
     }
 
     fn changes(&mut self, torrents: BTreeMap<String, (Torrent, PathBuf)>) -> Changes {
-        let now: BTreeMap<String, PathBuf> =
+        let mut now: BTreeMap<String, PathBuf> =
             torrents.iter().map(|(key, (_, path))| (key.clone(), path.clone())).collect();
+        for (key, path) in &self.shared {
+            // Not found, and not forgotten: it is out of reach.
+            let is_known = self.known.get(path).is_some_and(|known| known.key == *key);
+            if is_known && !now.contains_key(key) {
+                now.insert(key.clone(), path.clone());
+            }
+        }
         let before: BTreeSet<(String, PathBuf)> =
             std::mem::replace(&mut self.shared, now.clone()).into_iter().collect();
         let after: BTreeSet<(String, PathBuf)> = now.into_iter().collect();
@@ -169,6 +207,10 @@ pub fn make_torrent(
     let source = Source::scan(path)?;
     let total = source.total_len();
     Ok(Torrent::parse(&source.create(&options, &|more| progress(more, total))?)?)
+}
+
+fn device(path: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(path)?.dev())
 }
 
 fn is_being_written(why: &(dyn std::error::Error + 'static)) -> bool {
@@ -306,5 +348,57 @@ mod tests {
         let moved = library.scan(Duration::ZERO, |_, _| ()).unwrap();
         assert_eq!((moved.added.len(), moved.removed.len()), (1, 1));
         assert!(moved.added[0].dir.ends_with("y"));
+    }
+
+    /// Bug: a share that was not mounted for a while was withdrawn, and hashed again when it was back.
+    #[test]
+    fn a_folder_that_is_away_for_a_while_is_neither_withdrawn_nor_hashed_again() {
+        let (place, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (dir, away) = (place.path().join("uploads"), place.path().join("away"));
+        fs::create_dir_all(dir.join("sub")).unwrap();
+        fs::write(dir.join("a"), "one").unwrap();
+        fs::write(dir.join("sub/b"), "two").unwrap();
+        let open = || Library::open(&dir, Arc::new(StateDir::open(state.path()).unwrap()));
+        let read_again = |path: &Path, _| panic!("{} was read again", path.display());
+        let counts = |changes: Changes| (changes.added.len(), changes.removed.len(), changes.absent);
+        let mut library = open();
+        assert_eq!(counts(library.scan(Duration::ZERO, |_, _| ()).unwrap()), (2, 0, false));
+        fs::rename(&dir, &away).unwrap();
+        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 0, true));
+        assert!(!dir.exists(), "it is not made anew");
+        fs::rename(&away, &dir).unwrap();
+        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 0, false));
+        drop(library);
+
+        // It is away at the start.
+        fs::rename(&dir, &away).unwrap();
+        let mut library = open();
+        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 0, true));
+        fs::rename(&away, &dir).unwrap();
+        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (2, 0, false));
+
+        // What is really gone, is.
+        fs::remove_file(dir.join("a")).unwrap();
+        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 1, false));
+        fs::remove_dir_all(dir.join("sub")).unwrap();
+        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 1, false));
+    }
+
+    /// Where a share is mounted there is an empty folder when it is not, on another device.
+    #[test]
+    fn a_file_whose_folder_is_on_another_device_now_is_out_of_reach() {
+        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(dir.path().join("share")).unwrap();
+        fs::write(dir.path().join("here"), "one").unwrap();
+        let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
+        library.scan(Duration::ZERO, |_, _| ()).unwrap();
+        let (path, device) = (dir.path().join("share/film"), device(dir.path()).unwrap() + 1);
+        let known = library.known[&dir.path().join("here")].clone();
+        library.known.insert(path.clone(), Known { device: Some(device), ..known });
+        let changes = library.scan(Duration::ZERO, |_, _| ()).unwrap();
+        assert!(!changes.absent && library.known.contains_key(&path));
+        library.known.get_mut(&path).unwrap().device = Some(device - 1);
+        library.scan(Duration::ZERO, |_, _| ()).unwrap();
+        assert!(!library.known.contains_key(&path), "it was removed");
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::net::Families;
 use crate::peer::engine::Config;
+use crate::peer::storage::state_dir::StateDir;
 use crate::torrent::units::parse_bytes;
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -205,9 +206,11 @@ impl Resolved {
     }
 
     /// The upload and the download folder. A default folder is made if necessary. A folder that the user
-    /// named must exist, since its name may be a typing error.
+    /// named must exist, since its name may be a typing error. One that earlier runs used may be absent for a
+    /// while, and is not made.
     pub fn folders(&self) -> Result<(PathBuf, PathBuf), SettingsError> {
-        Ok((self.uploads.open()?, self.downloads.open()?))
+        let state = self.config.state.as_deref();
+        Ok((self.uploads.open(state)?, self.downloads.open(state)?))
     }
 }
 
@@ -276,9 +279,14 @@ impl Folder {
     }
 
     /// Its full path.
-    fn open(&self) -> Result<PathBuf, SettingsError> {
+    fn open(&self, state: Option<&Path>) -> Result<PathBuf, SettingsError> {
         let Folder { what, path, named } = self;
         let failed = |why: String| SettingsError::Folder { what, path: path.clone(), why };
+        if let Some(absent) = full_path(path).filter(|full| !full.exists())
+            && state.is_some_and(|state| StateDir::has_used(state, &absent))
+        {
+            return Ok(absent);
+        }
         if !named {
             fs::create_dir_all(path).map_err(|why| failed(format!("cannot be made: {why}")))?;
         }
@@ -290,9 +298,22 @@ impl Folder {
     }
 }
 
+/// The full path of a folder that may not be there, if the folder above it is.
+fn full_path(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let above = fs::canonicalize(path.parent()?).ok();
+    above.zip(path.file_name()).map(|(above, name)| above.join(name)).or(Some(path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bitfield::Bitfield;
+    use crate::peer::storage::resume::Resume;
+
+    fn resume_in(dir: &Path) -> Resume {
+        Resume::new(dir, &Bitfield::full(1), vec![], false)
+    }
 
     #[test]
     fn flags_override_the_file_which_overrides_the_defaults() {
@@ -339,6 +360,13 @@ mod tests {
                 .to_string();
             assert!(why.contains("shoal.toml, line 1: ") && !why.contains('\n'), "{why}");
         }
+        let used = dir.path().canonicalize().unwrap().join("away");
+        let state = dir.path().join("state");
+        StateDir::open(&state).unwrap().resume("key").save(&resume_in(&used)).unwrap();
+        let away = Settings { downloads: Some(used.clone()), state: Some(state), ..Settings::default() };
+        let away = Settings { uploads: Some(dir.path().to_owned()), ..away };
+        assert_eq!(away.resolve().unwrap().folders().unwrap().1, used, "it is absent for a while");
+        assert!(!used.exists());
         let missing = Settings { uploads: Some(dir.path().join("none")), ..Settings::default() };
         let why = missing.resolve().unwrap().folders().unwrap_err().to_string();
         assert!(why.contains("does not exist"), "{why}");

@@ -4,10 +4,14 @@
 //! A file that is being written changes all the time, so it is scanned once it has not changed for `QUIET`.
 //! The folder is scanned once nothing in it has changed for that time, but at the latest `PATIENCE` after a
 //! change, so that one file that grows all day does not hide the others.
+//!
+//! If the folder is not there, it is looked for again, at first after a second, and it is watched anew when
+//! it is back.
 
 use super::library::{Changes, Library};
 use super::notices::Notice;
 use super::room::Room;
+use crate::backoff::Backoff;
 use crate::peer::storage::resume::Stamp;
 use crate::threads;
 use crate::torrent::InfoHash;
@@ -30,6 +34,9 @@ const LARGE: u64 = 256 << 20;
 /// How often the folder is scanned in any case, since some file systems report no changes.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// How soon a folder that is not there is looked for again, at first.
+const LOOK_FIRST: Duration = Duration::from_secs(1);
+
 enum Nudge {
     Changed,
     Stop,
@@ -41,13 +48,22 @@ pub struct Watch {
     /// Makes the library stop hashing.
     give_up: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    _watcher: Option<RecommendedWatcher>,
+}
+
+/// What the thread owns.
+struct Watched {
+    library: Library,
+    room: Arc<Room>,
+    /// Has the system tell of changes; `None` if it cannot.
+    watcher: Option<RecommendedWatcher>,
+    /// The waits between two looks at a folder that is not there.
+    absent: Option<Backoff>,
 }
 
 impl Watch {
     /// Shares what is in the folder now, and watches it. Returns at once if `in_background`, since hashing
     /// may take long; otherwise when everything is shared.
-    pub fn start(mut library: Library, room: Arc<Room>, in_background: bool) -> io::Result<Self> {
+    pub fn start(library: Library, room: Arc<Room>, in_background: bool) -> io::Result<Self> {
         // One message is enough: a scan finds all changes.
         let (nudge, nudges) = crossbeam_channel::bounded(1);
         let for_watcher = nudge.clone();
@@ -56,24 +72,21 @@ impl Watch {
                 let _ = for_watcher.try_send(Nudge::Changed);
             }
         };
-        let watcher = notify::recommended_watcher(told).and_then(|mut watcher| {
-            watcher.watch(library.dir(), RecursiveMode::Recursive)?;
-            Ok(watcher)
-        });
+        let watcher = notify::recommended_watcher(told);
         if let Err(why) = &watcher {
             log::warn!("{} is looked at every {} s only: {why}", library.dir().display(), LOOK.as_secs());
         }
         let give_up = library.stopper();
+        let mut watched = Watched { library, room, watcher: watcher.ok(), absent: None };
+        watched.watch();
         if !in_background {
-            scan(&mut library, Duration::ZERO, &room);
+            watched.scan(Duration::ZERO);
         }
         let thread = threads::spawn("watch", move || {
-            if in_background {
-                scan(&mut library, Duration::ZERO, &room);
-            }
-            run(library, &room, &nudges);
+            let wait = if in_background { watched.scan(Duration::ZERO) } else { watched.next_look() };
+            watched.run(&nudges, wait);
         })?;
-        Ok(Watch { nudge, give_up, thread: Mutex::new(Some(thread)), _watcher: watcher.ok() })
+        Ok(Watch { nudge, give_up, thread: Mutex::new(Some(thread)) })
     }
 
     /// Ends the thread.
@@ -91,45 +104,80 @@ impl Drop for Watch {
     }
 }
 
-fn run(mut library: Library, room: &Room, nudges: &Receiver<Nudge>) {
-    let mut wait = LOOK;
-    loop {
-        match nudges.recv_timeout(wait) {
-            Ok(Nudge::Changed) => {
-                let until = Instant::now() + PATIENCE;
-                while Instant::now() < until {
-                    match nudges.recv_timeout(QUIET) {
-                        Ok(Nudge::Changed) => {}
-                        Err(RecvTimeoutError::Timeout) => break,
-                        Ok(Nudge::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+impl Watched {
+    fn run(mut self, nudges: &Receiver<Nudge>, mut wait: Duration) {
+        loop {
+            match nudges.recv_timeout(wait) {
+                Ok(Nudge::Changed) => {
+                    let until = Instant::now() + PATIENCE;
+                    while Instant::now() < until {
+                        match nudges.recv_timeout(QUIET) {
+                            Ok(Nudge::Changed) => {}
+                            Err(RecvTimeoutError::Timeout) => break,
+                            Ok(Nudge::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                        }
                     }
                 }
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Nudge::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(Nudge::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            wait = self.scan(QUIET);
         }
-        wait = if scan(&mut library, QUIET, room) { QUIET } else { LOOK };
     }
-}
 
-/// Scans once, and shares what is new. True if files are left for later because they are being written.
-fn scan(library: &mut Library, settled: Duration, room: &Room) -> bool {
-    let hashing = |path: &Path, stamp: Stamp| {
-        log::info!("hashing {}", path.display());
-        if stamp.size >= LARGE {
-            room.tell(Notice::Hashing(path.to_owned()));
+    /// Has the system tell of changes in the folder. What it told of before may have been another folder with
+    /// the same path.
+    fn watch(&mut self) {
+        let dir = self.library.dir();
+        if let Some(watcher) = self.watcher.as_mut().filter(|_| dir.is_dir()) {
+            let _ = watcher.unwatch(dir); // it may not be watched
+            if let Err(why) = watcher.watch(dir, RecursiveMode::Recursive) {
+                log::warn!("{} is looked at every {} s only: {why}", dir.display(), LOOK.as_secs());
+            }
         }
-    };
-    match library.scan(settled, hashing) {
-        Ok(changes) => {
-            let unsettled = changes.unsettled;
-            apply(changes, room);
-            unsettled
+    }
+
+    /// Scans once, and shares what is new. Returns when to scan again.
+    fn scan(&mut self, settled: Duration) -> Duration {
+        let room = &self.room;
+        let hashing = |path: &Path, stamp: Stamp| {
+            log::info!("hashing {}", path.display());
+            if stamp.size >= LARGE {
+                room.tell(Notice::Hashing(path.to_owned()));
+            }
+        };
+        match self.library.scan(settled, hashing) {
+            Ok(changes) => {
+                let (unsettled, absent) = (changes.unsettled, changes.absent);
+                self.is_absent(absent);
+                apply(changes, &self.room);
+                if unsettled { QUIET } else { self.next_look() }
+            }
+            Err(why) => {
+                log::warn!("cannot look into {}: {why}", self.library.dir().display());
+                LOOK
+            }
         }
-        Err(why) => {
-            log::warn!("cannot look into {}: {why}", library.dir().display());
-            false
+    }
+
+    fn is_absent(&mut self, absent: bool) {
+        let (dir, shared) = (self.library.dir().to_owned(), &self.room.peer().shared);
+        match (absent, self.absent.is_some()) {
+            (true, false) => {
+                shared.is_not_there(&dir);
+                self.absent = Some(Backoff::new(LOOK_FIRST, LOOK));
+            }
+            (false, true) => {
+                shared.is_there_again(&dir);
+                self.absent = None;
+                self.watch();
+            }
+            _ => {}
         }
+    }
+
+    fn next_look(&mut self) -> Duration {
+        self.absent.as_mut().map_or(LOOK, Backoff::failed)
     }
 }
 

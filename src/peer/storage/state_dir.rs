@@ -5,20 +5,22 @@
 //! `published.json` ([`library`](crate::peer::app::library)), `offered.json`, `torrents/KEY.torrent`,
 //! and `resume/KEY.json` ([`resume`](super::resume)).
 
-use super::resume::ResumeFile;
+use super::resume::{Resume, ResumeFile};
 use crate::atomic;
 use crate::disk::Disk;
 use crate::lock;
 use crate::protocol::handshake::PeerId;
 use crate::torrent::{InfoHash, Torrent};
-use std::collections::BTreeSet;
+use serde::de::IgnoredAny;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Our files in the folder, apart from `lock` and those that belong to one torrent.
-const FILES: [&str; 5] = ["peer_id", "ledger.json", "published.json", "offered.json", "bans.json"];
+const FILES: [&str; 5] = ["peer_id", "ledger.json", PUBLISHED, "offered.json", "bans.json"];
+const PUBLISHED: &str = "published.json";
 const TORRENTS: &str = "torrents";
 const LOCK: &str = "lock";
 
@@ -133,7 +135,19 @@ impl StateDir {
 
     /// The path of the list of what the upload folder has published.
     pub fn published(&self) -> PathBuf {
-        self.path.join("published.json")
+        self.path.join(PUBLISHED)
+    }
+
+    /// Whether the runs that used the state folder `state` had something in the folder `dir`. Nothing is
+    /// locked or made.
+    pub fn has_used(state: &Path, dir: &Path) -> bool {
+        let published = fs::read(state.join(PUBLISHED)).ok();
+        let published: Option<BTreeMap<PathBuf, IgnoredAny>> =
+            published.and_then(|json| serde_json::from_slice(&json).ok());
+        let resumes = fs::read_dir(state.join("resume")).into_iter().flatten().flatten();
+        let mut resumes = resumes.filter_map(|entry| fs::read(entry.path()).ok());
+        published.is_some_and(|published| published.keys().any(|path| path.starts_with(dir)))
+            || resumes.any(|json| serde_json::from_slice::<Resume>(&json).is_ok_and(|old| old.dir == dir))
     }
 
     /// The torrents that earlier runs offered to everybody; empty if the file is missing or broken.
