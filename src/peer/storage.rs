@@ -101,21 +101,23 @@ impl Storage {
 
     /// A new or continued download of these files, on a disk that a test may observe. What is under
     /// `dir/NAME` is not downloaded again if it is unchanged since it was `known`, or matches the torrent.
-    /// What matches in part becomes part of the download. Anything else there is an error. Nor is anything
-    /// downloaded if all of it is there under the names that the torrent itself gives.
+    /// What matches in part becomes part of the download, unless it is the content of another torrent, one of
+    /// the paths `taken`. Anything else there is an error. Nor is anything downloaded if
+    /// all of it is there under the names that the torrent itself gives.
     pub fn download_files(
         disk: Disk,
         torrent: Arc<Torrent>,
         dir: &Path,
         files: &Selection,
         known: &BTreeMap<usize, Stamp>,
+        taken: &[PathBuf],
     ) -> Result<Self, StorageError> {
         disk.make_folders(dir).map_err(failed("create", dir))?;
         let (places, found) = match Places::made_elsewhere(&torrent, dir, known) {
             Some(complete) => (complete, Bitfield::new(torrent.geometry().piece_count())),
             None => {
                 let mut places = Places::wanted(&torrent, dir, files);
-                let found = places.find(&disk, &torrent, known)?;
+                let found = places.find(&disk, &torrent, known, taken)?;
                 (places, found)
             }
         };

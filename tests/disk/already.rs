@@ -62,6 +62,21 @@ fn a_file_that_is_not_the_torrents_is_in_the_way_and_stays_as_it_is() {
     assert!(!to.path().join("file.part").exists());
 }
 
+/// Two versions of one name: the first is being served, and is not taken from under its torrent.
+#[test]
+fn a_file_that_another_torrent_serves_is_not_taken_from_it() {
+    let (first, second) = (Source::file("file", 300_000), tempfile::tempdir().unwrap());
+    let mut newer = fs::read(&first.path).unwrap();
+    newer[200_000] ^= 1;
+    fs::write(second.path().join("file"), &newer).unwrap();
+    let second = torrent_of(&second.path().join("file"), Format::Hybrid, Some(1 << 15));
+    let seed = peer();
+    let serves = first.share(&seed);
+    let refused = seed.add(AddTorrent::download(second, first.dir.path())).err().unwrap().to_string();
+    assert!(refused.contains("file is in the way"), "{refused}");
+    assert!(first.path.exists() && serves.is_running());
+}
+
 /// A folder in the middle of a download by a client that reserves space: whole files, begun ones, reserved
 /// ones, and one of the client's own.
 #[test]

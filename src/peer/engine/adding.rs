@@ -119,7 +119,9 @@ impl Engine {
         let storage = if add.content == Content::Missing {
             let (files, known) = (add.options.files_of(&add.torrent), recovery.settled(&add.dir));
             let torrent = Arc::clone(&add.torrent);
-            let storage = Storage::download_files(self.disk.clone(), torrent, &add.dir, &files, &known)?;
+            let taken: Vec<_> = self.swarms.all().iter().map(|other| other.storage.root()).collect();
+            let disk = self.disk.clone();
+            let storage = Storage::download_files(disk, torrent, &add.dir, &files, &known, &taken)?;
             if !storage.is_all_settled() {
                 let recovered = recovery.judge(&storage);
                 return self.begin(add, storage, recovered);

@@ -125,7 +125,7 @@ impl Storage {
 
     fn find_awaited(&self, awaited: &Awaited) -> Result<(), StorageError> {
         let mut places = Places::wanted(&self.torrent, &self.dir, &awaited.files);
-        places.find(&self.disk, &self.torrent, &awaited.known)?;
+        places.find(&self.disk, &self.torrent, &awaited.known, &[])?;
         if self.is_all_settled() && !places.is_all_settled() {
             return Err(StorageError::Vanished(self.root())); // the next start sees what is left
         }

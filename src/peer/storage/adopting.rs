@@ -42,6 +42,19 @@ pub struct Look {
     pub findings: Vec<(usize, Finding)>,
 }
 
+impl Look {
+    /// The files are the content of another torrent: nothing of them is ours that is not right as it is.
+    pub fn belongs_to_another(&mut self) {
+        for (_, finding) in &mut self.findings {
+            *finding = match *finding {
+                Finding::Unproven { .. } => Finding::Unproven { ours: false },
+                Finding::Partly => Finding::Foreign,
+                same => same,
+            };
+        }
+    }
+}
+
 /// Looks at the files `present`, by index, with their lengths in bytes. The files `known` are right; any
 /// other is missing. `path_of` gives a path where each file can be read.
 pub fn look(

@@ -194,19 +194,23 @@ impl Places {
 
     /// Finds the files that are settled, and moves the others to where they belong now. `known` are files
     /// with their stamps from when they were settled. A file that is not among them, or has changed, must
-    /// match the torrent at least in part; otherwise it is in the way, and nothing is moved. Returns the
-    /// pieces that were found to be right.
+    /// match the torrent at least in part, and `NAME` must not be among the paths `taken` by other torrents;
+    /// otherwise it is in the way, and nothing is moved. Returns the pieces that were found to be right.
     pub fn find(
         &mut self,
         disk: &Disk,
         torrent: &Torrent,
         known: &BTreeMap<usize, Stamp>,
+        taken: &[PathBuf],
     ) -> Result<Bitfield, StorageError> {
         let complete = self.base(Place::Settled);
         let mut good = Bitfield::new(torrent.geometry().piece_count());
         if fs::symlink_metadata(&complete).is_ok() {
             let present = self.find_known(known)?;
-            let look = self.look_at(torrent, &present);
+            let mut look = self.look_at(torrent, &present);
+            if taken.contains(&complete) {
+                look.belongs_to_another();
+            }
             self.adopt(disk, &look, &present)?;
             good = look.good;
             if !self.places.contains(&Place::Settled) {

@@ -19,7 +19,7 @@ impl Storage {
     /// something else, or if another download uses it.
     fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
         let all = Selection::all(&torrent);
-        Storage::download_files(Disk::default(), torrent, dir, &all, &BTreeMap::new())
+        Storage::download_files(Disk::default(), torrent, dir, &all, &BTreeMap::new(), &[])
     }
 }
 
