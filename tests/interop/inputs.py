@@ -14,15 +14,15 @@ def single_file(folder: Path, name: str, seed: str, size: int = 5_000_001) -> Pa
     return path
 
 
-def file_tree(folder: Path, name: str, seed: str) -> Path:
-    """A folder with the file sizes and names that are easy to get wrong. Returns its path."""
+def file_tree(folder: Path, name: str, seed: str, odd: int = 1_500_007) -> Path:
+    """A folder with the file sizes and names that are easy to get wrong; its largest file has `odd` bytes. Returns its path."""
     rng = random.Random(seed)
     root = folder / name
     sizes = {
         "empty.dat": 0,
         "tiny.txt": 113,  # smaller than a block
         "one piece.bin": PIECE_LENGTH,
-        "odd.bin": 1_500_007,  # no multiple of a piece or a block
+        "odd.bin": odd,  # no multiple of a piece or a block
         "sub/deep/aligned.bin": 4 * PIECE_LENGTH,
         "sub/block.bin": 16 * 1024,
         "sub/grüße/日本語 файл.bin": 777_777,
@@ -62,15 +62,17 @@ def files_under(root: Path, ignored: tuple[str, ...] = ()) -> dict[str, Path]:
     return found
 
 
-def differences(want: Path, got: Path, ignored: tuple[str, ...] = ()) -> list[str]:
+def differences(want: Path, got: Path, ignored: tuple[str, ...] = (), empty_too: bool = True) -> list[str]:
     """One line for every file that is missing, too much or not the same, byte by byte. Empty if all is well.
 
     `ignored` folders may stand beside the data in `got`; the pad files that a seed may need in `want` count never.
+    Without `empty_too` a file without bytes may be missing.
     """
     if not got.exists():
         return [f"{got} is missing"]
     wanted, gotten = files_under(want, (".pad",)), files_under(got, ignored)
-    lines = [f"missing: {name or got.name}" for name in sorted(wanted.keys() - gotten.keys())]
+    missing = sorted(wanted.keys() - gotten.keys())
+    lines = [f"missing: {name or got.name}" for name in missing if empty_too or wanted[name].stat().st_size]
     lines += [f"too much: {name or got.name}" for name in sorted(gotten.keys() - wanted.keys())]
     for name in sorted(wanted.keys() & gotten.keys()):
         expected, actual = wanted[name].read_bytes(), gotten[name].read_bytes()

@@ -132,7 +132,7 @@ def follow(session, handle, stop, args):
             if args.verbose and worth_saying(alert):
                 say(f"{type(alert).__name__}: {alert.message()}")
             if isinstance(alert, lt.torrent_checked_alert):
-                say(f"listening on 127.0.0.1:{session.listen_port()}")  # before that it turns peers away
+                say(f"listening on {endpoint(args.listen)[0]}:{session.listen_port()}")  # before that it turns peers away
             if isinstance(alert, lt.peer_connect_alert) and not connected:
                 connected = True
                 say("connected")
