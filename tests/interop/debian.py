@@ -20,6 +20,10 @@ UNPACKED = VENV / "debian"
 LISTED = "packages"  # beside what was unpacked: a line of name and version for each package
 
 
+class NoArchive(OSError):
+    """There is no Debian to get packages from."""
+
+
 def versions(release: str) -> dict[str, str]:
     """Version of each package that is unpacked."""
     listed = UNPACKED / release / LISTED
@@ -47,7 +51,7 @@ def mirror() -> str:
     targets = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], capture_output=True, text=True)
     archives = [uri for uri in targets.stdout.split() if uri.rstrip("/").endswith("/debian")]
     if not archives:
-        raise OSError("this machine has no Debian archive among its package sources")
+        raise NoArchive("this machine has no Debian archive among its package sources")
     return archives[0]
 
 

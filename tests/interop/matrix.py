@@ -5,8 +5,8 @@
 `make interop-matrix` builds the binaries, installs the clients, runs this and writes the table of `docs/INTEROP.md` from the
 results; those of cells that did not run are kept from before. A cell that fails is tried again with libtorrent 2.1 in our
 place, and so is every cell whose result is saved. What fails then too is the other side's fault; what does not is ours, and
-ends this with status 1. `--short` runs the few cells that `make interop` has time for; all of them are known to finish, so none
-is excused.
+ends this with status 1. `--short` runs the few cells that `make interop` has time for; all of them are known to finish, so
+none is excused.
 
 All of it happens in a network namespace of its own, so nothing of it can leave this machine. It has an address that is no
 loopback address, since Transmission takes no peers from there.
@@ -161,7 +161,7 @@ def cells_of(clients: list[Client], words: list[str], short: bool) -> list[Cell]
 
 def is_short(cell: Cell) -> bool:
     """Clients that are installed within seconds; each format once, and the folder where there is padding."""
-    quick = ("libtorrent 2.0", "aria2 1.37", "Transmission 3", "Transmission 4", "rTorrent", "WebTorrent")
+    quick = ("libtorrent 2.0", "aria2 1.37", "Transmission 3", "Transmission 4", "rTorrent", "qBittorrent 5", "WebTorrent")
     return cell.client.name in quick and (cell.form, cell.content) in (("v1", "file"), ("hybrid", "folder"), ("v2", "folder"))
 
 
@@ -214,15 +214,17 @@ def install(clients: list[Client]):
         print(f"{client.name}: {client.version()} from {client.where}", flush=True)
 
 
-def enter_namespace():
-    """Starts this again where there is no network but its own, as root or as root of a namespace of users.
+class NoNamespace(OSError):
+    """There is no network in which the clients are alone."""
 
-    Returns only where that cannot be had.
-    """
+
+def enter_namespace():
+    """Starts this again where there is no network but its own, as root or as root of a namespace of users."""
     unshare = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    if subprocess.run([*unshare, "ip", "link", "set", "lo", "up"]).returncode == 0:
-        sys.stdout.flush()
-        os.execvp("unshare", [*unshare, sys.executable, *sys.argv, "--inside"])
+    if subprocess.run([*unshare, "ip", "link", "set", "lo", "up"]).returncode != 0:
+        raise NoNamespace("it needs a network namespace: root, or namespaces of users")
+    sys.stdout.flush()
+    os.execvp("unshare", [*unshare, sys.executable, *sys.argv, "--inside"])
 
 
 def set_up_network():
@@ -249,10 +251,12 @@ def main() -> int:
         print("matrix: no cell has all of these words")
         return 0 if args.short else 1
     if not args.inside:
-        install([client for client in clients if any(cell.client is client for cell in cells)])
-        enter_namespace()
-        print("matrix: skipped, for it needs a network namespace: root, or namespaces of users")
-        return 0 if args.short else 1
+        try:
+            install([client for client in clients if any(cell.client is client for cell in cells)])
+            enter_namespace()
+        except (debian.NoArchive, NoNamespace) as lacking:
+            print(f"matrix: skipped: {lacking}")
+            return 0 if args.short else 1
     set_up_network()
     Client.host = HOST
     return run_all(clients, cells, args)
