@@ -4,7 +4,7 @@ use super::{LIMIT, wait_until};
 use shoal::protocol::handshake::{HANDSHAKE_LEN, Hello, PeerId};
 use shoal::protocol::wire::{BlockRequest, Message, decode};
 use shoal::torrent::{InfoHash, Torrent};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
 
@@ -41,21 +41,31 @@ impl Raw {
 
     /// Connects and shakes hands.
     pub fn join(addr: SocketAddr, torrent: &Torrent, name: u8, modern: bool) -> Self {
-        let mut raw = Raw::connect(addr);
+        Raw::try_join(addr, torrent, name, modern).unwrap()
+    }
+
+    /// The same with an error if the other side is not there, or hangs up.
+    pub fn try_join(addr: SocketAddr, torrent: &Torrent, name: u8, modern: bool) -> io::Result<Self> {
+        let mut raw = Raw::over(TcpStream::connect(addr)?);
         raw.send_bytes(&hello(torrent.info_hash(), name, modern).encode());
         let mut reply = [0; HANDSHAKE_LEN];
-        raw.socket.read_exact(&mut reply).unwrap();
+        raw.socket.read_exact(&mut reply)?;
         assert_eq!(Hello::decode(&reply).unwrap().info_hash, torrent.info_hash());
-        raw
+        Ok(raw)
     }
 
     /// The same as a seed that serves at once.
     pub fn seed(addr: SocketAddr, torrent: &Torrent, name: u8, modern: bool) -> Self {
         let mut raw = Raw::join(addr, torrent, name, modern);
-        let pieces = torrent.geometry().piece_count();
-        raw.send(Message::Bitfield(shoal::bitfield::Bitfield::full(pieces).as_bytes()));
-        raw.send(Message::Unchoke);
+        raw.offer_all(torrent);
         raw
+    }
+
+    /// Says that it has everything and serves it.
+    pub fn offer_all(&mut self, torrent: &Torrent) {
+        let pieces = torrent.geometry().piece_count();
+        self.send(Message::Bitfield(shoal::bitfield::Bitfield::full(pieces).as_bytes()));
+        self.send(Message::Unchoke);
     }
 
     /// The same as a leecher that is served already.

@@ -91,7 +91,9 @@ fn a_liar_with_a_new_name_each_time_does_not_keep_a_download_from_its_end() {
     let liars = thread::spawn(move || {
         while !until.load(Ordering::SeqCst) && counted.load(Ordering::SeqCst) < 200 {
             let name = counted.fetch_add(1, Ordering::SeqCst);
-            all_wrong(&mut Raw::seed(addr, &torrent, name, true));
+            let Ok(mut raw) = Raw::try_join(addr, &torrent, name, true) else { continue }; // it may be stopped
+            raw.offer_all(&torrent);
+            all_wrong(&mut raw);
         }
     });
     wait_until("some are found", || leecher.shared.bans.all().len() >= 3);

@@ -229,7 +229,7 @@ def answers(process: Process, port: int) -> bool:
 
 class Rqbit(Foreign):
     name = "rqbit"
-    where = "crates.io"
+    where = "cargo"
 
     def __init__(self, folder: Path):
         self.folder = folder
