@@ -266,7 +266,9 @@ fn whatever_else_a_tracker_does_the_download_goes_on() {
         let begun = Instant::now();
         downloads(&[tracker], true);
         let (asked, taken) = (tracker.seen.connections(), tracker.seen.taken.load(Ordering::SeqCst));
-        assert!(asked <= 12, "{what}: asked {asked} times");
+        // At the start, at the end, and 2.5 s after a failure at the earliest; with five redirects each.
+        let announces = 2 + begun.elapsed().as_millis() as u64 / 2500;
+        assert!(asked <= 6 * announces, "{what}: asked {asked} times");
         // A megabyte is read; the rest is what the system's buffers hold.
         assert!(taken < 20_000_000, "{what}: {taken} bytes were taken");
         log::info!("{what}: {:?}", begun.elapsed());

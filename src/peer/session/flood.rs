@@ -101,4 +101,17 @@ mod tests {
         assert!(flood.spend(SAVED, later));
         assert!(!flood.spend(IDLE, later));
     }
+
+    #[test]
+    fn what_is_earned_can_be_spent_but_saves_no_more_than_there_is_room_for() {
+        let start = Instant::now();
+        let mut flood = Flood::new(0, start);
+        assert!(flood.spend(SAVED, start));
+        flood.earn(HAVE);
+        assert!(flood.spend(HAVE, start));
+        assert!(!flood.spend(IDLE, start));
+        flood.earn(SAVED + HAVE);
+        assert!(flood.spend(SAVED, start));
+        assert!(!flood.spend(IDLE, start));
+    }
 }

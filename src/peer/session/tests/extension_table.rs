@@ -63,3 +63,13 @@ fn a_message_that_we_did_not_offer_is_ignored_and_costs() {
     let unknown = Message::Extended { id: 77, payload: &[0; 1000] };
     assert!((0..10_000).any(|_| leecher.hears(unknown) == Err(Violation::Flood)));
 }
+
+#[test]
+fn a_long_message_costs_more_than_a_short_one() {
+    let taken = |len| {
+        let (mut leecher, payload) = (Leecher::new(1, true), vec![0; len]);
+        let unknown = || Message::Extended { id: 77, payload: &payload };
+        (0..).take_while(|_| leecher.hears(unknown()).is_ok()).count()
+    };
+    assert!(taken(63 * 1024) * 50 < taken(1000), "64 times as much");
+}

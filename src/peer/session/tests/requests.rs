@@ -69,9 +69,10 @@ fn a_choke_gives_back_what_came_and_late_blocks_are_no_crime() {
     leecher.fetch(0);
     leecher.fetch(1);
     leecher.gets(leecher.block(0, 0)).unwrap();
+    assert!(!leecher.session.is_choked());
     leecher.hears(Message::Choke).unwrap();
     assert_eq!(leecher.given_back(), [(0, 3), (1, 4)]);
-    assert!(!leecher.session.wants_work());
+    assert!(leecher.session.is_choked() && !leecher.session.wants_work());
     leecher.gets(leecher.block(1, 2)).unwrap(); // it was under way
     leecher.hears(Message::Reject(leecher.block(0, 1).into())).unwrap();
     leecher.fetch(0);
