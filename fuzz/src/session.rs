@@ -91,6 +91,8 @@ struct Books {
     pending: Vec<Block>,
     /// Blocks of pieces of others that we were asked to fetch, by whom.
     errands: Vec<(ConnId, Block)>,
+    /// Pieces that the other side may have without a slot, and how many bytes of each.
+    allowed: BTreeMap<Piece, u32>,
     is_fast: bool,
 }
 
@@ -113,6 +115,7 @@ impl Books {
             asked: HashMap::new(),
             pending: Vec::new(),
             errands: Vec::new(),
+            allowed: BTreeMap::new(),
             is_fast,
         };
         if kind & 16 != 0 {
@@ -275,7 +278,11 @@ impl Books {
         assert_eq!(run.is_empty(), !had);
         let bytes: u32 = run.iter().map(|block| block.len()).sum();
         assert!(bytes <= most || run.len() == 1);
-        assert!(run.is_empty() || !self.session.is_choking(), "who has no slot is not served");
+        for block in run.iter().filter(|_| self.session.is_choking()) {
+            let left =
+                self.allowed.get_mut(&block.piece()).expect("who has no slot is served allowed pieces");
+            *left = left.checked_sub(block.len()).expect("and these three times");
+        }
         if program.below(2) == 1 {
             run.iter().for_each(|block| self.session.refuse(*block));
         }
@@ -306,6 +313,11 @@ impl Books {
             }
             Message::Cancel(wanted) => drop(self.block(wanted)),
             Message::Reject(_) | Message::HaveAll | Message::HaveNone => assert!(self.is_fast),
+            Message::AllowedFast(index) => {
+                assert!(self.is_fast);
+                let piece = TORRENT.geometry().piece(index).unwrap();
+                self.allowed.insert(piece, 3 * TORRENT.geometry().piece_len(piece));
+            }
             Message::Extended { .. } => assert!(self.session.agreement().extended),
             _ => {}
         }
@@ -345,6 +357,7 @@ impl Books {
             }
             Event::HasPieces(bits) => assert_eq!(&bits, self.session.peer_has()),
             Event::Has(piece) => assert!(self.session.peer_has().has(piece.index())),
+            Event::Newcomer => self.session.allow_fast(),
             Event::Interested(_) | Event::Unchoked | Event::HelpNotNeeded { .. } | Event::Introduced(_) => {}
         }
     }
