@@ -349,28 +349,25 @@ impl Requests {
     /// The peer refused a block (BEP 6). Returns the pieces that go back: that of the block, which the peer
     /// may not have at all, or all of them after too many refusals.
     pub fn rejected(&mut self, block: Block) -> Vec<Partial> {
-        let Some(at) = self.asked.iter().position(|asked| asked.task.block == block) else {
+        let at = self.asked.iter().position(|asked| asked.task.block == block);
+        let Some(refused) = at.and_then(|at| self.asked.remove(at)) else {
             self.take_abandoned(block);
             return Vec::new();
         };
-        let refused = self.asked.remove(at);
+        self.not_helping(refused.task);
         self.window.refused();
         self.refusals += 1;
-        if self.choked {
-            self.allowed.retain(|piece| *piece != block.piece()); // not any more
-        }
         if self.refusals >= REFUSALS {
             self.snubbed = true;
-            refused.into_iter().for_each(|asked| self.not_helping(asked.task));
             return self.let_go();
         }
-        match refused {
-            Some(Asked { task: BlockTask { owner: None, .. }, .. }) => self.let_go_of(block.piece()),
-            Some(asked) => {
-                self.not_helping(asked.task);
-                Vec::new()
-            }
-            None => Vec::new(),
+        if self.choked {
+            self.allowed.retain(|piece| *piece != block.piece()); // not any more
+            return self.let_go_all_but(&self.allowed.clone());
+        }
+        match refused.task.owner {
+            None => self.let_go_of(block.piece()),
+            Some(_) => Vec::new(),
         }
     }
 
@@ -411,6 +408,9 @@ impl Requests {
         assert!(waiting.iter().all(|block| missing.contains(block)));
         assert!(self.lent.iter().all(|(block, _)| missing.contains(block)), "lent and not missing");
         assert!(self.abandoned.len() <= MAX_ABANDONED);
-        assert!(!self.choked || self.pieces.iter().all(|held| self.allowed.contains(&held.piece())));
+        let may_come = |piece: &Piece| !self.choked || self.allowed.contains(piece);
+        assert!(self.pieces.iter().all(|held| may_come(&held.piece())));
+        let tasks = self.asked.iter().map(|asked| &asked.task).chain(&self.to_ask);
+        assert!(tasks.map(|task| task.block.piece()).all(|piece| may_come(&piece)));
     }
 }

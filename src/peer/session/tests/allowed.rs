@@ -153,6 +153,30 @@ fn a_choke_gives_back_all_but_what_is_allowed_and_a_refusal_ends_the_promise() {
     assert_eq!(leecher.given_back(), [(2, 4)]);
 }
 
+/// Bug, found by the simulation: a refusal of a block for another connection took the promise back, but kept
+/// our own piece, which nobody would have asked for.
+#[test]
+fn a_refusal_of_help_gives_back_our_own_piece_too_if_it_is_allowed_no_more() {
+    let mut leecher = choked();
+    leecher.hears(Message::AllowedFast(1)).unwrap();
+    let [first, second] = [0, 1].map(|nth| leecher.block(1, nth));
+    leecher.session.help(ConnId(9), &[first, second], leecher.now);
+    leecher.fetch(1);
+    leecher.says();
+    leecher.hears(Message::Reject(first.into())).unwrap();
+    leecher.session.assert_invariant();
+    let (mut given_back, mut unhelped) = (Vec::new(), Vec::new());
+    for event in leecher.events() {
+        match event {
+            Event::GaveBack(partials) => given_back.extend(partials.iter().map(Partial::piece)),
+            Event::NotHelping { blocks, .. } => unhelped.extend(blocks),
+            _ => {}
+        }
+    }
+    assert_eq!(given_back, [leecher.piece(1)]);
+    assert_eq!(unhelped, [first, second]);
+}
+
 #[test]
 fn what_the_other_side_lacks_is_not_looked_for_although_it_is_allowed() {
     let (mut session, now) = holder(&first(0), true);
