@@ -1,22 +1,24 @@
 //! How many blocks to ask one peer for at a time: measured bandwidth × delay (Little's law). Pure.
 //!
 //! Each block that arrives measures the rate: the number of blocks that arrived between its request and its
-//! arrival, divided by that time. The window that keeps the pipe full is this rate times the delay. The delay
-//! is the shortest one seen, or the *pulse* if that is longer: many senders answer together what has come,
-//! and then pause until their clock ticks again (Transmission 3: half a second). `Pulse` measures these
-//! pauses. A sender that waits for our requests pauses for one round trip; since the two are not added, the
-//! way there and back does not count twice. To this comes what should wait at the other side, so that it
-//! always has a request to work on: `QUEUE`, or as much again as one pulse answers, if that is more.
+//! arrival, divided by that time. The window that keeps the pipe full is this rate times the shortest delay
+//! seen. To this comes what should wait at the other side for `QUEUE`, so that it always has a request to
+//! work on.
+//!
+//! Many senders answer together what has come, and then pause until their clock ticks again: a *pulse*
+//! (Transmission 3: half a second). `Pulse` measures these pauses. Such a sender needs what it answers in one
+//! pulse, and as much again that waits. The window is the greater of the two, not their sum: if pulses are
+//! short, or the way is long, what waits for `QUEUE` or is under way is enough for them.
 //!
 //! Why this finds the right size at any rhythm: while the window is the bottleneck, all of it is answered
-//! within the delay. So the rate is window / delay, it grows with the window, and the goal stays ahead of it.
-//! Once the sender is the bottleneck, blocks have to wait there; the rate grows no more, and neither does the
-//! goal. So a window is paid for by the blocks that came: a sender that pauses for long without having sent
-//! much has a long delay and a low rate, and pauses longer than a pulse do not count.
+//! within the delay, or in one pulse. So the rate is window / delay, it grows with the window, and the goal
+//! stays ahead of it. Once the sender is the bottleneck, blocks have to wait there; the rate grows no more,
+//! and neither does the goal. So a window is paid for by the blocks that came: a sender that pauses for long
+//! without having sent much has a long delay and a low rate, and pauses longer than a pulse do not count.
 //!
 //! Pieces for the window are looked for once what waits in `QUEUE` is used up, or half of the window if that
 //! is earlier, not before: what a slow peer was given too early, others have to fetch again at the end. But
-//! never later than that: what fills the delay must be there, and a pulse answers all that is there.
+//! never later than that: what is under way must be there, and a pulse answers all that is there.
 
 mod pulse;
 #[cfg(test)]
@@ -101,15 +103,17 @@ impl Window {
         self.shortest = self.shortest.min(after);
         self.took(after);
         self.pulse.arrived(meanwhile, pause);
-        let rate = (meanwhile + self.pulse.expected()) as f64 / after.as_secs_f64().max(1e-6);
-        // A steady sender pauses for the time of one block after each.
-        let pulse = (self.pulse.longest().as_secs_f64() - 1.0 / rate).max(0.0);
-        let delay = self.shortest.as_secs_f64().max(pulse);
-        let queue = QUEUE.as_secs_f64();
-        let goal = (rate * (delay + pulse.max(queue))).ceil();
-        self.low = goal - rate * (queue - pulse).max(0.0);
+        let seconds = after.as_secs_f64().max(1e-6);
+        let rate = meanwhile as f64 / seconds;
+        let shortest = self.shortest.as_secs_f64();
+        let steady = rate * (shortest + QUEUE.as_secs_f64());
+        // The first half of a pulse does not show yet that it brings more than the last one.
+        let pulsed = (meanwhile + self.pulse.expected()) as f64 / seconds;
+        // A steady sender pauses for the time of one block after each: that is no pulse.
+        let pulses = 2.0 * (pulsed * self.pulse.longest().as_secs_f64() - 1.0);
+        let goal = steady.max(pulses).ceil();
+        self.low = if pulses > steady { goal } else { rate * shortest };
         if f64::from(self.blocks) < goal {
-            // The first half of a pulse does not show yet that it brings more than the last one.
             self.blocks = (self.blocks + 2).min(goal as u32).min(self.limit);
         } else if f64::from(self.blocks) > goal {
             self.blocks = self.blocks.saturating_sub(1).max(LEAST.min(self.limit));
