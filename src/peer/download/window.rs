@@ -7,8 +7,9 @@
 //!
 //! Many senders answer together what has come, and then pause until their clock ticks again: a *pulse*
 //! (Transmission 3: half a second). `Pulse` measures these pauses. Such a sender needs what it answers in one
-//! pulse, and as much again that waits. The window is the greater of the two, not their sum: if pulses are
-//! short, or the way is long, what waits for `QUEUE` or is under way is enough for them.
+//! pulse, and as much again that waits, or that is under way if this is more, with half of `QUEUE`. The window
+//! is the greater of the two sums: what waits for `QUEUE` is enough for pulses that are shorter than half of
+//! it.
 //!
 //! Why this finds the right size at any rhythm: while the window is the bottleneck, all of it is answered
 //! within the delay, or in one pulse. So the rate is window / delay, it grows with the window, and the goal
@@ -110,7 +111,8 @@ impl Window {
         // The first half of a pulse does not show yet that it brings more than the last one.
         let pulsed = (meanwhile + self.pulse.expected()) as f64 / seconds;
         // A steady sender pauses for the time of one block after each: that is no pulse.
-        let pulses = 2.0 * (pulsed * self.pulse.longest().as_secs_f64() - 1.0);
+        let pulse = pulsed * self.pulse.longest().as_secs_f64() - 1.0;
+        let pulses = pulse + pulse.max(pulsed * (shortest + QUEUE.as_secs_f64() / 2.0));
         let goal = steady.max(pulses).ceil();
         self.low = if pulses > steady { goal } else { rate * shortest };
         if f64::from(self.blocks) < goal {
