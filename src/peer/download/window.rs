@@ -7,9 +7,9 @@
 //!
 //! Many senders answer together what has come, and then pause until their clock ticks again: a *pulse*
 //! (Transmission 3: half a second). `Pulse` measures these pauses. Such a sender needs what it answers in one
-//! pulse, and as much again that waits, or that is under way if this is more, with half of `QUEUE`. The window
-//! is the greater of the two sums: what waits for `QUEUE` is enough for pulses that are shorter than half of
-//! it.
+//! pulse, and as much again that waits, or that is under way if this is more, with half of `QUEUE`. The
+//! window is the greater of the two sums: what waits for `QUEUE` is enough for pulses that are shorter than
+//! half of it.
 //!
 //! Why this finds the right size at any rhythm: while the window is the bottleneck, all of it is answered
 //! within the delay, or in one pulse. So the rate is window / delay, it grows with the window, and the goal
