@@ -6,10 +6,10 @@
 //! work on.
 //!
 //! Many senders answer together what has come, and then pause until their clock ticks again: a *pulse*
-//! (Transmission 3: half a second). `Pulse` measures these pauses. Such a sender needs what it answers in one
-//! pulse, and as much again that waits, or that is under way if this is more, with half of `QUEUE`. The
-//! window is the greater of the two sums: what waits for `QUEUE` is enough for pulses that are shorter than
-//! half of it.
+//! (Transmission 3: half a second). `Pulse` measures these pauses, if they are long: for short ones, what
+//! waits for `QUEUE` is enough. Such a sender needs what it answers in one pulse, and as much again that
+//! waits, or that is under way if this is more, with half of `QUEUE`. The window is the greater of the two
+//! sums.
 //!
 //! Why this finds the right size at any rhythm: while the window is the bottleneck, all of it is answered
 //! within the delay, or in one pulse. So the rate is window / delay, it grows with the window, and the goal
@@ -19,7 +19,8 @@
 //!
 //! Pieces for the window are looked for once what waits in `QUEUE` is used up, or half of the window if that
 //! is earlier, not before: what a slow peer was given too early, others have to fetch again at the end. But
-//! never later than that: what is under way must be there, and a pulse answers all that is there.
+//! never later than that: what is under way must be there. A pulse answers all that is there, so for such a
+//! sender it is once a quarter of the window is used up.
 
 mod pulse;
 #[cfg(test)]
@@ -39,6 +40,10 @@ const LEAST: u32 = 1;
 const FIRST: u32 = 8;
 /// Maximum window, in blocks: 8 MiB on their way over one connection, what a 10 Gbit/s link needs at 6 ms.
 const MOST: u32 = 512;
+
+/// What part of the window a sender that answers in pulses should have, at least. It must be more than half:
+/// one pulse.
+const IN_PULSES: f64 = 0.75;
 
 /// The request window of one connection, in blocks.
 #[derive(Debug)]
@@ -108,15 +113,18 @@ impl Window {
         let rate = meanwhile as f64 / seconds;
         let shortest = self.shortest.as_secs_f64();
         let steady = rate * (shortest + QUEUE.as_secs_f64());
-        // The first half of a pulse does not show yet that it brings more than the last one.
-        let pulsed = (meanwhile + self.pulse.expected()) as f64 / seconds;
-        // A steady sender pauses for the time of one block after each: that is no pulse.
-        let pulse = pulsed * self.pulse.longest().as_secs_f64() - 1.0;
-        let pulses = pulse + pulse.max(pulsed * (shortest + QUEUE.as_secs_f64() / 2.0));
+        let pulses = self.pulse.length().map_or(0.0, |length| {
+            // The first half of a pulse does not show yet that it brings more than the last one.
+            let pulsed = (meanwhile + self.pulse.expected()) as f64 / seconds;
+            // A steady sender pauses for the time of one block after each: that is no pulse.
+            let pulse = pulsed * length.as_secs_f64() - 1.0;
+            pulse + pulse.max(pulsed * (shortest + QUEUE.as_secs_f64() / 2.0))
+        });
         let goal = steady.max(pulses).ceil();
-        self.low = if pulses > steady { goal } else { rate * shortest };
+        self.low = if pulses > steady { IN_PULSES * goal } else { rate * shortest };
+        let step = if pulses > steady { 2 } else { 1 };
         if f64::from(self.blocks) < goal {
-            self.blocks = (self.blocks + 2).min(goal as u32).min(self.limit);
+            self.blocks = (self.blocks + step).min(goal as u32).min(self.limit);
         } else if f64::from(self.blocks) > goal {
             self.blocks = self.blocks.saturating_sub(1).max(LEAST.min(self.limit));
         }

@@ -7,6 +7,9 @@
 
 use std::time::Duration;
 
+/// The shortest pause that counts as a pulse. A sender behind a rate limit pauses for shorter times, and the
+/// limit is what holds it up, not our requests.
+const SHORTEST: Duration = Duration::from_millis(300);
 /// The longest pause that counts as a pulse. Some senders' clocks tick every second or two. Who is quiet for
 /// longer is late.
 const LONGEST: Duration = Duration::from_millis(2500);
@@ -30,7 +33,7 @@ impl Pulse {
     /// one.
     pub fn arrived(&mut self, meanwhile: u64, pause: Duration) {
         self.came += 1;
-        if !pause.is_zero() && pause >= self.longest() / 2 {
+        if !pause.is_zero() && pause >= self.came_back() / 2 {
             self.last = std::mem::take(&mut self.burst);
         }
         self.burst += 1;
@@ -42,8 +45,13 @@ impl Pulse {
         }
     }
 
-    /// The longest pause that came back; before there were three rounds, the longest one.
-    pub fn longest(&self) -> Duration {
+    /// The time from pulse to pulse: the longest pause that came back, and before there were three rounds, the
+    /// longest one. `None` for a sender that is steady.
+    pub fn length(&self) -> Option<Duration> {
+        Some(self.came_back()).filter(|pause| *pause >= SHORTEST)
+    }
+
+    fn came_back(&self) -> Duration {
         let mut pauses = self.pauses;
         pauses.sort_unstable(); // `None` is the least
         let came_back = if self.pauses[2].is_some() { pauses[1] } else { pauses[2] };

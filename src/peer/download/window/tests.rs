@@ -240,3 +240,15 @@ fn it_keeps_to_what_the_other_side_can_hold() {
     window.set_limit(0);
     assert_eq!(window.blocks(), 1);
 }
+
+/// Bug: the pauses of a sender behind a rate limit were taken for pulses. It was asked for more than it could
+/// send, and a swarm behind rate limits (`make fluid`) took 4 % longer.
+#[test]
+fn the_pauses_of_a_rate_limit_are_no_pulses() {
+    for length in [0.1, 0.2, 0.25] {
+        let near = Link::steady(600.0, 0.001);
+        let limited = Link { pulse: length, phase: 0.02, ..near };
+        let [blocks, most] = [limited, near].map(settled);
+        assert!(blocks <= most + most / 20, "{blocks} blocks, {most} for a steady one: {limited:?}");
+    }
+}
