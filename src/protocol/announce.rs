@@ -42,7 +42,7 @@ pub struct Announce {
     /// How many peers the client would like (`numwant`).
     pub want: Option<usize>,
     /// A secret of this client. It identifies the client after its address has changed.
-    pub key: Option<String>,
+    pub key: Option<Vec<u8>>,
     /// Whether the reply's peers are to be packed addresses (BEP 23) instead of a list of dictionaries.
     pub compact: bool,
     /// Whether to leave the peer ids out of the list of dictionaries.
@@ -51,17 +51,22 @@ pub struct Announce {
     pub tracker_id: Option<Vec<u8>>,
 }
 
+/// The number of 32 bits that a `key` parameter is in hexadecimal digits, if it is one.
+pub(super) fn key_number(bytes: &[u8]) -> Option<u32> {
+    u32::from_str_radix(std::str::from_utf8(bytes).ok()?, 16).ok()
+}
+
 /// A client's key as the tracker remembers it: a number of 32 bits, as it is over UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(NonZeroU32);
 
 impl Key {
-    /// The key for the text of a `key` parameter. Hexadecimal digits give the number that the same client
-    /// sends over UDP; any other text is hashed. `None` if the number is 0.
-    pub fn from_text(text: &str) -> Option<Key> {
-        let number = u32::from_str_radix(text, 16).unwrap_or_else(|_| {
+    /// The key for the bytes of a `key` parameter. Hexadecimal digits give the number that the same client
+    /// sends over UDP; anything else is hashed. `None` if the number is 0.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Key> {
+        let number = key_number(bytes).unwrap_or_else(|| {
             let mut hasher = DefaultHasher::new();
-            text.hash(&mut hasher);
+            bytes.hash(&mut hasher);
             hasher.finish() as u32 | 1
         });
         Key::from_number(number)
@@ -180,7 +185,7 @@ impl Announce {
             let _ = write!(query, "&numwant={want}");
         }
         if let Some(key) = &self.key {
-            let _ = write!(query, "&key={}", escape(key.as_bytes()));
+            let _ = write!(query, "&key={}", escape(key));
         }
         if self.no_peer_id {
             query.push_str("&no_peer_id=1");
@@ -203,7 +208,7 @@ struct Fields {
     left: Option<u64>,
     event: AnnounceEvent,
     want: Option<usize>,
-    key: Option<String>,
+    key: Option<Vec<u8>>,
     compact: Option<bool>,
     no_peer_id: bool,
     tracker_id: Option<Vec<u8>>,
@@ -222,7 +227,7 @@ impl Fields {
             // Some clients send a negative number for "as many as you like".
             "numwant" => self.want = number(&value).and_then(|want| usize::try_from(want).ok()),
             // No known client has a longer key. Cutting a longer one would make different keys equal.
-            "key" if value.len() <= 64 => self.key = Some(String::from_utf8_lossy(&value).into_owned()),
+            "key" if value.len() <= 64 => self.key = Some(value),
             "compact" => self.compact = Some(value != b"0"),
             "no_peer_id" => self.no_peer_id = value == b"1",
             "trackerid" => self.tracker_id = Some(value),

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::torrent::InfoHash;
 
-use super::announce::{Announce, AnnounceEvent, AnnounceReply, AnnouncedPeer};
+use super::announce::{Announce, AnnounceEvent, AnnounceReply, AnnouncedPeer, key_number};
 use super::catalogue::PeerId;
 
 /// The first 8 bytes of a request for a connection id. Packets of other protocols get no reply.
@@ -107,7 +107,7 @@ pub struct UdpAnnounce {
 impl UdpAnnounce {
     /// Converts an announce for UDP. A key that is not a hexadecimal number of 32 bits becomes 0.
     pub fn new(announce: &Announce) -> UdpAnnounce {
-        let key = announce.key.as_deref().and_then(|key| u32::from_str_radix(key, 16).ok());
+        let key = announce.key.as_deref().and_then(key_number);
         UdpAnnounce {
             info_hash: announce.info_hash,
             peer_id: announce.peer_id,
@@ -131,7 +131,7 @@ impl From<UdpAnnounce> for Announce {
             left: announce.left,
             event: announce.event,
             want: announce.want.and_then(|want| usize::try_from(want).ok()),
-            key: (announce.key != 0).then(|| format!("{:08x}", announce.key)),
+            key: (announce.key != 0).then(|| format!("{:08x}", announce.key).into()),
             ..Announce::new(announce.info_hash, announce.peer_id, announce.port)
         }
     }

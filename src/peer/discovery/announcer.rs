@@ -98,7 +98,7 @@ impl Announcer {
             agent: agent.clone(),
             stopping: stopping.clone(),
             inbox,
-            announce_key: format!("{:08x}", fastrand::u32(..)),
+            announce_key: format!("{:08x}", fastrand::u32(..)).into(),
             backoff: Backoff::new(INTERVAL.0, Duration::from_secs(1800)),
             completed: false,
             config,
@@ -135,7 +135,7 @@ struct Worker {
     agent: Agent,
     stopping: Arc<AtomicBool>,
     inbox: Inbox<Nudge>,
-    announce_key: String,
+    announce_key: Vec<u8>,
     backoff: Backoff,
     /// Whether `completed` must still be announced.
     completed: bool,

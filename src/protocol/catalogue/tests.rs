@@ -1,5 +1,7 @@
 //! Tests of the tracker's formats: round trips, and random bytes.
 
+use proptest::collection::vec;
+use proptest::option::of;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -127,8 +129,20 @@ fn an_announce_as_clients_send_it() {
     assert_eq!(announce.peer_id, PeerId(*b"-LT2110-abcdefghijkl"));
     assert_eq!((announce.port, announce.left, announce.want), (6881, 3, Some(200)));
     assert_eq!(announce.event, AnnounceEvent::Started);
-    assert_eq!(announce.key.as_deref(), Some("1A2B"));
+    assert_eq!(announce.key.as_deref(), Some(&b"1A2B"[..]));
     assert!(announce.compact && announce.no_peer_id);
+}
+
+/// Bug: bytes of a key that are no UTF-8 all became the same character, so that different keys were equal.
+#[test]
+fn the_key_of_an_announce_is_any_bytes() {
+    let key = |key: &str| {
+        let query = format!("info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=1&key={key}");
+        Announce::parse(&query).unwrap().key
+    };
+    assert_eq!(key("%A0%A1").as_deref(), Some(&[0xa0, 0xa1][..]));
+    assert_eq!(key(&"%A0".repeat(64)), Some(vec![0xa0; 64]));
+    assert_eq!(key(&"%A0".repeat(65)), None, "too long");
 }
 
 #[test]
@@ -335,7 +349,7 @@ proptest! {
     #[test]
     fn announces_survive_their_query(
         hash: [u8; 20], id: [u8; 20], port in 1u16.., amounts: (u64, u64, u64), want: Option<u16>,
-        key: Option<u32>, flags: (bool, bool), event in 0usize..5, tracker_id: Option<Vec<u8>>,
+        key in of(vec(any::<u8>(), 0..=64)), flags: (bool, bool), event in 0usize..5, tracker_id: Option<Vec<u8>>,
     ) {
         let events = [
             AnnounceEvent::None,
@@ -353,7 +367,7 @@ proptest! {
             left: amounts.2,
             event: events[event],
             want: want.map(usize::from),
-            key: key.map(|key| format!("{key:08x}")),
+            key,
             compact: flags.0,
             no_peer_id: flags.1,
             tracker_id,

@@ -43,7 +43,7 @@ impl From<&Announce> for Told {
             left: announce.left,
             event: announce.event,
             want: announce.want.unwrap_or(DEFAULT_WANT).min(MAX_WANT),
-            key: announce.key.as_deref().and_then(Key::from_text),
+            key: announce.key.as_deref().and_then(Key::from_bytes),
         }
     }
 }

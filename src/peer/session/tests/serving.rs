@@ -139,3 +139,27 @@ fn pieces_we_lack_are_not_served_until_we_said_that_we_have_them() {
     assert_eq!(says(&mut session, now), ["reject 1:0", "have 1"]);
     assert!(session.has_uploads());
 }
+
+/// Its file may have vanished since it was requested.
+#[test]
+fn a_block_that_cannot_be_served_is_rejected_where_that_is_understood() {
+    for (modern, answer) in [(true, vec!["reject 0:1"]), (false, vec![])] {
+        let (mut seed, _, now) = seed(modern);
+        seed.unchoke();
+        says(&mut seed, now);
+        seed.on_message(Message::Request(wanted(0, BLOCK_LEN, BLOCK_LEN)), now).unwrap();
+        let mut run = Vec::new();
+        seed.next_uploads(BLOCK_LEN, &mut run);
+        seed.refuse(run[0]);
+        assert_eq!(says(&mut seed, now), answer);
+    }
+}
+
+#[test]
+fn the_longest_message_of_a_torrent_has_room_for_a_block() {
+    let (seed, ..) = seed(true);
+    let mut sent = wire::piece_header(wanted(0, 0, BLOCK_LEN)).to_vec();
+    sent.extend_from_slice(&[0; BLOCK_LEN as usize]);
+    let read = wire::decode(&sent, seed.max_message_len()).unwrap();
+    assert!(matches!(read, Some((Message::Piece { .. }, len)) if len == sent.len()));
+}

@@ -19,6 +19,16 @@ fn who_sends_nothing_is_snubbed_and_forgiven_when_it_sends_again() {
     assert!(leecher.session.wants_work());
 }
 
+#[test]
+fn how_long_we_wait_can_be_changed() {
+    let mut leecher = Leecher::new(2, true);
+    leecher.session.set_patience(PATIENCE / 4);
+    leecher.fetch(0);
+    leecher.now += PATIENCE / 4;
+    leecher.session.tick(leecher.now).unwrap();
+    assert_eq!(leecher.given_back(), [(0, 4)]);
+}
+
 /// Bug: the time to wait began again with each unchoke, so that a peer could keep pieces without end.
 #[test]
 fn an_unchoke_said_again_does_not_excuse() {
