@@ -349,7 +349,8 @@ proptest! {
     #[test]
     fn announces_survive_their_query(
         hash: [u8; 20], id: [u8; 20], port in 1u16.., amounts: (u64, u64, u64), want: Option<u16>,
-        key in of(vec(any::<u8>(), 0..=64)), flags: (bool, bool), event in 0usize..5, tracker_id: Option<Vec<u8>>,
+        key in of(vec(any::<u8>(), 0..=64)), flags: (bool, bool), event in 0usize..5,
+        tracker_id: Option<Vec<u8>>,
     ) {
         let events = [
             AnnounceEvent::None,

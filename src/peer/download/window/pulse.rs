@@ -45,8 +45,8 @@ impl Pulse {
         }
     }
 
-    /// The time from pulse to pulse: the longest pause that came back, and before there were three rounds, the
-    /// longest one. `None` for a sender that is steady.
+    /// The time from pulse to pulse: the longest pause that came back, and before there were three rounds,
+    /// the longest one. `None` for a sender that is steady.
     pub fn length(&self) -> Option<Duration> {
         Some(self.came_back()).filter(|pause| *pause >= SHORTEST)
     }
