@@ -3,15 +3,18 @@
 //! exit status is 0 for success, 1 for failure, 2 for wrong usage. Runs on `main`.
 
 use clap::Parser;
+use crossbeam_channel::never;
 use shoal::interrupt;
 use shoal::logging;
+use shoal::peer::app::audience::Here;
 use shoal::peer::app::banning;
 use shoal::peer::app::command::{self, Command};
+use shoal::peer::app::control::{Attached, Control};
 use shoal::peer::app::library::Library;
 use shoal::peer::app::notices;
 use shoal::peer::app::room::Room;
 use shoal::peer::app::settings::{Resolved, Settings, TrackerAddr};
-use shoal::peer::app::shell::{self, Next, Shell};
+use shoal::peer::app::shell::{self, Ends, Next, Shell};
 use shoal::peer::app::watch::Watch;
 use shoal::peer::engine::{Config, Engine};
 use shoal::peer::storage::state_dir::StateDir;
@@ -60,13 +63,20 @@ fn fail(why: &(impl std::fmt::Display + ?Sized), status: u8) -> ExitCode {
 }
 
 fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Box<dyn Error>> {
-    let stop = interrupt::channel()?;
+    let (end, stop) = interrupt::ends()?;
     if let Some(Command::Help) = command {
         print!("{}", command::HELP);
         return Ok(true);
     }
     let settings = cli.settings.resolve()?;
     let state = settings.config.state.clone().unwrap_or_default();
+    let trackers = settings.trackers(TrackerAddr::new(&cli.ip, cli.port));
+    if let Some(tracker) = trackers.first() {
+        let beside = Attached { state: &state, tracker, json: cli.json, interactive, stop: &stop };
+        if let Some(well) = beside.run(command.as_ref())? {
+            return Ok(well);
+        }
+    }
     // Bans are kept in the state folder, so neither the tracker nor a running engine is asked.
     if let Some(answer) = command.as_ref().and_then(|command| banning::alone(&state, command, cli.json)) {
         print!("{}", answer?);
@@ -75,7 +85,6 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
     // A query to the tracker needs neither our files nor our state folder, which another engine may be using.
     let question = matches!(command, Some(Command::Search(_) | Command::List | Command::Peers));
     let (uploads, downloads) = if question { Default::default() } else { settings.folders()? };
-    let trackers = settings.trackers(TrackerAddr::new(&cli.ip, cli.port));
     let Resolved { mirror, config, .. } = settings;
     let config = if question { Config { state: None, ..config } } else { config };
 
@@ -85,21 +94,26 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
     }
     let (reporter, notices) = notices::channel();
     let room = Arc::new(Room::join(Arc::clone(&peer), &trackers, &downloads, mirror, reporter)?);
-    let watch = match peer.state() {
-        Some(state) => {
-            eprintln!("listening on {}", peer.addr());
+    let (control, watch) = match peer.state() {
+        Some(kept) => {
             room.resume();
-            let library = Library::open(&uploads, Arc::clone(state));
-            Some(Watch::start(library, Arc::clone(&room), interactive)?)
+            let control = Control::open(&state, Arc::clone(&room), end)
+                .inspect_err(|why| log::warn!("no other process can give commands: {why}"));
+            eprintln!("listening on {}", peer.addr());
+            let library = Library::open(&uploads, Arc::clone(kept));
+            (control.ok(), Some(Watch::start(library, Arc::clone(&room), interactive)?))
         }
-        None => None,
+        None => (None, None),
     };
-    let lines = if command.is_none() { shell::read_lines()? } else { crossbeam_channel::never() };
-    let shell = Shell { room: Arc::clone(&room), notices, stop, lines, interactive, json: cli.json };
+    let lines = if command.is_none() { shell::read_lines(Ends::WithCommands)? } else { never() };
+    let audience = Arc::new(Here::default());
+    let (typed, json) = (Default::default(), cli.json);
+    let shell = Shell { room: Arc::clone(&room), audience, notices, stop, lines, typed, interactive, json };
     let well = match command {
         Some(command) => carry_out(&shell, &command, &cli.ip, cli.port),
         None => shell.run(),
     };
+    drop(control);
     drop(watch);
     room.leave();
     peer.stop();

@@ -114,10 +114,20 @@ pub struct Process {
     questions: usize,
 }
 
+/// Whether a line tells of the log, or how far a download is.
+fn is_aside(line: &str) -> bool {
+    line.starts_with('[') || line.contains(" %, ")
+}
+
 impl Process {
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Process::start_with(command, Stdio::piped())
+    }
+
+    /// Starts it with this standard input.
+    pub fn start_with(mut command: Command, input: Stdio) -> Self {
         let (from, to) = std::io::pipe().unwrap();
-        command.stdin(Stdio::piped()).stdout(to.try_clone().unwrap()).stderr(to);
+        command.stdin(input).stdout(to.try_clone().unwrap()).stderr(to);
         let mut child = command.spawn().unwrap();
         drop(command); // it holds our ends of the pipe
         let lines = Arc::new(Lines::default());
@@ -152,7 +162,7 @@ impl Process {
         let start = self.seen;
         self.expect(&format!("there is no command `{end}`"));
         let lines = self.lines.lines.lock().unwrap();
-        lines.0[start..self.seen - 1].iter().filter(|line| !line.starts_with('[')).cloned().collect()
+        lines.0[start..self.seen - 1].iter().filter(|line| !is_aside(line)).cloned().collect()
     }
 
     /// The same of a shell that answers in JSON.

@@ -1,10 +1,12 @@
 //! The commands of the shell, and how a line is split into words. Pure.
 
+use serde::{Deserialize, Serialize};
+use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
 /// A command of the user.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
     /// Lists the commands.
     Help,
@@ -124,6 +126,17 @@ impl Command {
             "remove" => one("remove", "a name or key, as `status` shows them").map(Command::Remove),
             "exit" | "quit" | "bye" => none("exit", Command::Exit),
             _ => Err(CommandError::Unknown(first.clone())),
+        }
+    }
+
+    /// The same command for a process in another folder.
+    ///
+    /// # Errors
+    /// If the current folder is not known.
+    pub fn from_here(self) -> io::Result<Self> {
+        match self {
+            Command::Upload(path) => Ok(Command::Upload(std::path::absolute(path)?)),
+            other => Ok(other),
         }
     }
 

@@ -1,86 +1,162 @@
-//! Progress on a terminal: a bar for each torrent, with percent, rate, peers and time left; nothing if
-//! the output is no terminal. Runs on the thread that draws, and takes the torrents' locks only to
-//! read their progress.
+//! How far something is, for people to see: on a terminal a bar for each torrent, with percent, rate, peers
+//! and time left, elsewhere a line now and then. Runs on the thread that draws, and takes the torrents' locks
+//! only to read their progress.
 
-use crate::peer::bandwidth::rate::Meter;
 use crate::peer::swarm::{State, Swarm};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::tcgetwinsize;
+use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal, stderr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often the bars are drawn.
+/// How often progress is shown.
 pub const TICK: Duration = Duration::from_millis(200);
-/// Number of seconds over which the rate is measured.
-const SPAN: usize = 5;
+/// Without a terminal, how long there is no line if nothing much changes.
+const QUIET: Duration = Duration::from_secs(10);
+/// And how long after a line there is none in any case.
+const PAUSE: Duration = Duration::from_secs(1);
+/// From this number of columns on a terminal has room for a bar.
+const WIDE: u16 = 96;
 
-/// The bars of some torrents.
-pub struct Bars {
-    bars: Vec<Bar>,
+/// How far something is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Gauge {
+    /// What it is called.
+    pub name: String,
+    /// Number of bytes that are done.
+    pub bytes: u64,
+    /// Number of bytes in all.
+    pub total: u64,
+    /// What goes on, in words.
+    pub doing: String,
 }
 
-struct Bar {
-    swarm: Arc<Swarm>,
-    bar: ProgressBar,
-    meter: Meter,
-    seen: u64,
-}
-
-impl Bars {
-    /// A bar for each torrent, if standard error is a terminal.
-    pub fn new(swarms: &[Arc<Swarm>]) -> Self {
-        let all = MultiProgress::new();
-        let swarms = swarms.iter().filter(|_| stderr().is_terminal());
-        Bars { bars: swarms.map(|swarm| Bar::new(swarm, &all)).collect() }
-    }
-
-    /// Draws the current state of each torrent.
-    pub fn draw(&mut self) {
-        self.bars.iter_mut().for_each(|bar| bar.draw(Instant::now()));
-    }
-
-    /// Removes the bars.
-    pub fn clear(&mut self) {
-        self.bars.drain(..).for_each(|bar| bar.bar.finish_and_clear());
-    }
-}
-
-impl Drop for Bars {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
-
-impl Bar {
-    fn new(swarm: &Arc<Swarm>, all: &MultiProgress) -> Self {
-        let bar = all.add(ProgressBar::new(swarm.progress().total));
-        if let Ok(style) = ProgressStyle::with_template("{prefix:20!} {bar:30} {percent:>3}% {msg}") {
-            bar.set_style(style);
-        }
-        bar.set_prefix(swarm.torrent.name().to_owned());
-        Bar { swarm: Arc::clone(swarm), bar, meter: Meter::new(Instant::now()), seen: 0 }
-    }
-
-    fn draw(&mut self, now: Instant) {
-        let progress = self.swarm.progress();
-        self.meter.add(progress.downloaded - self.seen, now);
-        self.seen = progress.downloaded;
-        let rate = self.meter.rate(SPAN, now);
+impl Gauge {
+    /// A torrent that gets so many bytes a second.
+    pub fn of(swarm: &Swarm, down: u64) -> Self {
+        let progress = swarm.progress();
         let left = progress.total.saturating_sub(progress.bytes);
-        self.bar.set_position(progress.bytes);
-        self.bar.set_message(match progress.state {
+        let doing = match &progress.state {
             State::Paused(_) => "paused".to_owned(),
-            State::Absent(why) => why,
+            State::Absent(why) => why.clone(),
             State::Running if progress.is_complete() => "complete".to_owned(),
-            State::Running if progress.checking > 0 => {
+            State::Running if progress.checking > 0 && down == 0 => {
                 format!("checking {}", plural(progress.checking as u64, "part"))
             }
             State::Running => {
                 let peers = plural(progress.peers as u64, "peer");
-                format!("{} from {peers}, {}", show_rate(rate), show_left(left, rate, progress.peers))
+                format!("{} from {peers}, {}", show_rate(down), show_left(left, down, progress.peers))
             }
-        });
+        };
+        Gauge { name: swarm.torrent.name().to_owned(), bytes: progress.bytes, total: progress.total, doing }
     }
+
+    /// The percentage that is done; 100 of nothing.
+    pub fn percent(&self) -> u64 {
+        let hundredfold = u128::from(self.bytes) * 100;
+        hundredfold.checked_div(self.total.into()).map_or(100, |percent| percent as u64)
+    }
+}
+
+/// What was drawn of some gauges on standard error.
+pub struct Drawing {
+    bars: MultiProgress,
+    drawn: Vec<Drawn>,
+    is_narrow: bool,
+}
+
+/// What was drawn of one gauge.
+struct Drawn {
+    /// On a terminal.
+    bar: Option<ProgressBar>,
+    /// When the last line was printed, or might have been, and what percentage it showed.
+    told: (Instant, u64),
+}
+
+impl Default for Drawing {
+    fn default() -> Self {
+        Drawing { bars: MultiProgress::new(), drawn: Vec::new(), is_narrow: is_narrow() }
+    }
+}
+
+impl Drawing {
+    /// Draws these gauges instead of those before, which should be the same ones. Without any, what was drawn
+    /// is removed.
+    pub fn show(&mut self, gauges: &[Gauge]) {
+        self.show_at(gauges, Instant::now());
+    }
+
+    fn show_at(&mut self, gauges: &[Gauge], now: Instant) {
+        self.drawn.drain(gauges.len().min(self.drawn.len())..).for_each(Drawn::clear);
+        let was_narrow = std::mem::replace(&mut self.is_narrow, is_narrow());
+        if was_narrow != self.is_narrow {
+            self.drawn
+                .iter()
+                .filter_map(|drawn| drawn.bar.as_ref())
+                .for_each(|bar| bar.set_style(style(self.is_narrow)));
+        }
+        for gauge in gauges.iter().skip(self.drawn.len()) {
+            let bar = stderr().is_terminal().then(|| self.bars.add(bar_of(gauge, self.is_narrow)));
+            self.drawn.push(Drawn { bar, told: (now, gauge.percent()) });
+        }
+        for (drawn, gauge) in self.drawn.iter_mut().zip(gauges) {
+            match &drawn.bar {
+                Some(bar) => {
+                    bar.set_length(gauge.total);
+                    bar.set_position(gauge.bytes);
+                    bar.set_message(gauge.doing.clone());
+                }
+                None => drawn.line(gauge, now).into_iter().for_each(|line| eprintln!("{line}")),
+            }
+        }
+    }
+}
+
+impl Drop for Drawing {
+    fn drop(&mut self) {
+        self.show(&[]);
+    }
+}
+
+impl Drawn {
+    fn clear(self) {
+        self.bar.into_iter().for_each(|bar| bar.finish_and_clear());
+    }
+
+    /// The line that tells of the gauge, if one is due: after ten seconds, or a tenth part.
+    fn line(&mut self, gauge: &Gauge, now: Instant) -> Option<String> {
+        let ((at, before), percent) = (self.told, gauge.percent());
+        let since = now.saturating_duration_since(at);
+        let is_due = since >= QUIET || (since >= PAUSE && percent / 10 > before / 10);
+        is_due.then(|| {
+            self.told = (now, percent);
+            format!("{}: {percent} %, {}", gauge.name, gauge.doing)
+        })
+    }
+}
+
+/// A bar that is not drawn before it has its place among the others.
+fn bar_of(gauge: &Gauge, is_narrow: bool) -> ProgressBar {
+    let hidden = ProgressBar::with_draw_target(Some(gauge.total), ProgressDrawTarget::hidden());
+    hidden
+        .with_style(style(is_narrow))
+        .with_prefix(gauge.name.clone())
+        .with_position(gauge.bytes)
+        .with_message(gauge.doing.clone())
+}
+
+/// Whether standard error is a terminal that has no room for a bar beside the words.
+fn is_narrow() -> bool {
+    tcgetwinsize(stderr()).is_ok_and(|size| (1..WIDE).contains(&size.ws_col))
+}
+
+/// What does not fit into the terminal's width is cut off: a line that goes on below could not be drawn over.
+fn style(is_narrow: bool) -> ProgressStyle {
+    let template = match is_narrow {
+        true => "{prefix:16!} {percent:>3}% {wide_msg}",
+        false => "{prefix:20!} {bar:30} {percent:>3}% {wide_msg}",
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// A bar on standard error for `total` bytes that are `doing` ("hashing"), if it is a terminal.
@@ -139,5 +215,30 @@ mod tests {
         assert_eq!(show_left(100, 0, 1), "waiting");
         assert_eq!(show_left(59, 1, 1), "59 s left");
         assert_eq!(show_left(3_600 * 2 + 61, 1, 1), "2 h 01 min left");
+    }
+
+    fn gauge(bytes: u64) -> Gauge {
+        Gauge { name: "film".into(), bytes, total: 1000, doing: "5 kB/s".into() }
+    }
+
+    /// Bug: nothing was told of a download without a terminal, under `nohup` or in a log, until its end.
+    #[test]
+    fn without_a_terminal_there_is_a_line_for_each_tenth_part_or_ten_seconds() {
+        let start = Instant::now();
+        let mut drawn = Drawn { bar: None, told: (start, 0) };
+        let mut line = |millis, bytes| drawn.line(&gauge(bytes), start + Duration::from_millis(millis));
+        assert_eq!(line(500, 990), None, "too soon");
+        assert_eq!(line(1000, 99), None, "no tenth part");
+        assert_eq!(line(1200, 100).as_deref(), Some("film: 10 %, 5 kB/s"));
+        assert_eq!(line(9000, 199), None);
+        assert_eq!(line(11_199, 199), None);
+        assert_eq!(line(11_200, 199).as_deref(), Some("film: 19 %, 5 kB/s"));
+        assert_eq!(line(12_200, 200).as_deref(), Some("film: 20 %, 5 kB/s"));
+    }
+
+    #[test]
+    fn all_of_nothing_is_done() {
+        assert_eq!(Gauge { total: 0, ..gauge(0) }.percent(), 100);
+        assert_eq!(Gauge { bytes: u64::MAX, total: u64::MAX, ..gauge(0) }.percent(), 100);
     }
 }

@@ -1,8 +1,9 @@
 //! What the shell prints, as text or JSON. Runs on `main`. What it shows comes as values; locks are taken
 //! only inside these.
 
+use super::pace::Rates;
 use super::progress::{plural, show_bytes, show_left, show_rate};
-use super::room::{Rates, Room};
+use super::room::Room;
 use crate::peer::bans::Ban;
 use crate::peer::catalogue;
 use crate::peer::swarm::{Progress, State, Swarm};

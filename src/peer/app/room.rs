@@ -9,6 +9,7 @@ mod keeper;
 
 use super::library::make_torrent;
 use super::notices::{Notice, Reporter};
+use super::pace::Rates;
 use crate::peer::catalogue::{AskError, Host, Standing, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::Swarm;
@@ -67,15 +68,6 @@ impl From<AskError> for RoomError {
             other => RoomError::Tracker(other.to_string()),
         }
     }
-}
-
-/// The current speeds of a torrent.
-#[derive(Copy, Clone, Default, Debug)]
-pub struct Rates {
-    /// Bytes received per second.
-    pub down: u64,
-    /// Bytes sent per second.
-    pub up: u64,
 }
 
 /// The trackers of an engine, and what it does there. When it is dropped, it says goodbye to the trackers.

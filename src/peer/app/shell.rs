@@ -1,33 +1,40 @@
 //! The shell: carries out one command after the other, from a prompt, a pipe or the command line. Runs on
-//! `main`; no lock of its own. A thread called `input` reads the lines for it, so that notices can be shown,
-//! and a download can be left to the background, while nothing is typed.
+//! `main`, or on the thread of a caller at the control socket. The lock on `typed` is a leaf.
 
 mod downloads;
+mod input;
 
+pub use input::{Ends, is_interactive, read_lines};
+
+use super::audience::Audience;
 use super::banning::{self, BanError};
 use super::command::{Command, CommandError, HELP, excerpt};
 use super::notices::Notice;
-use super::progress::{bytes_bar, plural};
+use super::progress::{Gauge, TICK, plural};
 use super::report::{self, Standing, short};
 use super::room::{Room, RoomError};
 use crate::logging;
 use crate::peer::bans::Who;
 use crate::peer::swarm::Swarm;
 use crate::protocol::catalogue::Event;
-use crate::threads;
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, TryRecvError, select};
+use parking_lot::Mutex;
 use serde_json::json;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use thiserror::Error;
 
-/// Maximum length of a line in bytes; no command needs more.
-const MOST_LINE: usize = 64 * 1024;
+/// What goes on while a file is made a torrent.
+const HASHING: &str = "hashing";
 
 /// What an interactive shell shows when it waits for a command.
 const PROMPT: &str = "> ";
+
+/// What is said when a person does not wait for a download any longer.
+pub const LEFT: &str = "goes on in the background; `status` shows how far it is\n";
 
 /// How a command ended, and whether the shell goes on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -64,43 +71,29 @@ enum ShellError {
 pub struct Shell {
     /// The room that the commands are about.
     pub room: Arc<Room>,
+    /// Hears the answers.
+    pub audience: Arc<dyn Audience>,
     /// Notices to show while the shell waits for a command.
     pub notices: Receiver<Notice>,
     /// Receives something when the user wants to end the program.
     pub stop: Receiver<()>,
     /// Lines from the user; none for a command that came on the command line.
     pub lines: Receiver<String>,
+    /// A line that came before its turn: it ended the following of a download.
+    pub typed: Mutex<Option<String>>,
     /// Whether a person is typing: then there is a prompt, and notices are shown.
     pub interactive: bool,
     /// Whether answers are printed as JSON.
     pub json: bool,
 }
 
-/// Starts the `input` thread. It holds nothing, and ends with its input or with the process.
-pub fn read_lines() -> io::Result<Receiver<String>> {
-    // Room for one line: the shell takes the next line when the last command is done.
-    let (sender, lines) = crossbeam_channel::bounded(1);
-    let _runs_until_the_end = threads::spawn("input", move || {
-        let mut input = io::stdin().lock();
-        loop {
-            let mut line = Vec::new();
-            match io::Read::take(&mut input, MOST_LINE as u64).read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {
-                    let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                    if sender.send(line).is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    })?;
-    Ok(lines)
-}
-
-/// Whether a person is typing: standard input and output are a terminal.
-pub fn is_interactive() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal()
+/// Asks a person for the next command.
+pub fn prompt(audience: &dyn Audience, interactive: bool) -> io::Result<()> {
+    if interactive {
+        audience.print(PROMPT)?;
+        logging::set_prompt(Some(PROMPT));
+    }
+    Ok(())
 }
 
 impl Shell {
@@ -111,31 +104,39 @@ impl Shell {
         if self.interactive {
             println!("`help` lists the commands.");
         }
-        self.prompt();
-        loop {
-            select! {
-                recv(self.lines) -> line => {
-                    let Ok(line) = line else { break };
-                    logging::set_prompt(None);
-                    match self.line(&line) {
-                        Next::Go => {}
-                        Next::Failed => all_well &= self.interactive,
-                        Next::Exit => return all_well,
-                        Next::Stopped => return false,
-                    }
-                    self.prompt();
-                },
-                recv(self.notices) -> notice => if let Ok(notice) = notice {
-                    self.show_notice(&notice);
-                },
-                recv(self.stop) -> _ => break,
+        while let Some(line) = self.next_line() {
+            match self.line(&line) {
+                Next::Go => {}
+                Next::Failed => all_well &= self.interactive,
+                Next::Exit => return all_well,
+                Next::Stopped => return false,
             }
         }
-        logging::set_prompt(None);
         if self.interactive {
             println!(); // what is printed next begins on a new line
         }
         all_well
+    }
+
+    /// The next line, once there is one: what was typed while a download was followed, or from the user.
+    /// `None` at the end. Notices are shown meanwhile.
+    fn next_line(&self) -> Option<String> {
+        let typed = self.typed.lock().take();
+        if let Some(line) = typed.or_else(|| self.lines.try_recv().ok()) {
+            return Some(line);
+        }
+        let _ = prompt(&*self.audience, self.interactive); // the next answer will show what is wrong
+        let line = loop {
+            select! {
+                recv(self.lines) -> line => break line.ok(),
+                recv(self.notices) -> notice => if let Ok(notice) = notice {
+                    self.show_notice(&notice);
+                },
+                recv(self.stop) -> _ => break None,
+            }
+        };
+        logging::set_prompt(None);
+        line
     }
 
     fn line(&self, line: &str) -> Next {
@@ -200,16 +201,27 @@ impl Shell {
     // ---- the rest -----------------------------------------------------------------------------------------
 
     fn upload(&self, path: &Path) -> Result<(), ShellError> {
-        let bar = bytes_bar(0, "hashing");
         let stopped = Arc::new(AtomicBool::new(false));
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let hashed = Mutex::new((0u64, Instant::now()));
         let swarm = self.room.offer(path, &stopped, &|more, total| {
-            if self.stop.try_recv().is_ok() {
+            let mut hashed = hashed.lock();
+            hashed.0 += more;
+            if hashed.1.elapsed() < TICK {
+                return;
+            }
+            hashed.1 = Instant::now();
+            self.audience.progress(&[Gauge {
+                name: name.clone(),
+                bytes: hashed.0,
+                total,
+                doing: HASHING.into(),
+            }]);
+            if self.is_stopped() || self.audience.is_gone() {
                 stopped.store(true, Ordering::Relaxed);
             }
-            bar.set_length(total);
-            bar.inc(more);
         });
-        bar.finish_and_clear();
+        self.audience.progress(&[]);
         if stopped.load(Ordering::Relaxed) {
             return Err(ShellError::Stopped("nothing is offered"));
         }
@@ -361,22 +373,8 @@ impl Shell {
 
     // ---- printing -----------------------------------------------------------------------------------------
 
-    fn prompt(&self) {
-        if self.interactive {
-            let _ = self.print(PROMPT);
-            logging::set_prompt(Some(PROMPT));
-        }
-    }
-
-    /// Prints a result to standard output. A reader that has closed the pipe is not an error.
     fn print(&self, text: &str) -> Result<(), ShellError> {
-        let mut out = io::stdout();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
-                Err(ShellError::Failed(format!("cannot write the answer: {why}")))
-            }
-            _ => Ok(()),
-        }
+        self.audience.print(text).map_err(|why| ShellError::Failed(format!("cannot write the answer: {why}")))
     }
 
     fn print_json(&self, value: &serde_json::Value) -> Result<(), ShellError> {
@@ -384,7 +382,12 @@ impl Shell {
     }
 
     fn complain(&self, why: &ShellError) {
-        eprintln!("peer: {why}");
+        self.audience.complain(&why.to_string());
+    }
+
+    /// Whether the user wants to end the program, or it ends.
+    fn is_stopped(&self) -> bool {
+        !matches!(self.stop.try_recv(), Err(TryRecvError::Empty))
     }
 
     /// Shows a notice above the prompt.

@@ -3,7 +3,8 @@
 //! draw the bars. No lock of its own.
 
 use super::notices::{self, Notice};
-use super::progress::{Bars, TICK, plural};
+use super::pace::Pace;
+use super::progress::{Drawing, Gauge, TICK, plural};
 use crate::peer::discovery::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
 use crate::peer::engine::{AddTorrent, Config, Engine, StartError};
 use crate::peer::storage::state_dir::StateError;
@@ -16,6 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 use thiserror::Error;
 
 /// What to do with some torrents.
@@ -79,7 +81,9 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     }
     let announcers = announce(&peer, &swarms, &order.peers)?;
     let mut reported = vec![false; swarms.len()];
-    let mut bars = Bars::new(&swarms);
+    let mut paces: Vec<Pace> =
+        swarms.iter().map(|swarm| Pace::new(swarm.counts.totals(), Instant::now())).collect();
+    let mut drawing = Drawing::default();
     loop {
         for (swarm, reported) in swarms.iter().zip(&mut reported) {
             if swarm.is_complete() && !std::mem::replace(reported, true) {
@@ -100,14 +104,17 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
         if !order.stay && swarms.iter().all(ended) {
             break;
         }
-        bars.draw();
+        let gauge = |(swarm, pace): (&Arc<Swarm>, &mut Pace)| {
+            Gauge::of(swarm, pace.rates(swarm.counts.totals(), Instant::now()).down)
+        };
+        drawing.show(&swarms.iter().zip(&mut paces).map(gauge).collect::<Vec<_>>());
         select! {
             recv(notices) -> _ => {}
             recv(stop) -> _ => break,
             default(TICK) => {}
         }
     }
-    bars.clear();
+    drop(drawing);
     drop(announcers);
     peer.stop();
     let outcome = outcome(&swarms);
@@ -149,14 +156,14 @@ pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
         let add = AddTorrent::seed(Arc::clone(torrent), &order.dir);
         swarms.push(peer.add(add.observed_by(reporter.clone()))?);
     }
-    let mut bars = Bars::new(&swarms);
+    let mut drawing = Drawing::default();
     while swarms.iter().any(|swarm| swarm.progress().checking > 0) {
-        bars.draw();
+        drawing.show(&swarms.iter().map(|swarm| Gauge::of(swarm, 0)).collect::<Vec<_>>());
         if stop.recv_timeout(TICK / 10).is_ok() {
             return Ok(());
         }
     }
-    bars.clear();
+    drop(drawing);
     if let Some(broken) = swarms.iter().find(|swarm| !swarm.is_complete()) {
         return Err(OrderError::Incomplete(broken.torrent.name().to_owned()));
     }

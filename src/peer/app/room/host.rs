@@ -1,9 +1,10 @@
 //! What all threads of the room share: the engine, where downloads go, what is offered. The trackers' threads
 //! call it as their host, the workers as the torrents' observer. Its locks are leaves.
 
-use super::{Rates, RoomError};
+use super::RoomError;
 use crate::net::Families;
 use crate::peer::app::notices::{Notice, Reporter};
+use crate::peer::app::pace::Rates;
 use crate::peer::catalogue::{AskError, Host, Publication, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::{Observer, Swarm};

@@ -3,10 +3,9 @@
 //! waits for the trackers' answers, so that no other thread has to. It takes a torrent's picker lock and
 //! addresses lock, one at a time, for one look-up.
 
-use super::Rates;
 use super::host::{RoomHost, Task};
 use crate::bitfield::Bitfield;
-use crate::peer::bandwidth::rate::Meter;
+use crate::peer::app::pace::Pace;
 use crate::peer::catalogue::Trackers;
 use crate::peer::swarm::Swarm;
 use crate::protocol::catalogue::{Entry, Request};
@@ -20,8 +19,6 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_secs(1);
 /// How often peers are asked for, for a download.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
-/// Number of seconds over which the rates shown are measured.
-const SPAN: usize = 5;
 
 /// The thread's own state.
 pub(super) struct Keeper {
@@ -36,9 +33,7 @@ struct Note {
     told: usize,
     /// When the tracker was last asked for peers.
     asked_at: Option<Instant>,
-    down: Meter,
-    up: Meter,
-    counted: (u64, u64),
+    pace: Pace,
 }
 
 impl Keeper {
@@ -80,8 +75,8 @@ impl Keeper {
     }
 
     fn look_at(&mut self, swarm: &Swarm, now: Instant) {
-        let note = self.notes.entry(swarm.torrent.info_hash()).or_insert_with(|| Note::new(now));
-        self.host.rates.lock().insert(swarm.torrent.info_hash(), note.rates(swarm, now));
+        let note = self.notes.entry(swarm.torrent.info_hash()).or_insert_with(|| Note::new(swarm, now));
+        self.host.rates.lock().insert(swarm.torrent.info_hash(), note.pace.rates(swarm.counts.totals(), now));
         let finished = swarm.finished_since(&mut note.told);
         if !finished.is_empty() {
             let mut came = Bitfield::new(swarm.torrent.geometry().piece_count());
@@ -102,15 +97,7 @@ impl Keeper {
 }
 
 impl Note {
-    fn new(now: Instant) -> Self {
-        Note { told: 0, asked_at: None, down: Meter::new(now), up: Meter::new(now), counted: (0, 0) }
-    }
-
-    fn rates(&mut self, swarm: &Swarm, now: Instant) -> Rates {
-        let (down, up) = swarm.counts.totals();
-        self.down.add(down - self.counted.0, now);
-        self.up.add(up - self.counted.1, now);
-        self.counted = (down, up);
-        Rates { down: self.down.rate(SPAN, now), up: self.up.rate(SPAN, now) }
+    fn new(swarm: &Swarm, now: Instant) -> Self {
+        Note { told: 0, asked_at: None, pace: Pace::new(swarm.counts.totals(), now) }
     }
 }

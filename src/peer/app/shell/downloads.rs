@@ -1,9 +1,9 @@
 //! The shell's `download`: begins it, follows it with bars, and tells what came of it. Runs on the shell's
 //! thread.
 
-use super::{Shell, ShellError};
+use super::{LEFT, Shell, ShellError};
 use crate::peer::app::command::excerpt;
-use crate::peer::app::progress::{Bars, TICK, show_bytes};
+use crate::peer::app::progress::{Gauge, TICK, show_bytes};
 use crate::peer::app::report;
 use crate::peer::app::room::RoomError;
 use crate::peer::swarm::{State, Swarm};
@@ -79,22 +79,29 @@ impl Shell {
     pub(super) fn follow(&self, swarms: &[Arc<Swarm>]) -> Result<(), ShellError> {
         let nobody_types = crossbeam_channel::never();
         let enter = if self.interactive { &self.lines } else { &nobody_types };
-        let mut bars = Bars::new(swarms);
         let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || swarm.is_paused();
         while !swarms.iter().all(ended) {
-            bars.draw();
+            let gauge =
+                |swarm: &Arc<Swarm>| Gauge::of(swarm, self.room.rates(swarm.torrent.info_hash()).down);
+            self.audience.progress(&swarms.iter().map(gauge).collect::<Vec<_>>());
             let left_alone = select! {
                 recv(self.notices) -> _ => false,
-                recv(enter) -> _ => true,
-                recv(self.stop) -> _ => return Err(ShellError::Stopped(GOES_ON)),
-                default(TICK) => false,
+                recv(enter) -> line => {
+                    *self.typed.lock() = line.ok().filter(|line| !line.is_empty());
+                    true
+                }
+                recv(self.stop) -> _ => {
+                    self.audience.progress(&[]);
+                    return Err(ShellError::Stopped(GOES_ON));
+                }
+                default(TICK) => self.audience.is_gone(),
             };
             if left_alone {
-                bars.clear();
-                return self.print("goes on in the background; `status` shows how far it is\n");
+                self.audience.progress(&[]);
+                return self.print(LEFT);
             }
         }
-        bars.clear();
+        self.audience.progress(&[]);
         let mut all_well = true;
         for swarm in swarms {
             if let Err(why) = self.report(swarm) {
