@@ -413,13 +413,16 @@ fn exit_statuses_and_clear_lines_at_the_start() {
     let home = swarm.home("alice");
     fs::write(home.join("a file"), b"x").unwrap();
     fs::write(home.join("broken.toml"), b"slots = 3\nslotz = 4\n").unwrap();
+    fs::write(home.join("tracker.toml"), b"tracker = \"h:p\"").unwrap();
+    fs::write(home.join("none.toml"), b"slots = 0").unwrap();
     let port = swarm.addr.port().to_string();
     let taken = swarm.addr.to_string();
     let failing: &[(&[&str], &str)] = &[
         (&["--listen", &taken, "status"], "cannot listen on 127.0.0.1"),
         (&["--uploads", "nowhere", "status"], "the upload folder nowhere does not exist"),
-        (&["--downloads", "nowhere", "status"], "the download folder nowhere does not exist"),
-        (&["--downloads", "a file", "status"], "the download folder a file cannot be read"),
+        (&["--downloads", "a file", "status"], "the download folder a file is a file"),
+        (&["--config", "tracker.toml", "status"], "tracker.toml, line 1: `h:p` is not a tracker's HOST:PORT"),
+        (&["--config", "none.toml", "status"], "none.toml, line 1: expected a number, 1 or more"),
         (&["--state", "a file/below", "status"], "cannot use the state folder a file/below"),
         (&["--config", "nowhere", "status"], "cannot read the configuration nowhere"),
         (&["--config", "broken.toml", "status"], "broken.toml, line 2: unknown field `slotz`"),
@@ -438,12 +441,20 @@ fn exit_statuses_and_clear_lines_at_the_start() {
         &["127.0.0.1", &port, "download"],
         &["127.0.0.1", &port, "status", "now"],
         &["127.0.0.1", &port, "--slots", "few"],
+        &["127.0.0.1", &port, "--slots", "0"],
         &["127.0.0.1", &port, "--up", "0"],
         &["127.0.0.1", &port, "--frob"],
     ];
     for args in wrong {
         assert_eq!(run("peer", &home, args).status, 2, "{args:?}");
     }
+    let known = |name: &str, words: &[&str]| {
+        let mut command = program("peer", &home);
+        command.env(name, &taken).args(words).stdin(Stdio::null()).output().unwrap()
+    };
+    assert!(cli_support::said(&known("SHOAL_TRACKER", &["list"])).good().contains("nothing is shared"));
+    assert!(cli_support::said(&known("SHOAL_TRACKER", &["search", "2024"])).good().contains("`2024`"));
+    assert!(cli_support::said(&known("ELSEWHERE", &["list"])).err.contains("which tracker?"));
     assert!(run("peer", &home, &["127.0.0.1", "1", "help"]).good().contains("download NAME|KEY"));
     assert!(run("peer", &home, &["--help"]).good().contains("download NAME|KEY"));
     assert_eq!(run("tracker", &home, &["--listen", "nonsense"]).status, 2);

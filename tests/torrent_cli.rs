@@ -1,6 +1,8 @@
 //! The `torrent` program: what it prints, where, and with which exit status.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -54,6 +56,9 @@ fn create_show_magnet_and_verify() {
     assert_eq!((&json["size"], &json["n_parts"]), (&1_234_567.into(), &76.into()));
     assert_eq!(json["trackers"][0][0], "http://127.0.0.1:6969/announce");
 
+    let created = lines.iter().find_map(|line| line.strip_prefix("created : ")).unwrap();
+    assert!(created.starts_with("20") && created.ends_with('Z'), "a date, not a number: {created}");
+
     let magnet = good(folder, &["magnet", "got5.mp4.torrent"]);
     assert!(magnet.starts_with(&format!("magnet:?xt=urn:btih:{key}&xt=urn:btmh:1220")), "{magnet}");
     assert_eq!(magnet.trim_end(), json["magnet"]);
@@ -94,7 +99,7 @@ fn verify_names_what_is_missing_or_wrong() {
         "./show/extras/two: missing\n./show/one: damaged, 4 of its pieces do not match\n\
          show: 0 of 2 files good, 0 of 6 pieces\n"
     );
-    assert!(bad(folder, &["verify", "s.torrent", "nowhere"]).contains("nowhere is not a folder"));
+    assert!(bad(folder, &["verify", "s.torrent", "nowhere"]).contains("there is no folder nowhere"));
 }
 
 /// Bug: a torrent was refused for names that not every disk takes.
@@ -151,6 +156,65 @@ fn failures_are_one_line_and_status_1() {
     assert!(bad(folder, &["create", "nowhere"]).contains("cannot read nowhere"));
     assert!(bad(folder, &["create", "empty"]).contains("no bytes"));
     assert!(bad(folder, &["create", "got5.mp4", "-o", "no/such/folder.torrent"]).contains("cannot write"));
+}
+
+/// Bug: who gave the file instead of the folder that holds it was told that not all was there, or `File exists
+/// (os error 17)`.
+#[test]
+fn a_file_in_place_of_a_folder_is_told_with_what_to_give_instead() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    input(folder);
+    good(folder, &["create", "show/extras/two"]);
+    good(folder, &["create", "show/extras"]);
+    for command in ["seed", "verify"] {
+        let file = bad(folder, &[command, "two.torrent", "show/extras/two"]);
+        assert!(file.contains("is not a folder; give the folder that holds it: show/extras"), "{file}");
+        let content = bad(folder, &[command, "extras.torrent", "show/extras"]);
+        assert!(content.contains("content itself; give the folder that holds it: show\n"), "{content}");
+        assert!(bad(folder, &[command, "two.torrent", "nowhere"]).contains("there is no folder nowhere"));
+    }
+    let into = bad(folder, &["download", "two.torrent", "-d", "got5.mp4"]);
+    assert!(into.contains("got5.mp4 is a file; give -d the folder to download into"), "{into}");
+}
+
+/// Bug: a URL was taken for the name of a file.
+#[test]
+fn a_torrent_is_read_from_a_url() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    input(folder);
+    good(folder, &["create", "got5.mp4"]);
+    let metainfo = fs::read(folder.join("got5.mp4.torrent")).unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = server.local_addr().unwrap();
+    let answers = ["200 OK", "404 Not Found", "200 OK"].into_iter().zip([&metainfo[..], b"", b"<html>"]);
+    let serve = move || {
+        for ((status, body), stream) in answers.zip(server.incoming()) {
+            let mut stream = stream.unwrap();
+            let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
+            assert_eq!(request.next().unwrap().unwrap(), "GET /x.torrent HTTP/1.1");
+            request.find(|line| line.as_ref().unwrap().is_empty()).unwrap().unwrap();
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            )
+            .unwrap();
+            stream.write_all(body).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(serve);
+        let url = format!("http://{addr}/x.torrent");
+        assert_eq!(good(folder, &["show", &url]), good(folder, &["show", "got5.mp4.torrent"]));
+        assert!(bad(folder, &["download", &url]).contains("HTTP status 404"));
+        assert!(bad(folder, &["magnet", &url]).contains("x.torrent: not a torrent"));
+    });
+    assert!(
+        bad(folder, &["download", "http://127.0.0.1:1/x.torrent"])
+            .contains("cannot fetch http://127.0.0.1:1")
+    );
 }
 
 #[test]

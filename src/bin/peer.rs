@@ -25,35 +25,61 @@ use std::sync::Arc;
 /// Share files with everybody at a tracker, and fetch theirs.
 #[derive(Parser)]
 #[command(version, after_help = format!("Commands:\n{}", command::HELP))]
+#[command(override_usage = "peer [OPTIONS] IP PORT [COMMAND]...\n       peer [OPTIONS] [COMMAND]...")]
 struct Cli {
-    /// The tracker's address, or name
-    ip: String,
-    /// The tracker's port
-    port: u16,
     #[command(flatten)]
     settings: Settings,
     /// Answer in JSON
     #[arg(long)]
     json: bool,
-    /// A command to be carried out alone; without one they are read from standard input
-    command: Vec<String>,
+    /// The tracker's address or name, and its port, unless --tracker, SHOAL_TRACKER or the file of --config
+    /// names one; then a command to be carried out alone, without which they are read from standard input
+    #[arg(value_name = "IP PORT COMMAND")]
+    words: Vec<String>,
 }
+
+/// Said if it is not clear which tracker to join.
+const NO_TRACKER: &str = "which tracker? Give its IP and PORT, or name it with --tracker HOST:PORT, in \
+                          SHOAL_TRACKER, or in the file of --config";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let command = match cli.command.is_empty() {
+    let settings = match cli.settings.resolve() {
+        Ok(settings) => settings,
+        Err(why) => return fail(&why, 1),
+    };
+    let (first, words) = address(&cli.words, &settings);
+    let trackers = settings.trackers(first);
+    let command = match words.is_empty() {
         true => None,
-        false => match Command::from_words(&cli.command) {
+        false => match Command::from_words(words) {
             Ok(command) => Some(command),
+            Err(_) if trackers.is_empty() => return fail(NO_TRACKER, 2),
             Err(why) => return fail(&why, 2),
         },
     };
+    if trackers.is_empty() && command != Some(Command::Help) {
+        return fail(NO_TRACKER, 2);
+    }
     let interactive = command.is_none() && shell::is_interactive();
     logging::start(if interactive { "warn" } else { "info" });
-    match run(cli, command, interactive) {
+    match run(settings, &trackers, command, cli.json, interactive) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => fail(&*why, 1),
+    }
+}
+
+/// The tracker that the words of the command line begin with, if they do, and the rest. `list 2000` is a
+/// command where another tracker is known, and a host called `list` where none is.
+fn address<'a>(words: &'a [String], settings: &Resolved) -> (Option<TrackerAddr>, &'a [String]) {
+    let is_command = || !settings.trackers(None).is_empty() && Command::from_words(words).is_ok();
+    match words {
+        [ip, port, rest @ ..] => match port.parse() {
+            Ok(port) if !is_command() => (Some(TrackerAddr::new(ip, port)), rest),
+            _ => (None, words),
+        },
+        _ => (None, words),
     }
 }
 
@@ -62,23 +88,27 @@ fn fail(why: &(impl std::fmt::Display + ?Sized), status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Box<dyn Error>> {
+fn run(
+    settings: Resolved,
+    trackers: &[String],
+    command: Option<Command>,
+    json: bool,
+    interactive: bool,
+) -> Result<bool, Box<dyn Error>> {
     let (end, stop) = interrupt::ends()?;
     if let Some(Command::Help) = command {
         print!("{}", command::HELP);
         return Ok(true);
     }
-    let settings = cli.settings.resolve()?;
     let state = settings.config.state.clone().unwrap_or_default();
-    let trackers = settings.trackers(TrackerAddr::new(&cli.ip, cli.port));
     if let Some(tracker) = trackers.first() {
-        let beside = Attached { state: &state, tracker, json: cli.json, interactive, stop: &stop };
+        let beside = Attached { state: &state, tracker, json, interactive, stop: &stop };
         if let Some(well) = beside.run(command.as_ref())? {
             return Ok(well);
         }
     }
     // Bans are kept in the state folder, so neither the tracker nor a running engine is asked.
-    if let Some(answer) = command.as_ref().and_then(|command| banning::alone(&state, command, cli.json)) {
+    if let Some(answer) = command.as_ref().and_then(|command| banning::alone(&state, command, json)) {
         print!("{}", answer?);
         return Ok(true);
     }
@@ -93,7 +123,7 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
         peer.shared.bans.learn(&StateDir::bans_under(&state)); // to be shown
     }
     let (reporter, notices) = notices::channel();
-    let room = Arc::new(Room::join(Arc::clone(&peer), &trackers, &downloads, mirror, reporter)?);
+    let room = Arc::new(Room::join(Arc::clone(&peer), trackers, &downloads, mirror, reporter)?);
     let (control, watch) = match peer.state() {
         Some(kept) => {
             room.resume();
@@ -107,10 +137,10 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
     };
     let lines = if command.is_none() { shell::read_lines(Ends::WithCommands)? } else { never() };
     let audience = Arc::new(Here::default());
-    let (typed, json) = (Default::default(), cli.json);
+    let typed = Default::default();
     let shell = Shell { room: Arc::clone(&room), audience, notices, stop, lines, typed, interactive, json };
     let well = match command {
-        Some(command) => carry_out(&shell, &command, &cli.ip, cli.port),
+        Some(command) => carry_out(&shell, &command),
         None => shell.run(),
     };
     drop(control);
@@ -121,11 +151,11 @@ fn run(cli: Cli, command: Option<Command>, interactive: bool) -> Result<bool, Bo
 }
 
 /// Carries out the only command. Gives true if it succeeded.
-fn carry_out(shell: &Shell, command: &Command, ip: &str, port: u16) -> bool {
+fn carry_out(shell: &Shell, command: &Command) -> bool {
     let well = matches!(shell.carry_out(command), Next::Go | Next::Exit);
     if well && matches!(command, Command::Upload(_)) {
         eprintln!(
-            "nobody serves it after this command: `peer {ip} {port}` here does, and goes on offering it"
+            "nobody serves it after this command: a peer that stays here does, and goes on offering it"
         );
     }
     well

@@ -16,8 +16,9 @@ use clap::{Args, Parser, Subcommand};
 use shoal::interrupt;
 use shoal::logging;
 use shoal::peer::app::progress::bytes_bar;
-use shoal::peer::app::settings::families;
+use shoal::peer::app::settings::{Count, Rate, count, families, rate};
 use shoal::peer::app::standalone::{self, Order};
+use shoal::peer::app::web;
 use shoal::peer::engine::Config;
 use shoal::peer::storage::files_in;
 use shoal::peer::swarm::options::DownloadOptions;
@@ -108,7 +109,7 @@ struct MagnetArgs {
 #[derive(Args)]
 struct DownloadArgs {
     /// The torrents
-    #[arg(required = true, value_name = "FILE|MAGNET")]
+    #[arg(required = true, value_name = "FILE|URL")]
     torrents: Vec<String>,
     /// Where to put what they hold
     #[arg(short, long, default_value = ".")]
@@ -155,30 +156,31 @@ struct NetworkArgs {
     #[arg(short = '6', long)]
     ipv6: bool,
     /// The most to send, in bytes a second, such as 5MB or 512KiB
-    #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
-    up: Option<u64>,
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    up: Option<Rate>,
     /// The most to receive
-    #[arg(long, value_name = "RATE", value_parser = units::parse_bytes)]
-    down: Option<u64>,
-    /// How many peers are served at once
-    #[arg(long, value_name = "N", default_value_t = Config::default().slots)]
-    slots: usize,
-    /// How many connections there may be
-    #[arg(long, value_name = "N", default_value_t = Config::default().max_connections)]
-    max_connections: usize,
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    down: Option<Rate>,
+    /// How many peers are served at once [default: 8]
+    #[arg(long, value_name = "N", value_parser = count)]
+    slots: Option<Count>,
+    /// How many connections there may be [default: 500]
+    #[arg(long, value_name = "N", value_parser = count)]
+    max_connections: Option<Count>,
 }
 
 impl NetworkArgs {
     fn config(&self, state: Option<PathBuf>) -> Config {
+        let default = Config::default();
         Config {
             listen: self.listen,
             families: families(self.ipv4, self.ipv6),
             state,
-            slots: self.slots,
-            max_connections: self.max_connections,
-            up: self.up,
-            down: self.down,
-            ..Config::default()
+            slots: self.slots.map_or(default.slots, Count::get),
+            max_connections: self.max_connections.map_or(default.max_connections, Count::get),
+            up: self.up.map(Rate::bytes),
+            down: self.down.map(Rate::bytes),
+            ..default
         }
     }
 }
@@ -240,9 +242,7 @@ fn magnet(args: &MagnetArgs) -> Outcome {
 
 fn verify_files(args: &VerifyArgs) -> Outcome {
     let torrent = Arc::new(read(&args.file)?);
-    if !args.dir.is_dir() {
-        return Err(format!("{} is not a folder", args.dir.display()).into());
-    }
+    holds(&args.dir, &torrent)?;
     let asked = match chosen(&args.files, std::slice::from_ref(&torrent)) {
         Ok(files) => files.unwrap_or_else(|| Selection::all(&torrent)),
         Err(why) => return Ok(wrong_usage(&why)),
@@ -272,6 +272,9 @@ fn download(args: &DownloadArgs) -> Outcome {
         Ok(files) => files,
         Err(why) => return Ok(wrong_usage(&why)),
     };
+    if args.dir.exists() && !args.dir.is_dir() {
+        return Err(format!("{} is a file; give -d the folder to download into", args.dir.display()).into());
+    }
     // Several processes may download into one folder at the same time, so each torrent has its
     // own state folder.
     let state = torrents.first().map(|torrent| args.dir.join(".shoal").join(torrent.key()));
@@ -288,6 +291,25 @@ fn download(args: &DownloadArgs) -> Outcome {
     })?;
     let _ = fs::remove_dir(args.dir.join(".shoal")); // other downloads may need it, or this one to seed
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a folder can be the one that holds the torrent's file or folder. If not, says what to give
+/// instead.
+fn holds(dir: &Path, torrent: &Torrent) -> Result<(), String> {
+    let shown = dir.display();
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let instead = format!("give the folder that holds it: {}", above.display());
+    if !dir.is_dir() {
+        return Err(match dir.exists() {
+            true => format!("{shown} is not a folder; {instead}"),
+            false => format!("there is no folder {shown}"),
+        });
+    }
+    let is_content = dir.file_name().is_some_and(|name| name == torrent.name());
+    if is_content && !torrent.is_single_file() && !dir.join(torrent.name()).exists() {
+        return Err(format!("{shown} seems to be the torrent's content itself; {instead}"));
+    }
+    Ok(())
 }
 
 fn wrong_usage(why: &str) -> ExitCode {
@@ -316,8 +338,11 @@ fn open_torrent(name: &str) -> Result<Arc<Torrent>, Box<dyn Error>> {
     Ok(Arc::new(read(Path::new(name))?))
 }
 
-/// Reads a torrent. An error names the file, because there may be several.
+/// Reads a torrent, from a file or a URL. An error names it, because there may be several.
 fn read(path: &Path) -> Result<Torrent, Box<dyn Error>> {
+    if let Some(url) = path.to_str().filter(|path| web::is_url(path)) {
+        return Ok(web::torrent_at(url)?);
+    }
     Torrent::read(path).map_err(|why| match why {
         TorrentError::Read { .. } => why.into(), // that error names the file already
         why => format!("{}: {why}", path.display()).into(),
@@ -325,8 +350,10 @@ fn read(path: &Path) -> Result<Torrent, Box<dyn Error>> {
 }
 
 fn seed(args: &SeedArgs) -> Outcome {
+    let torrent = Arc::new(read(&args.file)?);
+    holds(&args.dir, &torrent)?;
     let order = Order {
-        torrents: vec![Arc::new(read(&args.file)?)],
+        torrents: vec![torrent],
         dir: args.dir.clone(),
         peers: args.network.peers.clone(),
         config: args.network.config(None),

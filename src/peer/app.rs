@@ -15,3 +15,4 @@ pub mod settings;
 pub mod shell;
 pub mod standalone;
 pub mod watch;
+pub mod web;

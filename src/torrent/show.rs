@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
 
 use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::units::thousands;
@@ -49,7 +50,10 @@ impl Display for Description<'_> {
             }
         }
         if let Some(date) = torrent.creation_date() {
-            writeln!(f, "created : {date} (seconds since 1970)")?;
+            match Timestamp::from_second(date) {
+                Ok(date) => writeln!(f, "created : {date}")?,
+                Err(_) => writeln!(f, "created : {date} (seconds since 1970)")?,
+            }
         }
         for (tier, urls) in torrent.trackers().iter().enumerate() {
             writeln!(f, "trackers {} : {}", tier + 1, urls.join(" "))?;

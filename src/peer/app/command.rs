@@ -53,7 +53,7 @@ pub enum CommandError {
     #[error("`{0}` takes nothing behind it")]
     TooMuch(&'static str),
     /// A quotation mark is not closed.
-    #[error("a quotation mark is missing")]
+    #[error("a quotation mark is missing; one that belongs to a name is written \\\" or \\'")]
     OpenQuote,
 }
 
@@ -177,10 +177,14 @@ fn split(line: &str) -> Result<Vec<String>, CommandError> {
                 let kept = chars.next_if(|c| c.is_whitespace() || matches!(c, '"' | '\''));
                 word.get_or_insert_default().push(kept.unwrap_or(c));
             }
+            Some(open) if c == '\\' => {
+                let kept = chars.next_if(|c| *c == open);
+                word.get_or_insert_default().push(kept.unwrap_or(c));
+            }
             Some(open) if c == open => quote = None,
             Some(_) => word.get_or_insert_default().push(c),
-            // Within a word an apostrophe is an ordinary character.
-            None if c == '"' || (c == '\'' && word.is_none()) => {
+            // Within a word a quotation mark is an ordinary character.
+            None if matches!(c, '"' | '\'') && word.is_none() => {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
@@ -213,6 +217,9 @@ mod tests {
         assert_eq!(read("upload /a\\ b/c"), Ok(Some(Command::Upload("/a b/c".into()))));
         assert_eq!(read("search don't"), Ok(Some(Command::Search("don't".into()))));
         assert_eq!(read(r"search don\'t \o/"), Ok(Some(Command::Search(r"don't \o/".into()))));
+        let named = |name: &str| Ok(Some(Command::Download(vec![name.to_owned()])));
+        assert_eq!(read(r#"download 12"-mix"#), named(r#"12"-mix"#));
+        assert_eq!(read(r#"download "the 12\" mix""#), named(r#"the 12" mix"#));
         assert_eq!(read("QUIT"), Ok(Some(Command::Exit)));
         assert_eq!(read("BAN: 10.0.0.1"), Ok(Some(Command::Ban("10.0.0.1".into()))));
         assert_eq!(read("unblock 10.0.0.1"), Ok(Some(Command::Unban("10.0.0.1".into()))));

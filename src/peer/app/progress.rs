@@ -164,8 +164,9 @@ pub fn bytes_bar(total: u64, doing: &'static str) -> ProgressBar {
     if !stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style =
-        ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}");
+    let style = ProgressStyle::with_template(
+        "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
+    );
     let bar = ProgressBar::new(total).with_message(doing);
     if let Ok(style) = style { bar.with_style(style) } else { bar }
 }

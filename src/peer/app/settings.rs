@@ -7,7 +7,8 @@ use crate::peer::storage::state_dir::StateDir;
 use crate::torrent::units::parse_bytes;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -55,6 +56,7 @@ pub enum SettingsError {
 pub struct Settings {
     /// Another tracker to join, beside the one that is named first; may be given several times
     #[arg(long, env = "SHOAL_TRACKER", value_name = "HOST:PORT", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_several")]
     tracker: Vec<TrackerAddr>,
     /// Where others may connect to; the first free port of 6881 to 6889 unless told
     #[arg(long, env = "SHOAL_LISTEN", value_name = "IP:PORT")]
@@ -76,14 +78,14 @@ pub struct Settings {
     #[arg(long, env = "SHOAL_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
     /// How many peers are served at once [default: 8]
-    #[arg(long, env = "SHOAL_SLOTS", value_name = "N")]
-    slots: Option<usize>,
+    #[arg(long, env = "SHOAL_SLOTS", value_name = "N", value_parser = count)]
+    slots: Option<Count>,
     /// How many workers fetch and check pieces [default: one for each core, at least 2]
-    #[arg(long, env = "SHOAL_WORKERS", value_name = "N")]
-    workers: Option<usize>,
+    #[arg(long, env = "SHOAL_WORKERS", value_name = "N", value_parser = count)]
+    workers: Option<Count>,
     /// How many connections there may be [default: 500]
-    #[arg(long, env = "SHOAL_MAX_CONNECTIONS", value_name = "N")]
-    max_connections: Option<usize>,
+    #[arg(long, env = "SHOAL_MAX_CONNECTIONS", value_name = "N", value_parser = count)]
+    max_connections: Option<Count>,
     /// The most to send, in bytes a second, such as 5MB or 512KiB
     #[arg(long, env = "SHOAL_UP", value_name = "RATE", value_parser = rate)]
     up: Option<Rate>,
@@ -142,6 +144,46 @@ impl TryFrom<String> for TrackerAddr {
     }
 }
 
+/// Reads one tracker, or a list of them.
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TrackerAddr>, D::Error> {
+    let several = match toml::Value::deserialize(from)? {
+        toml::Value::Array(several) => several,
+        one => vec![one],
+    };
+    let read = |value: toml::Value| match value.as_str() {
+        Some(text) => text.parse(),
+        None => Err("a tracker is \"HOST:PORT\", and several are a list of such texts".to_owned()),
+    };
+    several.into_iter().map(read).collect::<Result<_, String>>().map_err(D::Error::custom)
+}
+
+/// How many of something there may be: 1 or more.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Count(usize);
+
+impl TryFrom<i64> for Count {
+    type Error = &'static str;
+
+    fn try_from(number: i64) -> Result<Self, &'static str> {
+        usize::try_from(number).ok().filter(|number| *number > 0).map(Count).ok_or(NO_COUNT)
+    }
+}
+
+impl Count {
+    /// The number.
+    pub fn get(self) -> usize {
+        self.0
+    }
+}
+
+/// Reads a number that is not 0.
+pub fn count(text: &str) -> Result<Count, &'static str> {
+    text.parse::<i64>().map_err(|_| NO_COUNT).and_then(Count::try_from)
+}
+
+const NO_COUNT: &str = "expected a number, 1 or more";
+
 /// A rate in bytes per second, as users write it.
 #[derive(Copy, Clone, Debug, Deserialize)]
 #[serde(try_from = "toml::Value")]
@@ -195,8 +237,8 @@ pub struct Resolved {
 
 impl Resolved {
     /// The addresses of all trackers, each only once: `first`, then those of the settings.
-    pub fn trackers(&self, first: TrackerAddr) -> Vec<String> {
-        let mut addrs = vec![first.0];
+    pub fn trackers(&self, first: Option<TrackerAddr>) -> Vec<String> {
+        let mut addrs: Vec<String> = first.into_iter().map(|TrackerAddr(addr)| addr).collect();
         for TrackerAddr(addr) in &self.trackers {
             if !addrs.contains(addr) {
                 addrs.push(addr.clone());
@@ -205,9 +247,9 @@ impl Resolved {
         addrs
     }
 
-    /// The upload and the download folder. A default folder is made if necessary. A folder that the user
-    /// named must exist, since its name may be a typing error. One that earlier runs used may be absent for a
-    /// while, and is not made.
+    /// The upload and the download folder. A default folder is made if necessary, and so is a download folder
+    /// that the user named. An upload folder that the user named must exist, since its name may be a typing
+    /// error. One that earlier runs used may be absent for a while, and is not made.
     pub fn folders(&self) -> Result<(PathBuf, PathBuf), SettingsError> {
         let state = self.config.state.as_deref();
         Ok((self.uploads.open(state)?, self.downloads.open(state)?))
@@ -226,19 +268,18 @@ impl Settings {
                 false => families(file.ipv4, file.ipv6),
             },
             state: Some(self.state.or(file.state).unwrap_or_else(|| ".shoal".into())),
-            slots: self.slots.or(file.slots).unwrap_or(default.slots).max(1),
-            workers: self.workers.or(file.workers),
+            slots: self.slots.or(file.slots).map_or(default.slots, Count::get),
+            workers: self.workers.or(file.workers).map(Count::get),
             max_connections: self
                 .max_connections
                 .or(file.max_connections)
-                .unwrap_or(default.max_connections)
-                .max(1),
+                .map_or(default.max_connections, Count::get),
             up: self.up.or(file.up).map(Rate::bytes),
             down: self.down.or(file.down).map(Rate::bytes),
             tuning: default.tuning,
             disk: default.disk,
         };
-        let uploads = Folder::new("upload", self.uploads.or(file.uploads), "uploads");
+        let uploads = Folder::new(UPLOAD, self.uploads.or(file.uploads), "uploads");
         let downloads = Folder::new("download", self.downloads.or(file.downloads), "downloads");
         let trackers = if self.tracker.is_empty() { file.tracker } else { self.tracker };
         Ok(Resolved { uploads, downloads, trackers, mirror: self.mirror || file.mirror, config })
@@ -265,29 +306,35 @@ fn read(path: &Path) -> Result<Settings, SettingsError> {
     })
 }
 
+const UPLOAD: &str = "upload";
+
 /// A folder of the settings, not looked at yet.
 #[derive(Clone, Debug)]
 struct Folder {
     what: &'static str,
     path: PathBuf,
-    named: bool,
+    must_exist: bool,
 }
 
 impl Folder {
     fn new(what: &'static str, named: Option<PathBuf>, default: &str) -> Self {
-        Folder { what, named: named.is_some(), path: named.unwrap_or_else(|| default.into()) }
+        let must_exist = named.is_some() && what == UPLOAD;
+        Folder { what, must_exist, path: named.unwrap_or_else(|| default.into()) }
     }
 
     /// Its full path.
     fn open(&self, state: Option<&Path>) -> Result<PathBuf, SettingsError> {
-        let Folder { what, path, named } = self;
+        let Folder { what, path, must_exist } = self;
         let failed = |why: String| SettingsError::Folder { what, path: path.clone(), why };
         if let Some(absent) = full_path(path).filter(|full| !full.exists())
             && state.is_some_and(|state| StateDir::has_used(state, &absent))
         {
             return Ok(absent);
         }
-        if !named {
+        if path.is_file() {
+            return Err(failed("is a file".to_owned()));
+        }
+        if !must_exist {
             fs::create_dir_all(path).map_err(|why| failed(format!("cannot be made: {why}")))?;
         }
         match fs::read_dir(path) {
@@ -325,7 +372,7 @@ mod tests {
             format!("slots = 3\nup = \"5MB\"\ndown = 100\nuploads = {uploads:?}\ndownloads = {uploads:?}"),
         )
         .unwrap();
-        let settings = Settings { slots: Some(2), config: Some(path), ..Settings::default() };
+        let settings = Settings { slots: Some(Count(2)), config: Some(path), ..Settings::default() };
         let resolved = settings.resolve().unwrap();
         assert_eq!(resolved.config.slots, 2);
         assert_eq!((resolved.config.up, resolved.config.down), (Some(5_000_000), Some(100)));
@@ -338,7 +385,7 @@ mod tests {
         let path = dir.path().join("shoal.toml");
         fs::write(&path, "tracker = [\"b:1\", \"[::1]:2\", \"a:1\", \"b:1\"]").unwrap();
         let settings = Settings { config: Some(path), ..Settings::default() };
-        let all = |settings: Settings| settings.resolve().unwrap().trackers(TrackerAddr::new("a", 1));
+        let all = |settings: Settings| settings.resolve().unwrap().trackers(Some(TrackerAddr::new("a", 1)));
         assert_eq!(all(settings.clone()), ["a:1", "b:1", "[::1]:2"]);
         let flags = vec!["c:3".parse().unwrap()];
         assert_eq!(all(Settings { tracker: flags, ..settings }), ["a:1", "c:3"]);
