@@ -67,6 +67,8 @@ pub mod logging;
 #[doc(hidden)]
 pub mod mailbox;
 #[doc(hidden)]
+pub mod printable;
+#[doc(hidden)]
 pub mod protocol;
 #[doc(hidden)]
 pub mod threads;

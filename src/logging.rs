@@ -1,6 +1,7 @@
 //! Log lines on standard error: the thread's name and the message. `SHOAL_LOG` chooses the level. Any thread;
 //! one leaf lock, on the prompt, which must stay below the log lines.
 
+use crate::printable;
 use parking_lot::Mutex;
 use std::io::Write;
 
@@ -24,9 +25,11 @@ pub fn start(level: &str) {
                 log::Level::Error => "error: ",
                 _ => "",
             };
+            let said = record.args().to_string();
+            let said = printable::lines(&said);
             match *PROMPT.lock() {
-                Some(prompt) => write!(out, "\r[{name}] {what}{}\n{prompt}", record.args()),
-                None => writeln!(out, "[{name}] {what}{}", record.args()),
+                Some(prompt) => write!(out, "\r[{name}] {what}{said}\n{prompt}"),
+                None => writeln!(out, "[{name}] {what}{said}"),
             }
         })
         .init();

@@ -21,10 +21,18 @@ use tree::Tree;
 const LAYERS: Layers<'_> = Layers {
     layers: &[
         &[
-            "hash", "bencode", "bitfield", "disk", "mailbox", "net", "threads", "logging", "peer_id",
+            "hash",
+            "bencode",
+            "bitfield",
+            "disk",
+            "mailbox",
+            "net",
+            "threads",
+            "printable",
+            "peer_id",
             "backoff",
         ],
-        &["atomic", "lock", "interrupt", "pool"],
+        &["atomic", "lock", "interrupt", "pool", "logging"],
         &["torrent"],
         &["protocol", "http"],
         &["peer/catalogue", "peer/discovery", "peer/storage", "peer/bandwidth"],

@@ -77,7 +77,10 @@ fn every_format_and_option() {
         let options = ["--piece-length", "32KiB", "--private", "--comment", "two\nlines", "--format", format];
         good(folder, &[&["create", "show", "-o", &file][..], &options].concat());
         let shown = good(folder, &["show", &file]);
-        assert!(shown.contains("piece length : 32,768\nprivate : yes\ncomment : two lines\n"), "{shown}");
+        assert!(
+            shown.contains("piece length : 32,768\nprivate : yes\ncomment : two\\u000alines\n"),
+            "{shown}"
+        );
         assert!(shown.contains("         20,000  extras/two\n"), "{shown}");
         assert_eq!(shown.lines().nth(1).unwrap().len(), "Key : ".len() + key_len);
         good(folder, &["verify", &file, "."]);

@@ -18,6 +18,7 @@ use shoal::peer::app::shell::{self, Ends, Next, Shell};
 use shoal::peer::app::watch::Watch;
 use shoal::peer::engine::{Config, Engine};
 use shoal::peer::storage::state_dir::StateDir;
+use shoal::printable;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ fn address<'a>(words: &'a [String], settings: &Resolved) -> (Option<TrackerAddr>
 }
 
 fn fail(why: &(impl std::fmt::Display + ?Sized), status: u8) -> ExitCode {
-    eprintln!("peer: {why}");
+    eprintln!("peer: {}", printable::lines(&why.to_string()));
     ExitCode::from(status)
 }
 

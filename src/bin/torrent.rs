@@ -22,6 +22,7 @@ use shoal::peer::app::web;
 use shoal::peer::engine::Config;
 use shoal::peer::storage::files_in;
 use shoal::peer::swarm::options::DownloadOptions;
+use shoal::printable;
 use shoal::torrent::create::{MIN_PIECE_LENGTH, Options, Source};
 use shoal::torrent::verify::{report, verify_some};
 use shoal::torrent::{
@@ -201,7 +202,7 @@ fn main() -> ExitCode {
         Command::Seed(args) => seed(&args),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("torrent: {error}");
+        eprintln!("torrent: {}", printable::lines(&error.to_string()));
         ExitCode::FAILURE
     })
 }
@@ -330,7 +331,7 @@ fn open_torrent(name: &str) -> Result<Arc<Torrent>, Box<dyn Error>> {
     if name.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:")) {
         let magnet: Magnet = name.parse()?;
         for why in &magnet.passed_over {
-            eprintln!("passed over: {why}");
+            eprintln!("passed over: {}", printable::lines(&why.to_string()));
         }
         let name = magnet.name.clone().unwrap_or_else(|| magnet.info_hash().to_string());
         return Err(format!("{name}: a magnet link alone is not enough yet, give the .torrent file").into());
@@ -366,7 +367,7 @@ fn seed(args: &SeedArgs) -> Outcome {
 
 /// Writes to standard output. It is no failure if the reader, such as `head`, has closed it.
 fn print(text: &str) -> Outcome {
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+    match io::stdout().write_all(printable::lines(text).as_bytes()).and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write the answer: {error}").into())
         }

@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use super::units::thousands;
 use super::{Renamed, Torrent};
+use crate::printable::line;
 
 /// The four lines that every description begins with: name, key, size in bytes and number of pieces.
 pub fn headline(torrent: &Torrent) -> String {
     format!(
         "Name : {}\nKey : {}\nsize : {}\nn_parts : {}\n",
-        torrent.name(),
+        line(torrent.name()),
         torrent.key(),
         thousands(torrent.geometry().total_len()),
         torrent.geometry().piece_count()
@@ -46,7 +47,7 @@ impl Display for Description<'_> {
         writeln!(f, "private : {}", if torrent.private() { "yes" } else { "no" })?;
         for (label, text) in [("comment", torrent.comment()), ("created by", torrent.created_by())] {
             if let Some(text) = text {
-                writeln!(f, "{label} : {}", one_line(text))?;
+                writeln!(f, "{label} : {}", line(text))?;
             }
         }
         if let Some(date) = torrent.creation_date() {
@@ -56,7 +57,7 @@ impl Display for Description<'_> {
             }
         }
         for (tier, urls) in torrent.trackers().iter().enumerate() {
-            writeln!(f, "trackers {} : {}", tier + 1, urls.join(" "))?;
+            writeln!(f, "trackers {} : {}", tier + 1, line(&urls.join(" ")))?;
         }
         writeln!(f, "files : {}", torrent.files().len())?;
         for (number, file) in (1..).zip(torrent.files()) {
@@ -156,9 +157,4 @@ pub fn json(torrent: &Torrent) -> String {
     };
     // Only strings and numbers: JSON can hold all of them.
     serde_json::to_string_pretty(&description).unwrap_or_default()
-}
-
-/// An untrusted text without line breaks and other characters that move a terminal's cursor.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

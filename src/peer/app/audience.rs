@@ -2,12 +2,13 @@
 //! control socket ([`control`](super::control)). Any thread; the lock of [`Here`] is a leaf.
 
 use super::progress::{Drawing, Gauge};
+use crate::printable;
 use parking_lot::Mutex;
 use std::io::{self, Write};
 
 /// Hears the answers to a command.
 pub trait Audience: Send + Sync {
-    /// Results. A reader that has closed the pipe is not an error.
+    /// Results, without what could harm a terminal. A reader that has closed the pipe is not an error.
     fn print(&self, text: &str) -> io::Result<()>;
 
     /// What went wrong, one sentence.
@@ -29,14 +30,14 @@ pub struct Here {
 impl Audience for Here {
     fn print(&self, text: &str) -> io::Result<()> {
         let mut out = io::stdout();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match out.write_all(printable::lines(text).as_bytes()).and_then(|()| out.flush()) {
             Err(why) if why.kind() != io::ErrorKind::BrokenPipe => Err(why),
             _ => Ok(()),
         }
     }
 
     fn complain(&self, why: &str) {
-        eprintln!("peer: {why}");
+        eprintln!("peer: {}", printable::lines(why));
     }
 
     fn progress(&self, gauges: &[Gauge]) {

@@ -2,10 +2,10 @@
 //! `peer IP PORT COMMAND` beside a running peer has that one carry the command out, and a second
 //! `peer IP PORT` is a shell of that peer.
 //!
-//! A caller sends one line of JSON ([`Ask`]). What it is answered are lines of JSON, too: a [`Frame`] each,
-//! [`Frame::End`] last. The thread `control` accepts; a thread `control-N` for each caller carries its
-//! command out, as the shell would. No lock of its own. What bounds it: [`MOST_CALLERS`], [`MOST_ASK`],
-//! [`PATIENCE`].
+//! A caller sends one line of JSON (`Ask`). What it is answered are lines of JSON, too: a `Frame` each,
+//! `Frame::End` last. The thread `control` accepts; a thread `control-N` for each caller carries its
+//! command out, as the shell would. No lock of its own. What bounds it: `MOST_CALLERS`, `MOST_ASK`,
+//! `PATIENCE`.
 
 mod attached;
 mod caller;

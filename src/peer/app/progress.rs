@@ -3,6 +3,7 @@
 //! only to read their progress.
 
 use crate::peer::swarm::{State, Swarm};
+use crate::printable::line;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,12 @@ impl Gauge {
                 format!("{} from {peers}, {}", show_rate(down), show_left(left, down, progress.peers))
             }
         };
-        Gauge { name: swarm.torrent.name().to_owned(), bytes: progress.bytes, total: progress.total, doing }
+        Gauge {
+            name: line(swarm.torrent.name()).into_owned(),
+            bytes: progress.bytes,
+            total: progress.total,
+            doing,
+        }
     }
 
     /// The percentage that is done; 100 of nothing.

@@ -9,6 +9,7 @@ use crate::peer::catalogue;
 use crate::peer::swarm::{Progress, State, Swarm};
 use crate::peer::upload::ledger::Account;
 use crate::peer::workers::stats::Work;
+use crate::printable::line;
 use crate::protocol::catalogue::{Entry, PeerInfo};
 use crate::torrent::units::thousands;
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ pub fn entries(entries: &[Entry]) -> String {
         let Entry { key, name, size, n_parts, seeds, peers, .. } = entry;
         let (key, size, parts) = (short(key), thousands(*size), plural((*n_parts).into(), "part"));
         let (seeds, peers) = (plural(*seeds as u64, "seed"), plural(*peers as u64, "peer"));
+        let name = line(name);
         let _ = writeln!(text, "{key}  {size:>15}  {parts:>11}  {seeds:<8}  {peers:<8}  {name}");
     }
     text
@@ -114,15 +116,16 @@ pub fn status(standings: &[Standing], work: &[Work]) -> String {
             show_rate(standing.rates.down),
             show_rate(standing.rates.up),
             plural(peers as u64, "peer"),
-            standing.swarm.torrent.name(),
+            line(standing.swarm.torrent.name()),
             standing.state(),
         );
         for other in standing.room.iter().flatten() {
             let PeerInfo { address, client, have, n_parts, .. } = other;
             let _ = writeln!(
                 text,
-                "    {:>3}%  {have}/{n_parts} parts  {address}  {client}",
-                percent(*have, *n_parts)
+                "    {:>3}%  {have}/{n_parts} parts  {address}  {}",
+                percent(*have, *n_parts),
+                line(client)
             );
         }
     }
@@ -193,7 +196,7 @@ pub fn status_json(standings: &[Standing], work: &[Work]) -> Value {
 pub fn peers(peers: &[PeerInfo]) -> String {
     let mut text = String::new();
     for peer in peers {
-        let _ = writeln!(text, "{:<22}  {}", peer.address.to_string(), peer.client);
+        let _ = writeln!(text, "{:<22}  {}", peer.address.to_string(), line(&peer.client));
     }
     text
 }
@@ -214,8 +217,8 @@ pub fn connections(swarm: &Swarm) -> String {
             text,
             "{:<22}  {}  {}: got {}, gave {}{}",
             member.known_as().to_string(),
-            member.client(),
-            swarm.torrent.name(),
+            line(&member.client()),
+            line(swarm.torrent.name()),
             show_bytes(member.received()),
             show_bytes(member.sent()),
             if member.is_admitted() { ", in an upload slot" } else { "" },

@@ -16,6 +16,7 @@ use super::room::{Room, RoomError};
 use crate::logging;
 use crate::peer::bans::Who;
 use crate::peer::swarm::Swarm;
+use crate::printable::line;
 use crate::protocol::catalogue::Event;
 use crossbeam_channel::{Receiver, TryRecvError, select};
 use parking_lot::Mutex;
@@ -397,26 +398,27 @@ impl Shell {
         }
         let text = match notice {
             Notice::Completed(hash) => match self.room.peer().swarms.get(*hash) {
-                Some(swarm) => format!("{} is complete", swarm.torrent.name()),
+                Some(swarm) => format!("{} is complete", line(swarm.torrent.name())),
                 None => return,
             },
             Notice::Paused(hash, why) => match self.room.peer().swarms.get(*hash) {
-                Some(swarm) => format!("{} is paused: {why}", swarm.torrent.name()),
+                Some(swarm) => format!("{} is paused: {why}", line(swarm.torrent.name())),
                 None => return,
             },
             Notice::Catalogue(Event::Added { entry }) => {
-                format!("added: {}  {}", short(&entry.key), entry.name)
+                format!("added: {}  {}", short(&entry.key), line(&entry.name))
             }
             Notice::Catalogue(Event::Removed { key, name, reason }) => {
-                format!("removed: {}  {name} ({reason})", short(key))
+                format!("removed: {}  {} ({})", short(key), line(name), line(reason))
             }
             Notice::Catalogue(Event::Offered { entry, .. }) => {
-                format!("offered: {}  {}", short(&entry.key), entry.name)
+                format!("offered: {}  {}", short(&entry.key), line(&entry.name))
             }
             Notice::Hashing(path) => format!("hashing {}", path.display()),
             Notice::Tracker { up: true, .. } => "connected to the tracker".to_owned(),
             Notice::Tracker { up: false, why } => format!("the tracker is gone ({why}); trying again"),
         };
-        let _ = self.print(&format!("\r{text}\n{PROMPT}"));
+        print!("\r"); // over the prompt
+        let _ = self.print(&format!("{text}\n{PROMPT}"));
     }
 }

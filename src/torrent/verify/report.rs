@@ -1,6 +1,7 @@
 //! What a check found, as text and as JSON. Pure.
 
 use super::{FileState, Report};
+use crate::printable::line;
 use crate::torrent::Torrent;
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ pub fn text(torrent: &Torrent, report: &Report) -> String {
         0 => String::new(),
         unproven => format!(", {unproven} unproven"),
     };
-    let (name, have, pieces) = (torrent.name(), report.have.count(), report.pieces);
+    let (name, have, pieces) = (line(torrent.name()), report.have.count(), report.pieces);
     text + &format!("{name}: {good} of {files} files good{unproven}, {have} of {pieces} pieces\n")
 }
 
