@@ -3,6 +3,7 @@
 
 mod downloads;
 mod input;
+mod telling;
 
 pub use input::{Ends, is_interactive, read_lines};
 
@@ -16,8 +17,6 @@ use super::room::{Room, RoomError};
 use crate::logging;
 use crate::peer::bans::Who;
 use crate::peer::swarm::Swarm;
-use crate::printable::line;
-use crate::protocol::catalogue::Event;
 use crossbeam_channel::{Receiver, TryRecvError, select};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -25,7 +24,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use telling::Here;
 use thiserror::Error;
 
 /// What goes on while a file is made a torrent.
@@ -36,6 +36,11 @@ const PROMPT: &str = "> ";
 
 /// What is said when a person does not wait for a download any longer.
 pub const LEFT: &str = "goes on in the background; `status` shows how far it is\n";
+
+/// Notices that come within this time are shown together.
+const GATHERING: Duration = Duration::from_millis(100);
+/// How long the first one waits for others at most.
+const MOST_GATHERING: Duration = Duration::from_secs(1);
 
 /// How a command ended, and whether the shell goes on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -131,7 +136,7 @@ impl Shell {
             select! {
                 recv(self.lines) -> line => break line.ok(),
                 recv(self.notices) -> notice => if let Ok(notice) = notice {
-                    self.show_notice(&notice);
+                    self.show_notice(notice);
                 },
                 recv(self.stop) -> _ => break None,
             }
@@ -391,34 +396,25 @@ impl Shell {
         !matches!(self.stop.try_recv(), Err(TryRecvError::Empty))
     }
 
-    /// Shows a notice above the prompt.
-    fn show_notice(&self, notice: &Notice) {
+    /// Shows a notice above the prompt, with those that come soon after it.
+    fn show_notice(&self, first: Notice) {
         if !self.interactive {
             return;
         }
-        let text = match notice {
-            Notice::Completed(hash) => match self.room.peer().swarms.get(*hash) {
-                Some(swarm) => format!("{} is complete", line(swarm.torrent.name())),
-                None => return,
-            },
-            Notice::Paused(hash, why) => match self.room.peer().swarms.get(*hash) {
-                Some(swarm) => format!("{} is paused: {why}", line(swarm.torrent.name())),
-                None => return,
-            },
-            Notice::Catalogue(Event::Added { entry }) => {
-                format!("added: {}  {}", short(&entry.key), line(&entry.name))
+        let (mut notices, until) = (vec![first], Instant::now() + MOST_GATHERING);
+        while Instant::now() < until {
+            match self.notices.recv_timeout(GATHERING) {
+                Ok(notice) => notices.push(notice),
+                Err(_) => break,
             }
-            Notice::Catalogue(Event::Removed { key, name, reason }) => {
-                format!("removed: {}  {} ({})", short(key), line(name), line(reason))
-            }
-            Notice::Catalogue(Event::Offered { entry, .. }) => {
-                format!("offered: {}  {}", short(&entry.key), line(&entry.name))
-            }
-            Notice::Hashing(path) => format!("hashing {}", path.display()),
-            Notice::Tracker { up: true, .. } => "connected to the tracker".to_owned(),
-            Notice::Tracker { up: false, why } => format!("the tracker is gone ({why}); trying again"),
-        };
-        print!("\r"); // over the prompt
-        let _ = self.print(&format!("{text}\n{PROMPT}"));
+        }
+        let lines = telling::words(&notices, |hash| {
+            let swarm = self.room.peer().swarms.get(hash)?;
+            Some(Here { name: swarm.torrent.name().to_owned(), is_complete: swarm.is_complete() })
+        });
+        if !lines.is_empty() {
+            print!("\r"); // over the prompt
+            let _ = self.print(&format!("{}\n{PROMPT}", lines.join("\n")));
+        }
     }
 }
