@@ -119,10 +119,11 @@ fn content_that_is_missing_is_not_seeded() {
     let source = Source::file("file", 100_000);
     let metainfo = source.dir.path().join("it.torrent");
     let empty = tempfile::tempdir().unwrap();
-    for dir in [empty.path(), Path::new("/nowhere/at/all")] {
+    let nowhere = (Path::new("/nowhere/at/all"), "there is no folder /nowhere/at/all");
+    for (dir, why) in [(empty.path(), "file is not all there"), nowhere] {
         let output =
             torrent(&["seed", metainfo.to_str().unwrap(), dir.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-        assert_fails_with(&output, &["file is not all there"]);
+        assert_fails_with(&output, &[why]);
     }
     let damaged = empty.path().join("file");
     fs::write(&damaged, vec![0; 100_000]).unwrap();
