@@ -140,20 +140,28 @@ fn commands_piped_in_beside_a_running_peer_are_carried_out_by_that_one() {
     assert!(one(running.ask("status")).contains("film"), "`exit` left it running");
 }
 
+/// A peer that is started by another program.
+fn behind(starter: &[&str], swarm: &Swarm) -> Command {
+    let peer = swarm.peer_command("a", &[]);
+    let mut command = Command::new(starter[0]);
+    command.args(&starter[1..]).arg(peer.get_program()).args(peer.get_args());
+    command.current_dir(swarm.home("a"));
+    command
+}
+
 /// A terminal that is closed ends a peer as SIGTERM does, but for one under `nohup`, which shall go on.
 #[test]
 fn a_peer_under_nohup_outlives_its_terminal() {
     let swarm = Swarm::new();
-    let mut attached = swarm.peer("a", &[]);
+    // This test may run under `nohup` itself.
+    let mut attached = Process::start(behind(&["env", "--default-signal=HUP"], &swarm));
+    attached.listening();
     attached.say("status");
     attached.expect("nothing is here yet");
     attached.signal(Signal::HUP);
     assert!(attached.end().success());
 
-    let peer = swarm.peer_command("a", &[]);
-    let mut command = Command::new("nohup");
-    command.arg(peer.get_program()).args(peer.get_args()).current_dir(swarm.home("a"));
-    let mut unattended = Process::start_with(command, Stdio::null());
+    let mut unattended = Process::start_with(behind(&["nohup"], &swarm), Stdio::null());
     unattended.expect(STAYS);
     unattended.signal(Signal::HUP);
     assert_eq!(swarm.once("a", &["status"]).good(), "nothing is here yet\n");
