@@ -3,7 +3,6 @@
 //! exit status is 0 for success, 1 for failure, 2 for wrong usage. Runs on `main`.
 
 use clap::Parser;
-use crossbeam_channel::never;
 use shoal::interrupt;
 use shoal::logging;
 use shoal::peer::app::audience::Here;
@@ -14,7 +13,7 @@ use shoal::peer::app::library::Library;
 use shoal::peer::app::notices;
 use shoal::peer::app::room::Room;
 use shoal::peer::app::settings::{Resolved, Settings, TrackerAddr};
-use shoal::peer::app::shell::{self, Ends, Next, Shell};
+use shoal::peer::app::shell::{self, Ends, Next, Shell, Typing};
 use shoal::peer::app::watch::Watch;
 use shoal::peer::engine::{Config, Engine};
 use shoal::peer::storage::state_dir::StateDir;
@@ -51,17 +50,12 @@ fn main() -> ExitCode {
     };
     let (first, words) = address(&cli.words, &settings);
     let trackers = settings.trackers(first);
-    let command = match words.is_empty() {
-        true => None,
-        false => match Command::from_words(words) {
-            Ok(command) => Some(command),
-            Err(_) if trackers.is_empty() => return fail(NO_TRACKER, 2),
-            Err(why) => return fail(&why, 2),
-        },
+    let command = (!words.is_empty()).then(|| Command::from_words(words)).transpose();
+    let command = match command {
+        Ok(command) if !trackers.is_empty() || command == Some(Command::Help) => command,
+        Err(why) if !trackers.is_empty() => return fail(&why, 2),
+        _ => return fail(NO_TRACKER, 2),
     };
-    if trackers.is_empty() && command != Some(Command::Help) {
-        return fail(NO_TRACKER, 2);
-    }
     let interactive = command.is_none() && shell::is_interactive();
     logging::start(if interactive { "warn" } else { "info" });
     match run(settings, &trackers, command, cli.json, interactive) {
@@ -136,10 +130,12 @@ fn run(
         }
         None => (None, None),
     };
-    let lines = if command.is_none() { shell::read_lines(Ends::WithCommands)? } else { never() };
+    let typing = match command {
+        Some(_) => Typing::nobody(),
+        None => Typing::new(shell::read_lines(Ends::WithCommands)?, interactive),
+    };
     let audience = Arc::new(Here::default());
-    let typed = Default::default();
-    let shell = Shell { room: Arc::clone(&room), audience, notices, stop, lines, typed, interactive, json };
+    let shell = Shell { room: Arc::clone(&room), audience, notices, stop, typing, json };
     let well = match command {
         Some(command) => carry_out(&shell, &command),
         None => shell.run(),

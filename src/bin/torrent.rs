@@ -162,26 +162,27 @@ struct NetworkArgs {
     /// The most to receive
     #[arg(long, value_name = "RATE", value_parser = rate)]
     down: Option<Rate>,
-    /// How many peers are served at once [default: 8]
+    /// How many peers are served at once
     #[arg(long, value_name = "N", value_parser = count)]
-    slots: Option<Count>,
-    /// How many connections there may be [default: 500]
+    #[arg(default_value_t = Count::at_least_one(Config::default().slots))]
+    slots: Count,
+    /// How many connections there may be
     #[arg(long, value_name = "N", value_parser = count)]
-    max_connections: Option<Count>,
+    #[arg(default_value_t = Count::at_least_one(Config::default().max_connections))]
+    max_connections: Count,
 }
 
 impl NetworkArgs {
     fn config(&self, state: Option<PathBuf>) -> Config {
-        let default = Config::default();
         Config {
             listen: self.listen,
             families: families(self.ipv4, self.ipv6),
             state,
-            slots: self.slots.map_or(default.slots, Count::get),
-            max_connections: self.max_connections.map_or(default.max_connections, Count::get),
+            slots: self.slots.get(),
+            max_connections: self.max_connections.get(),
             up: self.up.map(Rate::bytes),
             down: self.down.map(Rate::bytes),
-            ..default
+            ..Config::default()
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the shell prints, as text or JSON. Runs on `main`. What it shows comes as values; locks are taken
-//! only inside these.
+//! What the shell prints, as text or JSON. Runs on the shell's thread. What it shows comes as values; locks
+//! are taken only inside these.
 
 use super::pace::Rates;
 use super::progress::{plural, show_bytes, show_left, show_rate};

@@ -170,7 +170,18 @@ impl TryFrom<i64> for Count {
     }
 }
 
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Count {
+    /// The number, or 1 if it is less.
+    pub fn at_least_one(number: usize) -> Self {
+        Count(number.max(1))
+    }
+
     /// The number.
     pub fn get(self) -> usize {
         self.0
@@ -279,8 +290,12 @@ impl Settings {
             tuning: default.tuning,
             disk: default.disk,
         };
-        let uploads = Folder::new(UPLOAD, self.uploads.or(file.uploads), "uploads");
-        let downloads = Folder::new("download", self.downloads.or(file.downloads), "downloads");
+        let named = self.uploads.or(file.uploads);
+        let must_exist = named.is_some();
+        let path = named.unwrap_or_else(|| "uploads".into());
+        let uploads = Folder { what: "upload", path, must_exist };
+        let path = self.downloads.or(file.downloads).unwrap_or_else(|| "downloads".into());
+        let downloads = Folder { what: "download", path, must_exist: false };
         let trackers = if self.tracker.is_empty() { file.tracker } else { self.tracker };
         Ok(Resolved { uploads, downloads, trackers, mirror: self.mirror || file.mirror, config })
     }
@@ -306,8 +321,6 @@ fn read(path: &Path) -> Result<Settings, SettingsError> {
     })
 }
 
-const UPLOAD: &str = "upload";
-
 /// A folder of the settings, not looked at yet.
 #[derive(Clone, Debug)]
 struct Folder {
@@ -317,11 +330,6 @@ struct Folder {
 }
 
 impl Folder {
-    fn new(what: &'static str, named: Option<PathBuf>, default: &str) -> Self {
-        let must_exist = named.is_some() && what == UPLOAD;
-        Folder { what, must_exist, path: named.unwrap_or_else(|| default.into()) }
-    }
-
     /// Its full path.
     fn open(&self, state: Option<&Path>) -> Result<PathBuf, SettingsError> {
         let Folder { what, path, must_exist } = self;

@@ -1,11 +1,13 @@
 //! The shell: carries out one command after the other, from a prompt, a pipe or the command line. Runs on
-//! `main`, or on the thread of a caller at the control socket. The lock on `typed` is a leaf.
+//! `main`, or on the thread of a caller at the control socket; no lock of its own.
 
 mod downloads;
 mod input;
 mod telling;
+mod typing;
 
 pub use input::{Ends, is_interactive, read_lines};
+pub use typing::Typing;
 
 use super::audience::Audience;
 use super::banning::{self, BanError};
@@ -14,25 +16,21 @@ use super::notices::Notice;
 use super::progress::{Gauge, TICK, plural};
 use super::report::{self, Standing, short};
 use super::room::{Room, RoomError};
-use crate::logging;
 use crate::peer::bans::Who;
 use crate::peer::swarm::Swarm;
-use crossbeam_channel::{Receiver, TryRecvError, select};
+use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::Mutex;
 use serde_json::json;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use telling::Here;
+use telling::Known;
 use thiserror::Error;
+use typing::PROMPT;
 
 /// What goes on while a file is made a torrent.
 const HASHING: &str = "hashing";
-
-/// What an interactive shell shows when it waits for a command.
-const PROMPT: &str = "> ";
 
 /// What is said when a person does not wait for a download any longer.
 pub const LEFT: &str = "goes on in the background; `status` shows how far it is\n";
@@ -83,66 +81,33 @@ pub struct Shell {
     pub notices: Receiver<Notice>,
     /// Receives something when the user wants to end the program.
     pub stop: Receiver<()>,
-    /// Lines from the user; none for a command that came on the command line.
-    pub lines: Receiver<String>,
-    /// A line that came before its turn: it ended the following of a download.
-    pub typed: Mutex<Option<String>>,
-    /// Whether a person is typing: then there is a prompt, and notices are shown.
-    pub interactive: bool,
+    /// Who gives it lines; nobody for a single command.
+    pub typing: Typing,
     /// Whether answers are printed as JSON.
     pub json: bool,
-}
-
-/// Asks a person for the next command.
-pub fn prompt(audience: &dyn Audience, interactive: bool) -> io::Result<()> {
-    if interactive {
-        audience.print(PROMPT)?;
-        logging::set_prompt(Some(PROMPT));
-    }
-    Ok(())
 }
 
 impl Shell {
     /// Reads and carries out commands until the last one. False if one failed and no person was there
     /// to see it.
     pub fn run(&self) -> bool {
-        let mut all_well = true;
-        if self.interactive {
+        let (mut all_well, by_person) = (true, self.typing.by_person());
+        if by_person {
             println!("`help` lists the commands.");
         }
-        while let Some(line) = self.next_line() {
+        let show = |notice| self.show_notice(notice);
+        while let Some(line) = self.typing.next(&*self.audience, &self.stop, &self.notices, show) {
             match self.line(&line) {
                 Next::Go => {}
-                Next::Failed => all_well &= self.interactive,
+                Next::Failed => all_well &= by_person,
                 Next::Exit => return all_well,
                 Next::Stopped => return false,
             }
         }
-        if self.interactive {
+        if by_person {
             println!(); // what is printed next begins on a new line
         }
         all_well
-    }
-
-    /// The next line, once there is one: what was typed while a download was followed, or from the user.
-    /// `None` at the end. Notices are shown meanwhile.
-    fn next_line(&self) -> Option<String> {
-        let typed = self.typed.lock().take();
-        if let Some(line) = typed.or_else(|| self.lines.try_recv().ok()) {
-            return Some(line);
-        }
-        let _ = prompt(&*self.audience, self.interactive); // the next answer will show what is wrong
-        let line = loop {
-            select! {
-                recv(self.lines) -> line => break line.ok(),
-                recv(self.notices) -> notice => if let Ok(notice) = notice {
-                    self.show_notice(notice);
-                },
-                recv(self.stop) -> _ => break None,
-            }
-        };
-        logging::set_prompt(None);
-        line
     }
 
     fn line(&self, line: &str) -> Next {
@@ -398,7 +363,7 @@ impl Shell {
 
     /// Shows a notice above the prompt, with those that come soon after it.
     fn show_notice(&self, first: Notice) {
-        if !self.interactive {
+        if !self.typing.by_person() {
             return;
         }
         let (mut notices, until) = (vec![first], Instant::now() + MOST_GATHERING);
@@ -410,7 +375,7 @@ impl Shell {
         }
         let lines = telling::words(&notices, |hash| {
             let swarm = self.room.peer().swarms.get(hash)?;
-            Some(Here { name: swarm.torrent.name().to_owned(), is_complete: swarm.is_complete() })
+            Some(Known { name: swarm.torrent.name().to_owned(), is_complete: swarm.is_complete() })
         });
         if !lines.is_empty() {
             print!("\r"); // over the prompt

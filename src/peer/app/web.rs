@@ -1,7 +1,7 @@
 //! A `.torrent` that lies at a URL. Blocks the caller; no lock.
 
 use crate::torrent::{MAX_METAINFO_LEN, Torrent, TorrentError};
-use std::io::{self, Read};
+use std::io::Read;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -63,7 +63,6 @@ fn fetch(url: &str) -> Result<Vec<u8>, String> {
     }
     let mut bytes = Vec::new();
     let most = MAX_METAINFO_LEN as u64 + 1; // one byte too long is no torrent
-    let read: io::Result<usize> = response.body_mut().as_reader().take(most).read_to_end(&mut bytes);
-    read.map_err(|why| why.to_string())?;
-    Ok(bytes)
+    let read = response.body_mut().as_reader().take(most).read_to_end(&mut bytes);
+    read.map(|_| bytes).map_err(|why| why.to_string())
 }

@@ -121,8 +121,8 @@ impl Window {
             pulse + pulse.max(pulsed * (shortest + QUEUE.as_secs_f64() / 2.0))
         });
         let goal = steady.max(pulses).ceil();
-        self.low = if pulses > steady { IN_PULSES * goal } else { rate * shortest };
-        let step = if pulses > steady { 2 } else { 1 };
+        let (low, step) = if pulses > steady { (IN_PULSES * goal, 2) } else { (rate * shortest, 1) };
+        self.low = low;
         if f64::from(self.blocks) < goal {
             self.blocks = (self.blocks + step).min(goal as u32).min(self.limit);
         } else if f64::from(self.blocks) > goal {

@@ -2,13 +2,11 @@
 //! `main`; no lock.
 
 use super::Ask;
-use super::caller::Ended::{self, Done, Left};
 use super::caller::{ask, is_running};
-use crate::logging;
 use crate::peer::app::audience::{Audience, Here};
 use crate::peer::app::command::{Command, HELP};
-use crate::peer::app::shell::{self, Ends};
-use crossbeam_channel::{Receiver, never, select};
+use crate::peer::app::shell::{self, Ends, Typing};
+use crossbeam_channel::{Receiver, never};
 use std::io;
 use std::path::Path;
 
@@ -38,30 +36,22 @@ impl Attached<'_> {
     /// written.
     pub fn run(&self, command: Option<&Command>) -> io::Result<Option<bool>> {
         match command {
-            Some(command) => {
-                Ok(self.ask(command.clone(), &never())?.map(|ended| matches!(ended, Done(true))))
-            }
+            Some(command) => self.ask(command.clone(), &Typing::nobody()),
             None if is_running(self.state) => self.shell(),
             None => Ok(None),
         }
     }
 
     fn shell(&self) -> io::Result<Option<bool>> {
-        let (here, lines) = (Here::default(), shell::read_lines(Ends::WithInput)?);
+        let here = Here::default();
+        let typing = Typing::new(shell::read_lines(Ends::WithInput)?, self.interactive);
         if self.interactive {
             here.print(WELCOME)?;
         }
         let mut well = self.interactive.then_some(true);
-        let mut typed = None;
-        loop {
-            let next = match typed.take().or_else(|| lines.try_recv().ok()) {
-                None => self.wait_for_line(&here, &lines)?,
-                typed => typed,
-            };
-            let Some(line) = next else { break };
-            match self.line(&here, &line, &lines) {
-                Ok(Some(Done(this))) => well = Some(well.unwrap_or(true) && (this || self.interactive)),
-                Ok(Some(Left(line))) => typed = Some(line),
+        while let Some(line) = typing.next(&here, self.stop, &never::<()>(), |()| ()) {
+            match self.line(&here, &line, &typing) {
+                Ok(Some(this)) => well = Some(well.unwrap_or(true) && (this || self.interactive)),
                 Ok(None) => return Ok(Some(well.unwrap_or(true))),
                 Err(why) => {
                     here.complain(&why.to_string());
@@ -75,41 +65,26 @@ impl Attached<'_> {
         Ok(well)
     }
 
-    /// The next line that a person types. `None` at the end.
-    fn wait_for_line(&self, here: &Here, lines: &Receiver<String>) -> io::Result<Option<String>> {
-        shell::prompt(here, self.interactive)?;
-        let line = select! {
-            recv(lines) -> line => line.ok(),
-            recv(self.stop) -> _ => None,
-        };
-        logging::set_prompt(None);
-        Ok(line)
-    }
-
-    /// Carries out a line. `None` if it was the last one.
-    fn line(&self, here: &Here, line: &str, lines: &Receiver<String>) -> io::Result<Option<Ended>> {
-        let command = match Command::from_line(line) {
-            Ok(None) => return Ok(Some(Done(true))),
-            Ok(Some(Command::Exit)) => return Ok(None),
-            Ok(Some(Command::Help)) => return here.print(HELP).map(|()| Some(Done(true))),
-            Ok(Some(command)) => command,
+    /// Carries out a line, and gives whether it went well. `None` if it was the last one.
+    fn line(&self, here: &Here, line: &str, typing: &Typing) -> io::Result<Option<bool>> {
+        match Command::from_line(line) {
+            Ok(None) => Ok(Some(true)),
+            Ok(Some(Command::Exit)) => Ok(None),
+            Ok(Some(Command::Help)) => here.print(HELP).map(|()| Some(true)),
+            Ok(Some(command)) => match self.ask(command, typing)? {
+                Some(well) => Ok(Some(well)),
+                None => Err(io::Error::other("the peer has ended")),
+            },
             Err(why) => {
                 here.complain(&why.to_string());
-                return Ok(Some(Done(false)));
+                Ok(Some(false))
             }
-        };
-        let nobody_types = never();
-        let waits = self.interactive && matches!(command, Command::Download(_));
-        let enter = if waits { lines } else { &nobody_types };
-        match self.ask(command, enter)? {
-            Some(ended) => Ok(Some(ended)),
-            None => Err(io::Error::other("the peer has ended")),
         }
     }
 
-    fn ask(&self, command: Command, enter: &Receiver<String>) -> io::Result<Option<Ended>> {
+    fn ask(&self, command: Command, typing: &Typing) -> io::Result<Option<bool>> {
         let question =
             Ask { command: command.from_here()?, json: self.json, tracker: self.tracker.to_owned() };
-        ask(self.state, &question, self.stop, enter)
+        ask(self.state, &question, self.stop, typing)
     }
 }

@@ -1,11 +1,12 @@
 //! The running peer's end of the control socket.
 
+use super::caller::connect;
 use super::{Ask, Frame, MOST_ASK, MOST_CALLERS, PATIENCE, path_in, with_short_path};
 use crate::peer::app::audience::Audience;
 use crate::peer::app::command::Command;
 use crate::peer::app::progress::Gauge;
 use crate::peer::app::room::Room;
-use crate::peer::app::shell::{Next, Shell};
+use crate::peer::app::shell::{Next, Shell, Typing};
 use crate::threads;
 use crossbeam_channel::{Receiver, Sender};
 use rustix::process::geteuid;
@@ -68,7 +69,7 @@ impl Drop for Control {
         self.stop.store(true, Ordering::Relaxed);
         self.running = None;
         // Wakes the thread. If that fails, nobody can reach it, and it is left to the end of the process.
-        let woken = with_short_path(&self.state, |path| UnixStream::connect(path));
+        let woken = connect(&self.state);
         if let Some(thread) = self.thread.take().filter(|_| woken.is_ok()) {
             let _ = thread.join();
         }
@@ -126,9 +127,7 @@ impl Service {
             audience: Arc::clone(&caller) as Arc<dyn Audience>,
             notices: crossbeam_channel::never(),
             stop: self.running.clone(),
-            lines: crossbeam_channel::never(),
-            typed: Default::default(),
-            interactive: false,
+            typing: Typing::nobody(),
             json: ask.json,
         };
         let well = shell.carry_out(&ask.command) == Next::Go;

@@ -77,8 +77,7 @@ impl Shell {
 
     /// Waits for downloads, with bars on a terminal. Enter leaves them to the background.
     pub(super) fn follow(&self, swarms: &[Arc<Swarm>]) -> Result<(), ShellError> {
-        let nobody_types = crossbeam_channel::never();
-        let enter = if self.interactive { &self.lines } else { &nobody_types };
+        let enter = self.typing.enter();
         let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || swarm.is_paused();
         while !swarms.iter().all(ended) {
             let gauge =
@@ -87,7 +86,7 @@ impl Shell {
             let left_alone = select! {
                 recv(self.notices) -> _ => false,
                 recv(enter) -> line => {
-                    *self.typed.lock() = line.ok().filter(|line| !line.is_empty());
+                    self.typing.keep(line.ok());
                     true
                 }
                 recv(self.stop) -> _ => {

@@ -6,12 +6,13 @@ use crate::peer::app::report::short;
 use crate::printable::line;
 use crate::protocol::catalogue::Event;
 use crate::torrent::InfoHash;
+use std::collections::BTreeMap;
 
 /// Of one kind, this many notices get a line each.
 const MOST_LINES: usize = 3;
 
 /// A torrent that is here.
-pub struct Here {
+pub struct Known {
     /// Its name.
     pub name: String,
     /// Whether all of it is here.
@@ -19,24 +20,24 @@ pub struct Here {
 }
 
 /// The lines for notices that came together. `here` finds a torrent.
-pub fn words(notices: &[Notice], here: impl Fn(InfoHash) -> Option<Here>) -> Vec<String> {
+pub fn words(notices: &[Notice], here: impl Fn(InfoHash) -> Option<Known>) -> Vec<String> {
     let said: Vec<Said> = notices.iter().filter_map(|notice| Said::of(notice, &here)).collect();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    said.iter().filter_map(|one| one.what).for_each(|what| *counts.entry(what).or_default() += 1);
     let mut lines = Vec::new();
-    for (nth, one) in said.iter().enumerate() {
-        let alike = || said.iter().filter(|other| other.what == one.what);
-        let is_first = said[..nth].iter().all(|other| other.what != one.what);
-        match (one.what, alike().count()) {
-            (Some(what), count) if count > MOST_LINES => {
-                if is_first {
-                    lines.push(format!(
-                        "{what} {}, such as {}",
-                        plural(count as u64, "torrent"),
-                        one.example
-                    ));
-                }
+    for one in &said {
+        let Some(what) = one.what else {
+            lines.push(one.text.clone());
+            continue;
+        };
+        match counts.get_mut(what) {
+            Some(count) if *count > MOST_LINES => {
+                let torrents = plural(*count as u64, "torrent");
+                lines.push(format!("{what} {torrents}, such as {}", one.example));
+                *count = 0; // the others of its kind are told with it
             }
-            (Some(what), _) => lines.push(format!("{what} {}", one.text)),
-            (None, _) => lines.push(one.text.clone()),
+            Some(0) => {}
+            _ => lines.push(format!("{what} {}", one.text)),
         }
     }
     lines
@@ -52,7 +53,7 @@ struct Said {
 }
 
 impl Said {
-    fn of(notice: &Notice, here: &impl Fn(InfoHash) -> Option<Here>) -> Option<Said> {
+    fn of(notice: &Notice, here: &impl Fn(InfoHash) -> Option<Known>) -> Option<Said> {
         let alone = |text: String| Some(Said { what: None, text, example: String::new() });
         let many = |what, text: String, example: &str| {
             Some(Said { what: Some(what), text, example: line(example).into_owned() })
@@ -107,7 +108,7 @@ mod tests {
         Notice::Catalogue(Event::Added { entry })
     }
 
-    fn nothing_is_here(_: InfoHash) -> Option<Here> {
+    fn nothing_is_here(_: InfoHash) -> Option<Known> {
         None
     }
 
@@ -116,7 +117,7 @@ mod tests {
     fn what_is_ours_is_published_and_what_is_not_is_added() {
         let ours = |hash: InfoHash| {
             let is_complete = hash == InfoHash([0xaa; 20]);
-            Some(Here { name: "x".to_owned(), is_complete })
+            Some(Known { name: "x".to_owned(), is_complete })
         };
         let told = words(&[added("mine", 'a'), added("being fetched", 'b')], ours);
         assert_eq!(told, ["published: aaaaaaaaaaaa  mine", "added: bbbbbbbbbbbb  being fetched"]);
