@@ -214,7 +214,7 @@ impl Engine {
         self.shared.uploads.nudge();
         let _ = threads.choke.join();
         drop(threads.workers);
-        for swarm in self.swarms.all() {
+        for swarm in self.swarms.all().iter() {
             if let Err(why) = swarm.save() {
                 log::error!("{why}");
             }

@@ -180,6 +180,8 @@ pub struct Swarm {
     /// The write generation: how often the disk lost what was written. What was begun in one generation is
     /// not trusted in the next. It changes under the lock of `picker`.
     write_generation: AtomicU32,
+    /// Whether the thread `accept` may have something to do for it.
+    concerns_accept: AtomicBool,
     /// When the folder is looked for next, if it is not there.
     absence: Mutex<Option<Absence>>,
     /// Whether pieces found on the disk must be written again: the kernel may show what it failed to write.
@@ -287,6 +289,7 @@ impl Swarm {
             unverified: Mutex::default(),
             by_user: AtomicBool::new(false),
             trouble: Mutex::default(),
+            concerns_accept: AtomicBool::new(false),
             absence: Mutex::default(),
             write_generation: AtomicU32::new(0),
             rewrite: AtomicBool::new(false),
@@ -319,6 +322,11 @@ impl Swarm {
     /// Whether everything that is wanted is here, and the files have their names.
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
+    }
+
+    /// Whether it is complete, and was from the start, and nobody has asked for any of it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.is_complete() && self.counts.totals() == (0, 0) && self.finished_len.load(Ordering::Acquire) == 0
     }
 
     /// Whether all that is wanted is here, but not everything (BEP 21).

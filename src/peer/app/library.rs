@@ -2,16 +2,22 @@
 //! thread that scans: `main` at the start, then `watch`. No lock.
 //!
 //! A file is hashed once. Its torrent is kept by path, size and time ([`Stamp`]), so a restart hashes nothing
-//! again. Links, empty files, and names that begin with a dot or end in `.part` (unfinished) are left out.
+//! again. Links, which may lead to what nobody meant to share, empty files, and names that begin with a dot
+//! or end in `.part` (unfinished) are left out, and that is told once.
 //!
 //! A file that is gone is withdrawn, and its hashes forgotten. But not if it is out of reach: the upload
 //! folder is not there, or the folder that held it is on another device than it was, as where a share is
 //! mounted when it is not.
 
+mod listing;
+#[cfg(test)]
+mod tests;
+
 use crate::peer::storage::resume::Stamp;
 use crate::peer::storage::state_dir::StateDir;
 use crate::torrent::create::{CreateError, Options, Source};
 use crate::torrent::{Torrent, all_cores};
+use listing::{Listing, MOST_FILES};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,11 +27,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Maximum depth of subfolders that are scanned.
-const MOST_DEPTH: usize = 64;
-/// Maximum number of files that are shared: each is a torrent at the tracker.
-const MOST_FILES: usize = 100_000;
 
 /// A file whose torrent is known.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,12 @@ pub struct Library {
     known: BTreeMap<PathBuf, Known>,
     /// What is shared now: the key of each torrent, with its file.
     shared: BTreeMap<String, PathBuf>,
+    /// What went wrong at the last scan, by path.
+    troubles: BTreeMap<PathBuf, String>,
+    /// What the last scan left out.
+    left_out: BTreeSet<PathBuf>,
+    /// The folders that the last scan looked into.
+    folders: Vec<PathBuf>,
     stop: Arc<AtomicBool>,
 }
 
@@ -66,6 +73,8 @@ pub struct Changes {
     pub unsettled: bool,
     /// Whether nothing is there, and all that was is out of reach.
     pub absent: bool,
+    /// A sentence on what is left out and was not at the scan before.
+    pub left_out: Option<String>,
 }
 
 impl Library {
@@ -77,6 +86,9 @@ impl Library {
             state,
             known: known.unwrap_or_default(),
             shared: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            left_out: BTreeSet::new(),
+            folders: Vec::new(),
             stop: Arc::default(),
         }
     }
@@ -90,17 +102,25 @@ impl Library {
     /// file before it is hashed. A new file that was written to less than `settled` ago is left for a later
     /// scan.
     pub fn scan(&mut self, settled: Duration, mut hashing: impl FnMut(&Path, Stamp)) -> io::Result<Changes> {
-        let mut files = Vec::new();
+        let mut listing = Listing::default();
         if self.dir.is_dir() {
-            list(&self.dir, 0, &mut files)?;
+            listing.add(&self.dir, 0)?;
         }
+        let Listing { folders, files, mut troubles, left_out } = listing;
+        self.folders = folders;
         let nothing_is_there = files.is_empty();
         let mut current = BTreeMap::new();
         let mut torrents = BTreeMap::new();
         let mut unsettled = false;
-        for (path, stamp) in files {
+        for (path, stamp, device) in files {
             if age(stamp) < settled && self.known.get(&path).is_none_or(|known| known.stamp != stamp) {
                 unsettled = true;
+                continue;
+            }
+            if let Some(known) = self.is_shared(&path, stamp) {
+                let known = Known { device: Some(device), ..known.clone() };
+                torrents.entry(known.key.clone()).or_insert((None, path.clone()));
+                current.insert(path, known);
                 continue;
             }
             let torrent = self.torrent_of(&path, stamp, &mut hashing);
@@ -109,14 +129,17 @@ impl Library {
             }
             match torrent {
                 Ok((known, torrent)) => {
-                    torrents.entry(known.key.clone()).or_insert((torrent, path.clone()));
+                    torrents.entry(known.key.clone()).or_insert((Some(torrent), path.clone()));
                     current.insert(path, known);
                 }
                 Err(why) if is_being_written(&*why) => unsettled = true,
-                Err(why) => log::warn!("{} is not shared: {why}", path.display()),
+                Err(why) => drop(troubles.insert(path, format!("it is not shared: {why}"))),
             }
         }
-        let gone = self.known.iter().filter(|(path, known)| self.is_out_of_reach(path, known));
+        self.news(troubles).iter().for_each(|news| log::warn!("{news}"));
+        let left_out = self.newly_left_out(left_out);
+        let gone = self.known.iter().filter(|(path, _)| !current.contains_key(*path));
+        let gone = gone.filter(|(path, known)| self.is_out_of_reach(path, known));
         let gone: Vec<_> = gone.map(|(path, known)| (path.clone(), known.clone())).collect();
         let absent = !self.dir.is_dir() || (nothing_is_there && !gone.is_empty());
         current.extend(gone.into_iter().take(MOST_FILES.saturating_sub(current.len())));
@@ -124,7 +147,35 @@ impl Library {
             self.known = current;
             self.save();
         }
-        Ok(Changes { unsettled, absent, ..self.changes(torrents) })
+        Ok(Changes { unsettled, absent, left_out, ..self.changes(torrents) })
+    }
+
+    /// What is known of a file that is shared already, and has not changed since.
+    fn is_shared(&self, path: &Path, stamp: Stamp) -> Option<&Known> {
+        let known = self.known.get(path).filter(|known| known.stamp == stamp)?;
+        let is_shared = self.shared.get(&known.key).is_some_and(|shared| shared == path);
+        is_shared.then_some(known)
+    }
+
+    /// What is to be said of what went wrong at this scan: each trouble once, and once when it is over.
+    fn news(&mut self, now: BTreeMap<PathBuf, String>) -> Vec<String> {
+        let new = now.iter().filter(|(path, why)| self.troubles.get(*path) != Some(why));
+        let over = self.troubles.keys().filter(|path| !now.contains_key(*path) && path.exists());
+        let new = new.map(|(path, why)| format!("{}: {why}", path.display()));
+        let news = new.chain(over.map(|path| format!("{}: all is well again", path.display()))).collect();
+        self.troubles = now;
+        news
+    }
+
+    fn newly_left_out(&mut self, now: BTreeMap<PathBuf, &'static str>) -> Option<String> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (_, what) in now.iter().filter(|(path, _)| !self.left_out.contains(*path)) {
+            *counts.entry(what).or_default() += 1;
+        }
+        self.left_out = now.into_keys().collect();
+        let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        let dir = self.dir.display();
+        (!counts.is_empty()).then(|| format!("in {dir}, these are not shared: {}", counts.join(", ")))
     }
 
     /// Whether a file that is not found may be there all the same: the folder that should hold it, or the
@@ -157,7 +208,7 @@ impl Library {
         Ok((Known { stamp, key: torrent.key(), device: device(path).ok() }, torrent))
     }
 
-    fn changes(&mut self, torrents: BTreeMap<String, (Torrent, PathBuf)>) -> Changes {
+    fn changes(&mut self, torrents: BTreeMap<String, (Option<Torrent>, PathBuf)>) -> Changes {
         let mut now: BTreeMap<String, PathBuf> =
             torrents.iter().map(|(key, (_, path))| (key.clone(), path.clone())).collect();
         for (key, path) in &self.shared {
@@ -173,7 +224,7 @@ impl Library {
         let mut changes = Changes::default();
         changes.removed.extend(before.difference(&after).map(|(key, _)| key.clone()));
         for (key, (torrent, path)) in torrents {
-            if !before.contains(&(key, path.clone())) {
+            if let Some(torrent) = torrent.filter(|_| !before.contains(&(key, path.clone()))) {
                 let dir = path.parent().map(Path::to_owned).unwrap_or_default();
                 changes.added.push(Found { torrent: Arc::new(torrent), dir });
             }
@@ -188,6 +239,11 @@ impl Library {
         if let Err(why) = json.and_then(|json| self.state.replace(&self.state.published(), &json)) {
             log::warn!("cannot keep the hashes of {}: {why}", self.dir.display());
         }
+    }
+
+    /// The folders that the last scan looked into.
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
     }
 
     /// The upload folder.
@@ -222,183 +278,4 @@ fn age(stamp: Stamp) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let age = now.checked_sub(stamp.modified).and_then(|nanos| u64::try_from(nanos).ok());
     age.map_or(Duration::MAX, Duration::from_nanos)
-}
-
-/// Adds the files under `dir` that are to be shared, ordered by path.
-fn list(dir: &Path, depth: usize, files: &mut Vec<(PathBuf, Stamp)>) -> io::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(dir)?.filter_map(Result::ok).collect();
-    entries.sort_by_key(|entry| entry.file_name());
-    for entry in entries {
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
-        let Ok(kind) = entry.file_type() else { continue };
-        if name.starts_with('.') || name.ends_with(".part") || files.len() >= MOST_FILES {
-            continue;
-        }
-        if kind.is_dir() && depth < MOST_DEPTH {
-            if let Err(why) = list(&path, depth + 1, files) {
-                log::warn!("{} is not looked into: {why}", path.display());
-            }
-        } else if kind.is_file()
-            && let Ok(stamp) = Stamp::of(&path)
-            && stamp.size > 0
-        {
-            files.push((path, stamp));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::ffi::OsStr;
-    use std::fs::File;
-    use std::os::unix::ffi::OsStrExt;
-
-    #[test]
-    fn a_restart_reads_nothing_again_and_changes_are_found() {
-        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        fs::create_dir(dir.path().join("sub")).unwrap();
-        write("a.txt", "one");
-        write("sub/b.bin", "two");
-        for left_out in ["empty", ".hidden", "film.part"] {
-            write(left_out, if left_out == "empty" { "" } else { "x" });
-        }
-        let open = || Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
-        let mut hashed = Vec::new();
-        let first = open().scan(Duration::ZERO, |path, _| hashed.push(path.to_owned())).unwrap();
-        assert_eq!((first.added.len(), hashed.len()), (2, 2));
-
-        let mut library = open();
-        let read_again = |path: &Path, _| panic!("{} was read again", path.display());
-        let second = library.scan(Duration::ZERO, read_again).unwrap();
-        assert_eq!((second.added.len(), second.removed.len()), (2, 0));
-
-        write("a.txt", "changed");
-        fs::remove_file(dir.path().join("sub/b.bin")).unwrap();
-        write("c", "three");
-        let third = library.scan(Duration::ZERO, |_, _| ()).unwrap();
-        assert_eq!((third.added.len(), third.removed.len()), (2, 2));
-    }
-
-    #[test]
-    fn a_file_that_is_being_written_is_left_for_later() {
-        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let path = dir.path().join("film");
-        fs::write(&path, "half").unwrap();
-        let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
-        let an_hour = Duration::from_secs(3600);
-        let early = library.scan(an_hour, |_, _| panic!("it was read")).unwrap();
-        assert!(early.unsettled && early.added.is_empty());
-
-        let set_modified =
-            |time| File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
-        set_modified(SystemTime::now() - 2 * an_hour);
-        let later = library.scan(an_hour, |_, _| ()).unwrap();
-        assert_eq!((later.unsettled, later.added.len()), (false, 1));
-
-        fs::write(&path, "half and half").unwrap();
-        let changed = library.scan(an_hour, |_, _| panic!("it was read")).unwrap();
-        assert_eq!((changed.unsettled, changed.removed.len()), (true, 1), "what it was is gone");
-        set_modified(SystemTime::now() + an_hour);
-        let odd = library.scan(an_hour, |_, _| ()).unwrap();
-        assert_eq!((odd.unsettled, odd.added.len()), (false, 1), "a clock that is wrong");
-    }
-
-    #[test]
-    fn a_scan_that_is_stopped_changes_nothing() {
-        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        fs::write(dir.path().join("a"), "one").unwrap();
-        let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
-        assert_eq!(library.scan(Duration::ZERO, |_, _| ()).unwrap().added.len(), 1);
-        fs::write(dir.path().join("b"), "two").unwrap();
-        library.stopper().store(true, Ordering::Relaxed);
-        let stopped = library.scan(Duration::ZERO, |_, _| ()).unwrap();
-        assert!(stopped.added.is_empty() && stopped.removed.is_empty());
-    }
-
-    /// Bug: such a file was not shared. Where it was, no hash of the whole folder could be kept.
-    #[test]
-    fn a_name_that_is_not_utf8_is_shared_and_costs_only_its_own_hashes() {
-        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let odd = dir.path().join(OsStr::from_bytes(b"\xcf\\\xf0"));
-        fs::write(&odd, "odd").unwrap();
-        fs::write(dir.path().join("plain"), "plain").unwrap();
-        for hashed in [2, 1] {
-            let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
-            let mut paths = Vec::new();
-            let found = library.scan(Duration::ZERO, |path, _| paths.push(path.to_owned())).unwrap();
-            assert_eq!((found.added.len(), paths.len()), (2, hashed), "{paths:?}");
-            assert!(paths.contains(&odd));
-        }
-    }
-
-    #[test]
-    fn the_same_file_twice_is_one_torrent_until_both_are_gone() {
-        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for sub in ["x", "y"] {
-            fs::create_dir(dir.path().join(sub)).unwrap();
-            fs::write(dir.path().join(sub).join("same"), "same").unwrap();
-        }
-        let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
-        assert_eq!(library.scan(Duration::ZERO, |_, _| ()).unwrap().added.len(), 1);
-        fs::remove_file(dir.path().join("x/same")).unwrap();
-        let moved = library.scan(Duration::ZERO, |_, _| ()).unwrap();
-        assert_eq!((moved.added.len(), moved.removed.len()), (1, 1));
-        assert!(moved.added[0].dir.ends_with("y"));
-    }
-
-    /// Bug: a share that was not mounted for a while was withdrawn, and hashed again when it was back.
-    #[test]
-    fn a_folder_that_is_away_for_a_while_is_neither_withdrawn_nor_hashed_again() {
-        let (place, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (dir, away) = (place.path().join("uploads"), place.path().join("away"));
-        fs::create_dir_all(dir.join("sub")).unwrap();
-        fs::write(dir.join("a"), "one").unwrap();
-        fs::write(dir.join("sub/b"), "two").unwrap();
-        let open = || Library::open(&dir, Arc::new(StateDir::open(state.path()).unwrap()));
-        let read_again = |path: &Path, _| panic!("{} was read again", path.display());
-        let counts = |changes: Changes| (changes.added.len(), changes.removed.len(), changes.absent);
-        let mut library = open();
-        assert_eq!(counts(library.scan(Duration::ZERO, |_, _| ()).unwrap()), (2, 0, false));
-        fs::rename(&dir, &away).unwrap();
-        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 0, true));
-        assert!(!dir.exists(), "it is not made anew");
-        fs::rename(&away, &dir).unwrap();
-        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 0, false));
-        drop(library);
-
-        // It is away at the start.
-        fs::rename(&dir, &away).unwrap();
-        let mut library = open();
-        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 0, true));
-        fs::rename(&away, &dir).unwrap();
-        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (2, 0, false));
-
-        // What is really gone, is.
-        fs::remove_file(dir.join("a")).unwrap();
-        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 1, false));
-        fs::remove_dir_all(dir.join("sub")).unwrap();
-        assert_eq!(counts(library.scan(Duration::ZERO, read_again).unwrap()), (0, 1, false));
-    }
-
-    /// Where a share is mounted there is an empty folder when it is not, on another device.
-    #[test]
-    fn a_file_whose_folder_is_on_another_device_now_is_out_of_reach() {
-        let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        fs::create_dir(dir.path().join("share")).unwrap();
-        fs::write(dir.path().join("here"), "one").unwrap();
-        let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
-        library.scan(Duration::ZERO, |_, _| ()).unwrap();
-        let (path, device) = (dir.path().join("share/film"), device(dir.path()).unwrap() + 1);
-        let known = library.known[&dir.path().join("here")].clone();
-        library.known.insert(path.clone(), Known { device: Some(device), ..known });
-        let changes = library.scan(Duration::ZERO, |_, _| ()).unwrap();
-        assert!(!changes.absent && library.known.contains_key(&path));
-        library.known.get_mut(&path).unwrap().device = Some(device - 1);
-        library.scan(Duration::ZERO, |_, _| ()).unwrap();
-        assert!(!library.known.contains_key(&path), "it was removed");
-    }
 }

@@ -22,6 +22,8 @@ pub enum Notice {
     Paused(InfoHash, String),
     /// A file of the upload folder is being hashed, which may take a while.
     Hashing(PathBuf),
+    /// A sentence on what of the upload folder is not shared.
+    LeftOut(String),
     /// The tracker's catalogue changed.
     Catalogue(Event),
     /// The connection to the tracker was made (`up`), or lost or not made, because of `why`.

@@ -21,12 +21,14 @@ pub struct Pace {
     up: Meter,
     /// The bytes received and sent when it was last asked.
     counted: (u64, u64),
+    /// The speeds that were given then.
+    given: Rates,
 }
 
 impl Pace {
     /// Measures from now on; so many bytes were received and sent before.
     pub fn new(before: (u64, u64), now: Instant) -> Self {
-        Pace { down: Meter::new(now), up: Meter::new(now), counted: before }
+        Pace { down: Meter::new(now), up: Meter::new(now), counted: before, given: Rates::default() }
     }
 
     /// The speeds, now that so many bytes in all were received and sent.
@@ -34,7 +36,14 @@ impl Pace {
         self.down.add(totals.0.saturating_sub(self.counted.0), now);
         self.up.add(totals.1.saturating_sub(self.counted.1), now);
         self.counted = totals;
-        Rates { down: self.down.rate(SPAN, now), up: self.up.rate(SPAN, now) }
+        self.given = Rates { down: self.down.rate(SPAN, now), up: self.up.rate(SPAN, now) };
+        self.given
+    }
+
+    /// The same; `None` if nothing moves and nothing did, so that what rests costs nothing.
+    pub fn rates_if_moving(&mut self, totals: (u64, u64), now: Instant) -> Option<Rates> {
+        let rests = totals == self.counted && self.given == Rates::default();
+        (!rests).then(|| self.rates(totals, now))
     }
 }
 
@@ -52,5 +61,8 @@ mod tests {
         assert_eq!(pace.rates((3_000_000, 50), start), Rates::default());
         let rates = pace.rates((8_000_000, 1050), start + Duration::from_secs(1));
         assert_eq!(rates, Rates { down: 5_000_000, up: 1000 });
+        let a_minute_later = start + Duration::from_secs(61);
+        assert_eq!(pace.rates_if_moving((8_000_000, 1050), a_minute_later), Some(Rates::default()));
+        assert_eq!(pace.rates_if_moving((8_000_000, 1050), a_minute_later), None, "it rests");
     }
 }

@@ -6,16 +6,17 @@
 
 mod host;
 mod keeper;
+mod publishing;
 
-use super::library::make_torrent;
+use super::library::{Found, make_torrent};
 use super::notices::{Notice, Reporter};
 use super::pace::Rates;
 use crate::peer::catalogue::{AskError, Host, Standing, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::Swarm;
-use crate::protocol::catalogue::{Entry, PeerInfo, Refusal, Request};
+use crate::protocol::catalogue::{Entry, PeerInfo, Refusal};
 use crate::threads;
-use crate::torrent::{InfoHash, Torrent};
+use crate::torrent::InfoHash;
 use host::{RoomHost, Task};
 use keeper::Keeper;
 use parking_lot::Mutex;
@@ -151,21 +152,22 @@ impl Room {
         }
     }
 
-    /// Publishes a torrent that the engine has.
-    pub fn publish(&self, swarm: &Swarm) -> Result<(), RoomError> {
-        self.trackers.publish(self.host.to_publish(swarm))?;
-        Ok(())
-    }
-
-    /// Shares a file of the upload folder, and publishes it.
-    pub fn share(&self, torrent: Arc<Torrent>, dir: &Path) -> Result<(), RoomError> {
-        let add = AddTorrent::verified(torrent, dir).for_this_run().observed_by(self.host.observer());
-        match self.host.peer.add(add) {
-            Ok(swarm) => self.publish(&swarm),
-            // It was downloaded or offered before, so it is shared already
-            Err(StartError::Known(_)) => Ok(()),
-            Err(why) => Err(why.into()),
+    /// Shares files of the upload folder, and publishes them in one go. Returns the names of those that
+    /// cannot be shared, and why.
+    pub fn share(&self, files: Vec<Found>) -> Vec<(String, StartError)> {
+        let (mut shared, mut failed) = (Vec::new(), Vec::new());
+        for Found { torrent, dir } in files {
+            let name = torrent.name().to_owned();
+            let add = AddTorrent::verified(torrent, dir).for_this_run().observed_by(self.host.observer());
+            match self.host.peer.add(add) {
+                Ok(swarm) => shared.push(swarm.torrent.info_hash()),
+                Err(StartError::Known(_)) => {} // downloaded or offered before, so it is shared already
+                Err(why) => failed.push((name, why)),
+            }
         }
+        self.host.publishing.lock().begin(&shared);
+        self.trackers.refresh(&shared);
+        failed
     }
 
     /// Continues everything that earlier runs downloaded or offered. Returns the torrents that
@@ -178,24 +180,24 @@ impl Room {
             if was_paused {
                 swarm.pause("as it was before the restart");
             }
-            // Sent without waiting for the answer: otherwise a slow tracker would delay the prompt once
-            // for each torrent.
-            self.trackers.tell(&Request::Publish(self.host.to_publish(&swarm)));
             Some(swarm)
         });
-        resumed.filter(|swarm| !swarm.is_complete()).collect()
+        let resumed: Vec<Arc<Swarm>> = resumed.collect();
+        let hashes: Vec<InfoHash> = resumed.iter().map(|swarm| swarm.torrent.info_hash()).collect();
+        self.trackers.refresh(&hashes);
+        resumed.into_iter().filter(|swarm| !swarm.is_complete()).collect()
     }
 
     /// Stops sharing or downloading a torrent. Its files stay.
     pub fn remove(&self, hash: InfoHash) {
         let Some(swarm) = self.host.peer.swarms.remove(hash) else { return };
         swarm.forget_resume();
-        let key = swarm.torrent.key();
         if let Some(state) = self.host.peer.state() {
-            state.forget(&key);
+            state.forget(&swarm.torrent.key());
         }
         self.host.change_offers(|offered| offered.remove(&hash));
-        self.trackers.tell(&Request::Unpublish { key });
+        self.host.on_published(swarm.torrent.info_hash(), false); // it may have been on its way
+        self.trackers.refresh(&[swarm.torrent.info_hash()]);
     }
 
     /// Whether we offered this torrent to everybody.

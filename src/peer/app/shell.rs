@@ -210,7 +210,7 @@ impl Shell {
     fn status(&self) -> Result<(), ShellError> {
         let swarms = self.room.peer().swarms.all();
         let standings: Vec<Standing> =
-            swarms.into_iter().map(|swarm| Standing::new(swarm, &self.room)).collect();
+            swarms.iter().map(|swarm| Standing::new(Arc::clone(swarm), &self.room)).collect();
         let work = self.room.peer().worker_stats.read();
         let trackers = self.room.trackers();
         if self.json {

@@ -5,11 +5,14 @@
 //! The folder is scanned once nothing in it has changed for that time, but at the latest `PATIENCE` after a
 //! change, so that one file that grows all day does not hide the others.
 //!
+//! If the system cannot watch all of it, since some folder below may not be read, each is watched by itself.
+//!
 //! If the folder is not there, it is looked for again, at first after a second, and it is watched anew when
 //! it is back.
 
 use super::library::{Changes, Library};
 use super::notices::Notice;
+use super::progress::plural;
 use super::room::Room;
 use crate::backoff::Backoff;
 use crate::peer::storage::resume::Stamp;
@@ -18,8 +21,9 @@ use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -56,6 +60,8 @@ struct Watched {
     room: Arc<Room>,
     /// Has the system tell of changes; `None` if it cannot.
     watcher: Option<RecommendedWatcher>,
+    /// The folders that are watched each by itself; `None` if the watcher watches all at once.
+    watched: Option<BTreeSet<PathBuf>>,
     /// The waits between two looks at a folder that is not there.
     absent: Option<Backoff>,
 }
@@ -77,7 +83,7 @@ impl Watch {
             log::warn!("{} is looked at every {} s only: {why}", library.dir().display(), LOOK.as_secs());
         }
         let give_up = library.stopper();
-        let mut watched = Watched { library, room, watcher: watcher.ok(), absent: None };
+        let mut watched = Watched { library, room, watcher: watcher.ok(), watched: None, absent: None };
         watched.watch();
         if !in_background {
             watched.scan(Duration::ZERO);
@@ -131,8 +137,21 @@ impl Watched {
         let dir = self.library.dir();
         if let Some(watcher) = self.watcher.as_mut().filter(|_| dir.is_dir()) {
             let _ = watcher.unwatch(dir); // it may not be watched
-            if let Err(why) = watcher.watch(dir, RecursiveMode::Recursive) {
-                log::warn!("{} is looked at every {} s only: {why}", dir.display(), LOOK.as_secs());
+            let all = watcher.watch(dir, RecursiveMode::Recursive);
+            self.watched = all.err().map(|_| BTreeSet::new());
+        }
+    }
+
+    /// Has the system tell of changes in the folders that it does not watch yet, if it watches each by
+    /// itself.
+    fn watch_new_folders(&mut self) {
+        let (Some(watcher), Some(watched)) = (self.watcher.as_mut(), self.watched.as_mut()) else { return };
+        let folders: BTreeSet<PathBuf> = self.library.folders().iter().cloned().collect();
+        watched.retain(|folder| folders.contains(folder));
+        for folder in folders.difference(&watched.clone()).cloned() {
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(watched.insert(folder)),
+                Err(why) => log::debug!("{} is not watched: {why}", folder.display()),
             }
         }
     }
@@ -141,13 +160,19 @@ impl Watched {
     fn scan(&mut self, settled: Duration) -> Duration {
         let room = &self.room;
         let hashing = |path: &Path, stamp: Stamp| {
-            log::info!("hashing {}", path.display());
+            log::debug!("hashing {}", path.display());
             if stamp.size >= LARGE {
+                log::info!("hashing {}", path.display());
                 room.tell(Notice::Hashing(path.to_owned()));
             }
         };
         match self.library.scan(settled, hashing) {
-            Ok(changes) => {
+            Ok(mut changes) => {
+                if let Some(what) = changes.left_out.take() {
+                    log::info!("{what}");
+                    self.room.tell(Notice::LeftOut(what));
+                }
+                self.watch_new_folders();
                 let (unsettled, absent) = (changes.unsettled, changes.absent);
                 self.is_absent(absent);
                 apply(changes, &self.room);
@@ -182,17 +207,14 @@ impl Watched {
 }
 
 fn apply(changes: Changes, room: &Room) {
-    for key in changes.removed {
-        if let Ok(hash) = key.parse::<InfoHash>() {
-            log::info!("{key} is gone from the upload folder: withdrawn");
-            room.remove(hash);
-        }
+    if !changes.removed.is_empty() {
+        let files = plural(changes.removed.len() as u64, "file");
+        log::info!("withdrawn: {files} gone from the upload folder, or changed");
     }
-    for found in changes.added {
-        let name = found.torrent.name().to_owned();
-        match room.share(found.torrent, &found.dir) {
-            Ok(()) => log::info!("published {name}"),
-            Err(why) => log::warn!("{name} is not published: {why}"),
-        }
+    for hash in changes.removed.iter().filter_map(|key| key.parse::<InfoHash>().ok()) {
+        room.remove(hash);
+    }
+    for (name, why) in room.share(changes.added) {
+        log::warn!("{name} is not published: {why}");
     }
 }

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::mailbox::{Mailbox, Undelivered, mailbox};
 use crate::protocol::catalogue::{Reply, Request};
 use crate::threads;
+use crate::torrent::InfoHash;
 
 use super::link;
 use super::shared::{ANSWER, Answered, AskError, CONNECTION, ClientShared, Host, LinkMail};
@@ -86,6 +87,13 @@ impl SessionClient {
             self.shared.lose_word();
             self.mailbox.wake();
         }
+    }
+
+    /// Has the tracker told, in one go and without waiting, what these torrents are now: published, or no
+    /// longer. A refusal is logged.
+    pub(super) fn refresh(&self, hashes: &[InfoHash]) {
+        self.shared.refresh(hashes);
+        self.mailbox.wake();
     }
 
     /// Waits until there is a connection and the tracker has answered `hello`.

@@ -146,6 +146,8 @@ enum Waiting {
     Hello,
     /// A caller, who gets the answer.
     Asker(crossbeam_channel::Sender<Answered>),
+    /// The host, which published this torrent; a refusal is logged.
+    Publication(InfoHash),
     /// Nothing; a refusal is logged.
     Nobody,
     /// The goodbye.
@@ -209,7 +211,6 @@ impl<'a> Link<'a> {
             if self.shared.is_stopping() && self.leave() {
                 return Ok(());
             }
-            self.publish_some();
             self.take_mail();
             self.flush()?;
             self.check_times()?;
@@ -232,22 +233,27 @@ impl<'a> Link<'a> {
         }
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether another request may be sent, if at most so many may wait for their answers.
+    fn has_room(&self, in_flight: usize) -> bool {
         self.is_up
             && self.leaving_until.is_none()
             && self.out.len() - self.sent < HIGH_WATER
-            && self.waiting.len() < IN_FLIGHT
+            && self.waiting.len() < in_flight
     }
 
+    /// Publishes what is due. Half of the room is left to questions, which a person waits for.
     fn publish_some(&mut self) {
-        if self.has_room() && self.to_publish.is_empty() && self.shared.take_lost_word() {
-            self.to_publish = self.shared.host.published().into();
+        if self.is_up && self.to_publish.is_empty() {
+            self.to_publish = self.shared.take_stale();
         }
-        while self.has_room() {
+        while self.has_room(IN_FLIGHT / 2) {
             let Some(hash) = self.to_publish.pop_front() else { return };
-            if let Some(Publication { torrent, have, offer }) = self.shared.host.publication(hash) {
-                let publish = Publish { torrent: Metainfo(torrent.bytes().to_vec()), have, offer };
-                self.send(Request::Publish(publish), Waiting::Nobody);
+            match self.shared.host.publication(hash) {
+                Some(Publication { torrent, have, offer }) => {
+                    let publish = Publish { torrent: Metainfo(torrent.bytes().to_vec()), have, offer };
+                    self.send(Request::Publish(publish), Waiting::Publication(hash));
+                }
+                None => self.send(Request::Unpublish { key: hash.to_string() }, Waiting::Nobody),
             }
         }
     }
@@ -265,7 +271,8 @@ impl<'a> Link<'a> {
                 self.shared.lose_word();
             }
         }
-        while self.has_room() {
+        self.publish_some(); // what was due before a question was put goes out before it
+        while self.has_room(IN_FLIGHT) {
             let Some(LinkMail { request, answer }) = self.backlog.pop_front() else { return };
             self.send(request, answer.map_or(Waiting::Nobody, Waiting::Asker));
         }
@@ -340,14 +347,17 @@ impl<'a> Link<'a> {
             (Some(Waiting::Hello), Ok(Reply::Hello { keep_alive_ms, .. })) => {
                 self.keep_alive = Duration::from_millis(keep_alive_ms).clamp(KEEP_ALIVE.0, KEEP_ALIVE.1);
                 self.is_up = true;
-                self.shared.take_lost_word();
-                self.to_publish = self.shared.host.published().into();
+                self.to_publish = self.shared.take_all();
                 self.shared.set_connection(true, "");
             }
             (Some(Waiting::Hello), Ok(_)) => return Err("the tracker did not answer hello".into()),
             (Some(Waiting::Hello), Err(refusal)) => return Err(format!("the tracker refused: {refusal}")),
             // The caller may have given up; otherwise its channel has room for one answer.
             (Some(Waiting::Asker(asker)), result) => drop(asker.try_send(result.map_err(AskError::Refused))),
+            (Some(Waiting::Publication(hash)), result) => {
+                self.shared.host.on_published(hash, result.is_ok());
+                result.err().iter().for_each(|refusal| log::warn!("the tracker refused: {refusal}"));
+            }
             (Some(Waiting::Nobody), Err(refusal)) => log::warn!("the tracker refused: {refusal}"),
             (Some(Waiting::Leave), _) => self.has_left = true,
             (Some(Waiting::Nobody) | None, _) => {}

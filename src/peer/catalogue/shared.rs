@@ -1,8 +1,10 @@
 //! What the session client and its thread share: the host that they serve, the requests between them, and
 //! whether there is a connection.
 //!
-//! One lock, `state`, held for one look-up or change. Threads that wait for a connection wait on `changed`.
+//! Two locks, `state` and `stale`, each held for one look-up or change, never both. Threads that wait
+//! for a connection wait on `changed`.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -39,6 +41,9 @@ pub trait Host: Send + Sync + 'static {
     /// The current state of one of them; `None` if it is no longer to be published. Called when it
     /// is its turn.
     fn publication(&self, hash: InfoHash) -> Option<Publication>;
+
+    /// The tracker has taken a torrent of `published`, or refused it.
+    fn on_published(&self, _hash: InfoHash, _taken: bool) {}
 
     /// The tracker sent an event.
     fn on_event(&self, event: Event);
@@ -100,12 +105,20 @@ enum State {
     Down(String),
 }
 
+/// Of which torrents the thread has to tell the tracker what they are now: published, or no longer.
+#[derive(Default)]
+struct Stale {
+    /// Of all: something was lost because there was no room for it.
+    all: bool,
+    /// Of these. At most all that there are, and were.
+    some: BTreeSet<InfoHash>,
+}
+
 /// What the client and its thread share.
 pub(super) struct ClientShared {
     pub host: Arc<dyn Host>,
     stopping: AtomicBool,
-    /// Whether a publication was lost because there was no room for it.
-    lost_word: AtomicBool,
+    stale: Mutex<Stale>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -115,7 +128,7 @@ impl ClientShared {
         Arc::new(ClientShared {
             host,
             stopping: AtomicBool::new(false),
-            lost_word: AtomicBool::new(false),
+            stale: Mutex::default(),
             state: Mutex::new(State::Connecting),
             changed: Condvar::new(),
         })
@@ -145,14 +158,28 @@ impl ClientShared {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// A publication will not be sent: everything must be published again.
+    /// A request will not be sent: everything must be published again.
     pub fn lose_word(&self) {
-        self.lost_word.store(true, Ordering::Release);
+        self.stale.lock().all = true;
     }
 
-    /// Whether a publication was lost since the last call.
-    pub fn take_lost_word(&self) -> bool {
-        self.lost_word.swap(false, Ordering::AcqRel)
+    /// The tracker is to be told of these torrents.
+    pub fn refresh(&self, hashes: &[InfoHash]) {
+        self.stale.lock().some.extend(hashes);
+    }
+
+    /// The torrents of which the tracker is to be told since the last call.
+    pub fn take_stale(&self) -> VecDeque<InfoHash> {
+        let Stale { all, some } = std::mem::take(&mut *self.stale.lock());
+        let gone = |hash: &InfoHash| !all || self.host.publication(*hash).is_none();
+        let published = if all { self.host.published() } else { Vec::new() };
+        some.into_iter().filter(gone).chain(published).collect()
+    }
+
+    /// The same, at the begin of a connection: the tracker knows nothing of us.
+    pub fn take_all(&self) -> VecDeque<InfoHash> {
+        *self.stale.lock() = Stale::default();
+        self.host.published().into()
     }
 
     /// Wakes all threads that wait for the connection, and tells the host if something changed.

@@ -110,6 +110,12 @@ impl Trackers {
         self.clients.iter().for_each(|client| client.tell(request.clone()));
     }
 
+    /// Has all trackers told, in one go and without waiting, what these torrents are now: published, or no
+    /// longer.
+    pub fn refresh(&self, hashes: &[InfoHash]) {
+        self.clients.iter().for_each(|client| client.refresh(hashes));
+    }
+
     /// Publishes at all trackers. One that accepts is enough. Those that are not connected get it when
     /// they are back.
     ///
@@ -336,6 +342,10 @@ impl Host for Desk {
 
     fn publication(&self, hash: InfoHash) -> Option<Publication> {
         self.common.host.publication(hash)
+    }
+
+    fn on_published(&self, hash: InfoHash, taken: bool) {
+        self.common.host.on_published(hash, taken);
     }
 
     fn on_event(&self, event: Event) {

@@ -75,7 +75,6 @@ pub struct Acceptor {
 impl Acceptor {
     /// The work of the thread. Returns when it is told to stop.
     pub fn run(mut self) {
-        let mut not_before = Instant::now();
         loop {
             while let Some(mail) = self.inbox.take() {
                 match mail {
@@ -85,27 +84,19 @@ impl Acceptor {
                 }
             }
             self.close_banned();
-            self.swarms.all().iter().for_each(|swarm| swarm.look_for_folder_if_due(Instant::now()));
-            let accepted = self.accept_all().and_then(|()| self.dial_all());
-            if let Err(why) = accepted {
-                log::warn!("cannot take another connection now: {why}");
-                not_before = Instant::now() + PAUSE;
-            }
-            let now = Instant::now();
-            let may_accept = now >= not_before;
-            let due =
-                if may_accept { self.next_look(now) } else { not_before.saturating_duration_since(now) };
+            let (wait, may_accept) = match self.accept_all().and_then(|()| self.look_at_all()) {
+                Ok(wait) => (wait, true),
+                Err(why) => {
+                    log::warn!("cannot take another connection now: {why}");
+                    (PAUSE, false)
+                }
+            };
             let interest = Interest { readable: may_accept, writable: false };
-            if let Err(why) = self.inbox.wait(&self.listener, interest, Some(due)) {
+            if let Err(why) = self.inbox.wait(&self.listener, interest, Some(wait)) {
                 log::error!("cannot wait for connections: {why}");
                 thread::sleep(PAUSE);
             }
         }
-    }
-
-    fn next_look(&self, now: Instant) -> Duration {
-        let due = self.swarms.all().iter().filter_map(|swarm| swarm.next_address_at()).min();
-        due.map_or(LOOK, |due| due.saturating_duration_since(now).clamp(Duration::from_millis(20), LOOK))
     }
 
     /// Accepts the connections that wait, a few at a time: peers that connect faster than that must not keep
@@ -166,17 +157,24 @@ impl Acceptor {
         }
     }
 
-    fn dial_all(&mut self) -> io::Result<()> {
-        for swarm in self.swarms.all() {
-            while let Some(addr) = self.next_address(&swarm) {
-                let started = self.start(Origin::Dialled(addr, Arc::clone(&swarm)), addr.ip());
+    /// Connects to the addresses that are due, and has absent folders looked for. Returns how long to wait
+    /// until the next time.
+    fn look_at_all(&mut self) -> io::Result<Duration> {
+        let mut due: Option<Instant> = None;
+        for swarm in self.swarms.all().iter().filter(|swarm| swarm.concerns_accept()) {
+            swarm.look_for_folder_if_due(Instant::now());
+            while let Some(addr) = self.next_address(swarm) {
+                let started = self.start(Origin::Dialled(addr, Arc::clone(swarm)), addr.ip());
                 if started.is_err() {
                     swarm.dialled(addr, false);
                 }
                 started?;
             }
+            due = due.into_iter().chain(swarm.next_address_at()).min();
         }
-        Ok(())
+        let now = Instant::now();
+        let wait = |due: Instant| due.saturating_duration_since(now).clamp(Duration::from_millis(20), LOOK);
+        Ok(due.map_or(LOOK, wait))
     }
 
     fn next_address(&mut self, swarm: &Swarm) -> Option<SocketAddr> {

@@ -31,6 +31,11 @@ pub struct Addresses {
 }
 
 impl Addresses {
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
     /// Adds an address; `given` if the user named it.
     pub fn add(&mut self, addr: SocketAddr, given: bool, now: Instant) {
         if addr.port() == 0 || !may_be_somebody(addr.ip()) {

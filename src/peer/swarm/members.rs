@@ -136,6 +136,24 @@ impl Swarm {
         let addrs = addrs.into_iter().map(net::canonical);
         let usable = addrs.filter(|addr| self.shared.families.has(addr.ip()));
         usable.for_each(|addr| addresses.add(addr, given, now));
+        drop(addresses);
+        self.concerns_accept.store(true, Ordering::Release);
+    }
+
+    /// Whether the thread `accept` has something to do for it: it has addresses, or its folder is absent.
+    /// A torrent that rests has neither, and costs no lock at each turn.
+    pub(crate) fn concerns_accept(&self) -> bool {
+        if !self.concerns_accept.load(Ordering::Acquire) {
+            return false;
+        }
+        // Who gives it something to do sets this after that was done, so it is never missed.
+        self.concerns_accept.store(false, Ordering::Release);
+        let is_absent = self.absence.lock().is_some();
+        let concerns = is_absent || !self.addresses.lock().is_empty();
+        if concerns {
+            self.concerns_accept.store(true, Ordering::Release);
+        }
+        concerns
     }
 
     /// The next address to connect to. Not the address of a peer that has connected to us: a second

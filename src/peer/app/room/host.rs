@@ -2,9 +2,11 @@
 //! call it as their host, the workers as the torrents' observer. Its locks are leaves.
 
 use super::RoomError;
+use super::publishing::Publishing;
 use crate::net::Families;
 use crate::peer::app::notices::{Notice, Reporter};
 use crate::peer::app::pace::Rates;
+use crate::peer::app::progress::plural;
 use crate::peer::catalogue::{AskError, Host, Publication, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::{Observer, Swarm};
@@ -37,6 +39,8 @@ pub(super) struct RoomHost {
     /// The torrents that we offered to everybody, in this run or an earlier one.
     pub offered: Mutex<BTreeSet<InfoHash>>,
     pub rates: Mutex<BTreeMap<InfoHash, Rates>>,
+    /// The files of the upload folder that are on their way to the trackers.
+    pub publishing: Mutex<Publishing>,
 }
 
 impl RoomHost {
@@ -49,7 +53,16 @@ impl RoomHost {
     ) -> Self {
         let offered = Mutex::new(peer.state().map_or_else(BTreeSet::new, |state| state.offered()));
         let (downloads, rates) = (downloads.to_owned(), Mutex::default());
-        RoomHost { peer, downloads, mirror, reporter, to_thread, offered, rates }
+        RoomHost {
+            peer,
+            downloads,
+            mirror,
+            reporter,
+            to_thread,
+            offered,
+            rates,
+            publishing: Mutex::default(),
+        }
     }
 
     /// Begins to download the torrent with this name or key; returns it if it is here already.
@@ -175,6 +188,19 @@ impl Host for RoomHost {
             have: Held::from(&swarm.have().0),
             offer: self.offered.lock().contains(&hash),
         })
+    }
+
+    fn on_published(&self, hash: InfoHash, taken: bool) {
+        let Some(published) = self.publishing.lock().answered(hash, taken) else { return };
+        let swarm = self.peer.swarms.get(published.last);
+        let name = swarm.map(|swarm| swarm.torrent.name().to_owned()).unwrap_or_default();
+        match published.count {
+            1 => log::info!("published {name}"),
+            count => {
+                let files = plural(count as u64, "file");
+                log::info!("published {files} of the upload folder, such as {name}");
+            }
+        }
     }
 
     fn on_event(&self, event: Event) {

@@ -24,6 +24,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(3);
 pub(super) struct Keeper {
     host: Arc<RoomHost>,
     trackers: Arc<Trackers>,
+    /// All torrents at the last look. The table gives the same list as long as none is added or removed.
+    seen: Option<Arc<[Arc<Swarm>]>>,
+    /// Of those that are or were at work in this run.
     notes: BTreeMap<InfoHash, Note>,
 }
 
@@ -38,7 +41,7 @@ struct Note {
 
 impl Keeper {
     pub fn new(host: Arc<RoomHost>, trackers: Arc<Trackers>) -> Self {
-        Keeper { host, trackers, notes: BTreeMap::new() }
+        Keeper { host, trackers, seen: None, notes: BTreeMap::new() }
     }
 
     /// The work of the thread, until it is told to stop.
@@ -65,18 +68,23 @@ impl Keeper {
     }
 
     fn look(&mut self) {
-        let swarms = self.host.peer.swarms.all();
-        let here: BTreeSet<InfoHash> = swarms.iter().map(|swarm| swarm.torrent.info_hash()).collect();
-        self.notes.retain(|hash, _| here.contains(hash));
-        self.host.rates.lock().retain(|hash, _| here.contains(hash));
-        for swarm in swarms {
-            self.look_at(&swarm, Instant::now());
+        let (swarms, now) = (self.host.peer.swarms.all(), Instant::now());
+        if self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &swarms)) {
+            let here: BTreeSet<InfoHash> = swarms.iter().map(|swarm| swarm.torrent.info_hash()).collect();
+            self.notes.retain(|hash, _| here.contains(hash));
+            self.host.rates.lock().retain(|hash, _| here.contains(hash));
+            self.seen = Some(Arc::clone(&swarms));
+        }
+        for swarm in swarms.iter().filter(|swarm| !swarm.is_untouched()) {
+            self.look_at(swarm, now);
         }
     }
 
     fn look_at(&mut self, swarm: &Swarm, now: Instant) {
         let note = self.notes.entry(swarm.torrent.info_hash()).or_insert_with(|| Note::new(swarm, now));
-        self.host.rates.lock().insert(swarm.torrent.info_hash(), note.pace.rates(swarm.counts.totals(), now));
+        if let Some(rates) = note.pace.rates_if_moving(swarm.counts.totals(), now) {
+            self.host.rates.lock().insert(swarm.torrent.info_hash(), rates);
+        }
         let finished = swarm.finished_since(&mut note.told);
         if !finished.is_empty() {
             let mut came = Bitfield::new(swarm.torrent.geometry().piece_count());

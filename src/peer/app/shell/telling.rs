@@ -80,6 +80,7 @@ impl Said {
                 let path = path.display().to_string();
                 many("hashing", line(&path).into_owned(), &path)
             }
+            Notice::LeftOut(what) => alone(line(what).into_owned()),
             Notice::Tracker { up: true, .. } => alone("connected to the tracker".to_owned()),
             Notice::Tracker { up: false, why } => {
                 alone(format!("the tracker is gone ({}); trying again", line(why)))
