@@ -39,8 +39,8 @@ crash: ## SIGKILL at random moments and power cuts; KILLS=200, and SEED=... for 
 hostile: ## what an honest leecher still gets while its seed is attacked; MIB=192 RUNS=3 UP=60MB
 	$(CARGO) test --release --test hostile throughput -- --ignored --nocapture
 
-netns: ## longer faults in a network of namespaces, as root: an interface down for 20 s, half of the peers replaced every 10 s
-	SHOAL_TEST_LONG=1 $(CARGO) test --test netns -- --nocapture
+netns: ## longer faults in a network of namespaces, as root: an interface down for 20 s, half of the peers replaced every 10 s; a room of 300 MB
+	SHOAL_TEST_LONG=1 $(CARGO) test --test netns --test room -- --nocapture
 
 uneven: ## five uneven, noisy sources: choosing the next missing piece against a static split, 25 % faster at least
 	$(CARGO) test --test uneven -- --ignored --nocapture

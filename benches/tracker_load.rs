@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use shoal::bencode;
 use shoal::protocol::announce::AnnounceEvent;
 use shoal::protocol::announce_udp::{Family, Options, Reply, Request as Packet, UdpAnnounce};
-use shoal::protocol::catalogue::{Answer, Call, Held, Hello, Metainfo, PeerId, Publish, Request, Search};
+use shoal::protocol::catalogue::{Answer, Call, Held, Hello, PeerId, Publish, Request, Search};
 use shoal::torrent::{InfoHash, Torrent};
 
 /// Requests that are sent before the answer to the first is awaited.
@@ -122,7 +122,7 @@ fn torrent(number: usize) -> Done<Torrent> {
 }
 
 fn publish(torrent: &Torrent, have: Held) -> Request {
-    Request::Publish(Publish { torrent: Metainfo(torrent.bytes().to_vec()), have, offer: false })
+    Request::Publish(Publish::new(torrent.bytes(), have))
 }
 
 fn torrents(tracker: SocketAddr, count: usize) -> Done<()> {

@@ -8,7 +8,7 @@ use cli_support::{Process, Swarm, run};
 use common::{assert_same, content, wait_until};
 use parking_lot::Mutex;
 use shoal::peer::catalogue::{AskError, Host, Publication, Standing, Trackers};
-use shoal::protocol::catalogue::{Event, Held, Hello, Metainfo, PeerId, Publish, Request};
+use shoal::protocol::catalogue::{Event, Held, Hello, PeerId, Publish, Request};
 use shoal::torrent::{InfoHash, Torrent};
 use shoal::tracker::{Config, Limits, Tracker};
 use std::fs;
@@ -29,7 +29,7 @@ impl Peer {
     fn new(id: u8, shared: &[&str]) -> Arc<Peer> {
         let publication = |name: &&str| {
             let torrent = Arc::new(torrent(name, 4));
-            Publication { torrent, have: Held::All, offer: true }
+            Publication { offer: true, ..Publication::new(torrent, Held::All) }
         };
         Arc::new(Peer { id, shared: Mutex::new(shared.iter().map(publication).collect()), ..Peer::default() })
     }
@@ -81,7 +81,7 @@ fn up(trackers: &Trackers) -> usize {
 }
 
 fn publish(torrent: &Torrent) -> Publish {
-    Publish { torrent: Metainfo(torrent.bytes().to_vec()), have: Held::All, offer: false }
+    Publish::new(torrent.bytes(), Held::All)
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn one_dies_and_nobody_notices_and_when_it_is_back_it_knows_all_again() {
     assert_eq!(looking.peers(None).unwrap().len(), 1);
     let late = torrent("c", 1);
     sharing.publish(publish(&late)).unwrap();
-    let publication = Publication { torrent: Arc::new(late), have: Held::All, offer: true };
+    let publication = Publication { offer: true, ..Publication::new(Arc::new(late), Held::All) };
     seed.shared.lock().push(publication);
     assert_eq!(*looker.connections.lock(), [true], "outside nobody heard of it");
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use shoal::Families;
 use shoal::peer::catalogue::{AskError, Host, Publication, SessionClient};
 use shoal::peer::discovery::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
-use shoal::protocol::catalogue::{Event, Held, Hello, List, PeerId, Reply, Request};
+use shoal::protocol::catalogue::{Event, Held, Hello, List, PeerId, Publish, Reply, Request};
 use shoal::torrent::{InfoHash, Torrent};
 use shoal::tracker::{Config, Limits, Tracker};
 use tracker_support::*;
@@ -37,7 +37,7 @@ impl Peer {
 
     fn share(&self, torrent: Torrent, have: Held) -> InfoHash {
         let hash = torrent.info_hash();
-        let publication = Publication { torrent: Arc::new(torrent), have, offer: false };
+        let publication = Publication::new(Arc::new(torrent), have);
         self.shared.lock().insert(hash, publication);
         hash
     }
@@ -151,11 +151,7 @@ fn what_is_told_arrives_even_when_it_is_more_than_there_is_room_for() {
     let client = connect(tracker.addr(), &peer);
     for nth in 0..5000 {
         let torrent = torrent(&format!("file {nth}"), 1);
-        let request = Request::Publish(shoal::protocol::catalogue::Publish {
-            torrent: shoal::protocol::catalogue::Metainfo(torrent.bytes().to_vec()),
-            have: Held::All,
-            offer: false,
-        });
+        let request = Request::Publish(Publish::new(torrent.bytes(), Held::All));
         peer.share(torrent, Held::All);
         client.tell(request);
     }
@@ -173,7 +169,7 @@ fn a_mirror_that_comes_late_hears_of_what_is_offered() {
     let tracker = start(Limits::default());
     let seed = Peer::new(1);
     let torrent = torrent("lesson", 4);
-    let publication = Publication { torrent: Arc::new(torrent), have: Held::All, offer: true };
+    let publication = Publication { offer: true, ..Publication::new(Arc::new(torrent), Held::All) };
     seed.shared.lock().insert(publication.torrent.info_hash(), publication);
     let _seed_client = connect(tracker.addr(), &seed);
     until("it is known", || get(tracker.addr(), "/torrents?search=lesson").1.len() > 100);
@@ -182,7 +178,7 @@ fn a_mirror_that_comes_late_hears_of_what_is_offered() {
     let offers = || -> Vec<(String, PeerId)> {
         let events = mirror.events.lock();
         let offers = events.iter().filter_map(|event| match event {
-            Event::Offered { entry, by } => Some((entry.name.clone(), *by)),
+            Event::Offered { entry, by, .. } => Some((entry.name.clone(), *by)),
             _ => None,
         });
         offers.collect()

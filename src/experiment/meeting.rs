@@ -9,7 +9,7 @@ use super::stop::Stop;
 use super::{Failure, Role};
 use crate::peer::catalogue::{AskError, Host, Publication, SessionClient};
 use crate::peer_id::PeerId;
-use crate::protocol::catalogue::{Event, Held, Hello, MAX_LISTED, Metainfo, Publish, Reply, Request, Search};
+use crate::protocol::catalogue::{Event, Held, Hello, MAX_LISTED, Reply, Request, Search};
 use crate::torrent::{InfoHash, Torrent};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -65,10 +65,9 @@ impl Meeting {
     /// Publishes that this role holds all of a torrent, or is ready to fetch it.
     pub fn publish(&self, torrent: &Arc<Torrent>, has_all: bool) -> Result<(), Failure> {
         let have = if has_all { Held::All } else { Held::Ranges(Vec::new()) };
-        let publication = Publication { torrent: Arc::clone(torrent), have: have.clone(), offer: false };
-        self.board.published.lock().insert(torrent.info_hash(), publication);
-        let torrent = Metainfo(torrent.bytes().to_vec());
-        match self.session.ask(Request::Publish(Publish { torrent, have, offer: false })) {
+        let publication = Publication::new(Arc::clone(torrent), have);
+        self.board.published.lock().insert(torrent.info_hash(), publication.clone());
+        match self.session.ask(Request::Publish(publication.request())) {
             Err(AskError::Refused(refusal)) => Err(Failure::Tracker(refusal.to_string())),
             _ => Ok(()), // a lost answer is no problem: all is published again after a reconnect
         }

@@ -15,10 +15,11 @@ use crate::torrent::{Piece, Selection, Torrent};
 use absence::Awaited;
 pub use absence::FolderId;
 pub use error::StorageError;
+use older::Older;
 use opening::Opened;
 use parking_lot::{Mutex, RwLock};
 use places::{Place, Places};
-use resume::Stamp;
+use stamp::Stamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
@@ -30,11 +31,13 @@ mod absence;
 mod adopting;
 mod durable;
 mod error;
+pub mod older;
 mod opening;
 mod part;
 mod places;
 pub(crate) mod recovery;
 pub mod resume;
+pub mod stamp;
 pub mod state_dir;
 #[cfg(test)]
 mod tests;
@@ -84,6 +87,8 @@ pub struct Storage {
     awaited: Mutex<Option<Awaited>>,
     /// The pieces that were found to be right under `NAME` when the download began.
     found: Bitfield,
+    /// The older version under `NAME`, until its place is free.
+    older: Mutex<Option<Older>>,
     /// For complete content: each file as it was when it was first shared. A peer that serves changed content
     /// would be banned by everybody.
     stamps: OnceLock<Vec<Option<Stamp>>>,
@@ -103,7 +108,8 @@ impl Storage {
     /// `dir/NAME` is not downloaded again if it is unchanged since it was `known`, or matches the torrent.
     /// What matches in part becomes part of the download, unless it is the content of another torrent, one of
     /// the paths `taken`. Anything else there is an error. Nor is anything downloaded if
-    /// all of it is there under the names that the torrent itself gives.
+    /// all of it is there under the names that the torrent itself gives. If an `older` version is there, all
+    /// of that is left alone.
     pub fn download_files(
         disk: Disk,
         torrent: Arc<Torrent>,
@@ -111,10 +117,18 @@ impl Storage {
         files: &Selection,
         known: &BTreeMap<usize, Stamp>,
         taken: &[PathBuf],
+        older: Option<Older>,
     ) -> Result<Self, StorageError> {
         disk.make_folders(dir).map_err(failed("create", dir))?;
-        let (places, found) = match Places::made_elsewhere(&torrent, dir, known) {
-            Some(complete) => (complete, Bitfield::new(torrent.geometry().piece_count())),
+        let nothing = Bitfield::new(torrent.geometry().piece_count());
+        let elsewhere = || Places::made_elsewhere(&torrent, dir, known);
+        let (places, found) = match older.is_none().then(elsewhere).flatten() {
+            Some(complete) => (complete, nothing),
+            None if older.is_some() => {
+                let mut places = Places::wanted(&torrent, dir, files);
+                places.gather(&disk)?;
+                (places, nothing)
+            }
             None => {
                 let mut places = Places::wanted(&torrent, dir, files);
                 let found = places.find(&disk, &torrent, known, taken)?;
@@ -122,7 +136,7 @@ impl Storage {
             }
         };
         let storage = Storage::new(torrent, disk, dir, places, Access::Download);
-        let storage = Storage { found, ..storage };
+        let storage = Storage { found, older: Mutex::new(older), ..storage };
         storage.begin()?;
         Ok(storage)
     }
@@ -147,6 +161,7 @@ impl Storage {
             folder: Mutex::new(FolderId::of(dir)),
             looked_at: Mutex::new(Instant::now()),
             awaited: Mutex::default(),
+            older: Mutex::default(),
             stamps: OnceLock::new(),
         }
     }
@@ -285,7 +300,7 @@ impl Storage {
         })?;
         // Checked after reading, since a change from here on does not concern the bytes that were read.
         let now = file.metadata().and_then(|meta| Stamp::of_metadata(&meta));
-        match self.stamps.get().and_then(|stamps| stamps.get(index).copied().flatten()) {
+        match self.stamp_of(index) {
             Some(stamp) if now.is_ok_and(|now| now != stamp) => Err(StorageError::Changed(self.path(index))),
             _ => Ok(()),
         }
@@ -303,6 +318,21 @@ impl Storage {
     pub fn stamps(&self) -> Vec<Stamp> {
         let stamps = self.stamps.get().map_or(&[][..], Vec::as_slice);
         stamps.iter().copied().collect::<Option<_>>().unwrap_or_default()
+    }
+
+    /// File `index` as it was when it was complete; `None` if it was not.
+    pub fn stamp_of(&self, index: usize) -> Option<Stamp> {
+        self.stamps.get()?.get(index).copied().flatten()
+    }
+
+    /// The older version whose place this download takes, if that is not done yet.
+    pub fn older(&self) -> Option<Older> {
+        self.older.lock().clone()
+    }
+
+    /// The path of the torrent's file or top folder once it is complete.
+    pub fn final_root(&self) -> PathBuf {
+        self.places.read().base(Place::Settled)
     }
 
     /// Writes a whole piece. It is durable only after the next [`sync`](Self::sync).

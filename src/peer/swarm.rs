@@ -36,6 +36,7 @@ mod absence;
 mod first_copy;
 mod members;
 pub mod options;
+mod pausing;
 #[doc(hidden)]
 pub mod pending;
 mod pieces;
@@ -173,6 +174,8 @@ pub struct Swarm {
     /// Pieces that we had and do not trust any more. They are looked for when the torrent is resumed. At most
     /// all pieces.
     unverified: Mutex<Vec<Piece>>,
+    /// Whether the older version, if there is one, may be replaced.
+    may_replace: AtomicBool,
     /// Whether the last pause was the user's.
     by_user: AtomicBool,
     /// What the disk did, if that is why the torrent is paused.
@@ -285,6 +288,7 @@ impl Swarm {
             complete,
             lens,
             forgotten: AtomicBool::new(false),
+            may_replace: AtomicBool::new(false),
             durable: Mutex::new(have),
             unverified: Mutex::default(),
             by_user: AtomicBool::new(false),
@@ -344,11 +348,6 @@ impl Swarm {
         *self.state.lock() == State::Running
     }
 
-    /// Whether the torrent is paused: it does not go on by itself.
-    pub fn is_paused(&self) -> bool {
-        matches!(*self.state.lock(), State::Paused(_))
-    }
-
     /// How far the torrent is.
     pub fn progress(&self) -> Progress {
         let (have, pieces, checking) = {
@@ -369,64 +368,6 @@ impl Swarm {
             uploaded: self.counts.uploaded.load(Ordering::Relaxed),
             peers,
             state,
-        }
-    }
-
-    /// Pauses the torrent because of an error of the disk. Connections end; what is durable stays.
-    pub(crate) fn fail(&self, why: &str) {
-        let first = {
-            let mut state = self.state.lock();
-            let first = !matches!(*state, State::Paused(_));
-            *state = State::Paused(why.to_owned());
-            first
-        };
-        self.changed.notify_all();
-        if first {
-            log::error!("{} paused: {why}", self.torrent.name());
-            *self.trouble.lock() = Some(why.to_owned());
-            self.close_all("the torrent is paused");
-            self.observer.paused(self, why);
-        }
-    }
-
-    /// Pauses the torrent because the user wants it, for this reason. It stays paused after a restart.
-    pub fn pause(self: &Arc<Self>, why: &str) {
-        *self.state.lock() = State::Paused(why.to_owned());
-        self.changed.notify_all();
-        self.by_user.store(true, Ordering::Release);
-        self.close_all("the torrent is paused");
-        self.pool.push(Job::Save(Arc::clone(self))); // so that a crash does not undo it
-    }
-
-    /// Ends a pause. The torrent goes on with its unverified pieces, with the download, or with giving a
-    /// complete download its name. If its folder is not there, it is looked for now.
-    pub fn unpause(self: &Arc<Self>) {
-        if self.is_running() {
-            return;
-        }
-        let away = self.lacks_folder();
-        let now = if away { self.without_folder() } else { State::Running };
-        let was = std::mem::replace(&mut *self.state.lock(), now);
-        if was == State::Running && !away {
-            return;
-        }
-        self.by_user.store(false, Ordering::Release);
-        if away {
-            return self.look_for_folder_now();
-        }
-        let troubled = self.trouble.lock().take().is_some() || !self.unverified.lock().is_empty();
-        if troubled && let Err(why) = self.storage.begin_again() {
-            return self.fail(&why.to_string());
-        }
-        self.go_on();
-    }
-
-    /// Looks for unverified pieces, or gives a complete download its name.
-    fn go_on(self: &Arc<Self>) {
-        let unverified = std::mem::take(&mut *self.unverified.lock());
-        self.look_for(unverified);
-        if !self.is_complete() && self.picker.lock().is_complete() {
-            self.pool.push(Job::Complete(Arc::clone(self)));
         }
     }
 }

@@ -139,12 +139,14 @@ fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
             swarm.look_later(pieces.iter().copied());
             continue;
         }
+        let mut missing = Vec::new();
         for ((piece, data, _), good) in there.iter().zip(swarm.torrent.verify_all(&there)) {
             match good {
                 true => found += u32::from(keep(swarm, *piece, data, generation)),
-                false => swarm.bad(*piece),
+                false => missing.push(*piece),
             }
         }
+        found += take_from_older(swarm, &missing, &mut memory, generation);
     }
     if let Some(found) = look.add(pieces, found) {
         let name = swarm.torrent.name();
@@ -152,18 +154,50 @@ fn check(swarm: &Arc<Swarm>, pieces: Range<u32>, look: &Look) {
     }
 }
 
+/// Takes the pieces that an older version holds, too. The others are missing. Returns how many it took.
+fn take_from_older(swarm: &Arc<Swarm>, pieces: &[Piece], memory: &mut Vec<u8>, generation: u32) -> u32 {
+    let Some(older) = swarm.storage.older().filter(|_| !pieces.is_empty()) else {
+        pieces.iter().for_each(|piece| swarm.bad(*piece));
+        return 0;
+    };
+    let there = read_each(swarm, pieces, memory, |piece, data| older.read(&swarm.torrent, piece, data));
+    let mut taken = 0;
+    for ((piece, data, _), is_equal) in there.iter().zip(swarm.torrent.verify_all(&there)) {
+        if !is_equal {
+            swarm.bad(*piece);
+        } else if let Err(why) = swarm.storage.write(*piece, data) {
+            swarm.bad(*piece);
+            swarm.disk_failed(&why);
+        } else {
+            good(swarm, *piece, generation);
+            taken += 1;
+        }
+    }
+    taken
+}
+
 /// Reads each piece from the disk: all of it or, as where a file was cut short, nothing.
 fn read_all<'a>(swarm: &Swarm, pieces: &[Piece], memory: &'a mut Vec<u8>) -> Vec<(Piece, &'a [u8], Proof)> {
+    read_each(swarm, pieces, memory, |piece, data| swarm.storage.read(piece, 0, data).is_ok())
+}
+
+/// The same by `read`, which fills its buffer or gives false.
+fn read_each<'a>(
+    swarm: &Swarm,
+    pieces: &[Piece],
+    memory: &'a mut Vec<u8>,
+    read: impl Fn(Piece, &mut [u8]) -> bool,
+) -> Vec<(Piece, &'a [u8], Proof)> {
     let len = |piece: &Piece| swarm.torrent.geometry().piece_len(*piece) as usize;
     memory.resize(pieces.iter().map(len).sum::<usize>().max(memory.len()), 0);
     let mut rest = &mut memory[..];
-    let read = pieces.iter().map(|piece| {
+    let all = pieces.iter().map(|piece| {
         let (data, after) = std::mem::take(&mut rest).split_at_mut(len(piece));
         rest = after;
-        let there = swarm.storage.read(*piece, 0, data).is_ok();
+        let there = read(*piece, data);
         (*piece, if there { &*data } else { &[] }, Proof::V2)
     });
-    read.collect()
+    all.collect()
 }
 
 /// A piece was found on the disk. False if it cannot be kept.

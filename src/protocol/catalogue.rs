@@ -36,6 +36,12 @@ pub const MAX_LISTED: usize = 1000;
 /// How many peers a reply holds if the request does not say.
 pub const DEFAULT_WANT: usize = 50;
 
+/// Maximum number of older versions that an offer names.
+pub const MAX_REPLACED: usize = 64;
+
+/// Maximum length of the reason why a peer is blocked, in characters.
+pub const MAX_BLOCKED: usize = 200;
+
 /// The bytes of a metainfo file; base64 in JSON.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Metainfo(pub Vec<u8>);
@@ -208,6 +214,21 @@ pub struct Publish {
     /// Whether every peer of the tracker is invited to download the torrent.
     #[serde(default)]
     pub offer: bool,
+    /// Of an offer: the keys of what the sender offered before, and what this is a newer version of. At most
+    /// [`MAX_REPLACED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<String>,
+    /// Why the sender cannot download it now, for people; at most [`MAX_BLOCKED`] characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
+}
+
+impl Publish {
+    /// Announces the metainfo file `torrent` and the pieces held, and no more.
+    pub fn new(torrent: &[u8], have: Held) -> Self {
+        let torrent = Metainfo(torrent.to_vec());
+        Publish { torrent, have, offer: false, replaces: Vec::new(), blocked: None }
+    }
 }
 
 /// A search for torrents by name. Every word must occur in the name; case does not matter.
@@ -326,6 +347,9 @@ pub struct PeerInfo {
     pub have: u32,
     /// Number of pieces of the torrent. 0 in the list of all sessions.
     pub n_parts: u32,
+    /// Why it cannot download the torrent now, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
 }
 
 /// Which of the requested pieces a member holds.
@@ -363,6 +387,9 @@ pub enum Event {
         entry: Entry,
         /// The peer that offers it.
         by: PeerId,
+        /// The keys of what that peer offered before, and what this is a newer version of.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        replaces: Vec<String>,
     },
 }
 

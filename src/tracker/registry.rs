@@ -19,6 +19,7 @@ mod member;
 mod names;
 mod sessions;
 mod swarm;
+mod versions;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -258,7 +259,7 @@ impl Registry {
             }
             return Some(result);
         };
-        if was_available != is_available {
+        if was_available != is_available && !listing.is_replaced {
             listing.gone = was_available.then(|| how.reason(listing.lacks(), listing.facts.n_parts));
             self.changes.add(hash, &mut listing.changed_at);
             if is_available && listing.offer.is_some() {
@@ -290,7 +291,9 @@ impl Registry {
     /// An offer is told only while the torrent is available.
     fn offered(&self, hash: InfoHash) -> Option<Event> {
         let swarm = self.swarms.get(&hash).filter(|swarm| swarm.is_available())?;
-        Some(Event::Offered { entry: swarm.entry()?, by: swarm.listing.as_ref()?.offer? })
+        let listing = swarm.listing.as_ref()?;
+        let (by, replaces) = (listing.offer?, listing.replaces.clone());
+        Some(Event::Offered { entry: swarm.entry()?, by, replaces })
     }
 
     fn facts(&self, hash: InfoHash) -> Result<&Facts, Refusal> {

@@ -250,17 +250,24 @@ impl ServerSession<'_, '_> {
         if publish.have.bitfield(torrent.geometry().piece_count()).is_none() {
             return Err(Refusal::new("`have` names pieces that the torrent does not have"));
         }
-        self.shared.keep(&torrent)?;
-        self.shared.registry(|registry| {
+        self.shared.keep(&torrent, publish.offer)?;
+        let hash = torrent.info_hash();
+        let replaced = self.shared.registry(|registry| {
             registry.catalogue(&torrent);
-            registry.publish(id, torrent.info_hash(), &publish.have, publish.offer)
+            registry.publish(id, hash, &publish.have, publish.offer)?;
+            registry.blocked(id, hash, publish.blocked.as_ref());
+            Ok(if publish.offer { registry.replace(id, hash, &publish.replaces) } else { Vec::new() })
         })?;
+        replaced.iter().for_each(|key| self.shared.store.remove(key));
         Ok(Reply::Publish { key: torrent.key() })
     }
 
     fn torrent(&mut self, key: &str) -> Result<Reply, Refusal> {
         let key = self.shared.registry(|registry| {
             let hash = registry.resolve(key)?;
+            if registry.is_replaced(hash) {
+                return Err(Refusal::new("a newer version replaces this torrent"));
+            }
             registry.key(hash).ok_or_else(|| Refusal::new("the torrent is not known any more"))
         })?;
         let bytes = self.shared.store.get(&key).map_err(|error| {

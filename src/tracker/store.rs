@@ -71,6 +71,7 @@ enum StoreBackend {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ListEntry {
     key: String,
+    /// Empty if the torrent was removed.
     line: String,
 }
 
@@ -141,6 +142,24 @@ impl Store {
         Ok(())
     }
 
+    /// Removes a torrent. `key` must come from the catalogue. An error is logged: the file is then found at
+    /// the next start.
+    pub fn remove(&self, key: &str) {
+        match &self.backend {
+            StoreBackend::Memory(files) => drop(files.lock().remove(key)),
+            StoreBackend::Folder { path, listings, .. } => {
+                let file = path.join(file_name(key));
+                if let Err(why) = fs::remove_file(&file) {
+                    log::warn!("cannot remove {}: {why}", file.display());
+                }
+                if let Some(listings) = listings {
+                    // Fails only if the writer has panicked, which ends the process.
+                    let _ = listings.send(ListEntry { key: key.to_owned(), line: String::new() });
+                }
+            }
+        }
+    }
+
     /// The metainfo file of a stored torrent. `key` must come from the catalogue, never directly from a peer.
     ///
     /// # Errors
@@ -201,7 +220,10 @@ fn load(path: &Path) -> io::Result<Vec<Torrent>> {
 fn keep_list(path: &Path, mut list: BTreeMap<String, String>, waiting: &Receiver<ListEntry>) {
     while let Ok(first) = waiting.recv() {
         for ListEntry { key, line } in std::iter::once(first).chain(waiting.try_iter()) {
-            list.insert(key, line);
+            match line.is_empty() {
+                true => drop(list.remove(&key)),
+                false => drop(list.insert(key, line)),
+            }
         }
         if let Err(error) = write_list(path, &list) {
             log::error!(

@@ -10,6 +10,8 @@
 //!
 //! All of it has the number of this process in its name, and goes when the [`Lab`] is dropped.
 
+#![allow(dead_code)] // each test file uses its own part of it
+
 mod switch;
 
 pub use switch::Weather;

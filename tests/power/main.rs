@@ -17,7 +17,7 @@ use shoal::disk::{Between, Disk, Op};
 use shoal::peer::engine::{AddTorrent, Config, Engine};
 use shoal::peer::storage::resume::Resume;
 use shoal::torrent::{Format, InfoHash, Torrent};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,7 +134,9 @@ impl Record {
         {
             return Err("the ledger is torn".to_owned());
         }
-        if state("offered.json").is_some_and(|json| serde_json::from_slice::<Vec<String>>(json).is_err()) {
+        if state("offered.json")
+            .is_some_and(|json| serde_json::from_slice::<BTreeMap<String, Vec<String>>>(json).is_err())
+        {
             return Err("the list of offers is torn".to_owned());
         }
         if state("peer_id").is_some_and(|id| id.len() != 20 || !id.starts_with(b"-SH")) {
@@ -225,7 +227,7 @@ impl Record {
 /// One life of the process that downloads: it dies when it has so many pieces, or stops when it has all.
 fn run(recorder: &Recorder, config: &Config, torrent: &Arc<Torrent>, to: &Path, seed: &Engine, until: u32) {
     let peer = Engine::start(config).unwrap();
-    let offers = BTreeSet::from([InfoHash([until as u8; 20])]);
+    let offers = BTreeMap::from([(InfoHash([until as u8; 20]), Vec::new())]);
     peer.state().unwrap().keep_offered(&offers).unwrap();
     let swarm = peer.add(AddTorrent::download(Arc::clone(torrent), to)).unwrap();
     swarm.add_addresses([seed.addr()], true);

@@ -13,7 +13,7 @@ mod listing;
 #[cfg(test)]
 mod tests;
 
-use crate::peer::storage::resume::Stamp;
+use crate::peer::storage::stamp::Stamp;
 use crate::peer::storage::state_dir::StateDir;
 use crate::torrent::create::{CreateError, Options, Source};
 use crate::torrent::{Torrent, all_cores};

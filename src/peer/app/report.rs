@@ -72,7 +72,11 @@ impl Standing {
                 Some(room) if room.is_empty() => "offered: nobody fetches it yet".to_owned(),
                 Some(room) => {
                     let done = room.iter().filter(|other| other.have == other.n_parts).count();
-                    format!("offered: {done} of {} have it all", plural(room.len() as u64, "peer"))
+                    let of = plural(room.len() as u64, "peer");
+                    match room.iter().filter(|other| other.blocked.is_some()).count() {
+                        0 => format!("offered: {done} of {of} have it all"),
+                        blocked => format!("offered: {done} of {of} have it all, {blocked} blocked"),
+                    }
                 }
             },
             State::Running if self.progress.checking > 0 => {
@@ -120,10 +124,11 @@ pub fn status(standings: &[Standing], work: &[Work]) -> String {
             standing.state(),
         );
         for other in standing.room.iter().flatten() {
-            let PeerInfo { address, client, have, n_parts, .. } = other;
+            let PeerInfo { address, client, have, n_parts, blocked, .. } = other;
+            let blocked = blocked.as_ref().map(|why| format!("  blocked: {}", line(why))).unwrap_or_default();
             let _ = writeln!(
                 text,
-                "    {:>3}%  {have}/{n_parts} parts  {address}  {}",
+                "    {:>3}%  {have}/{n_parts} parts  {address}  {}{blocked}",
                 percent(*have, *n_parts),
                 line(client)
             );
@@ -205,7 +210,7 @@ pub fn peers(peers: &[PeerInfo]) -> String {
 pub fn peer_json(peer: &PeerInfo) -> Value {
     json!({
         "address": peer.address, "peer_id": peer.peer_id, "client": peer.client, "have": peer.have,
-        "n_parts": peer.n_parts,
+        "n_parts": peer.n_parts, "blocked": peer.blocked,
     })
 }
 

@@ -6,7 +6,9 @@
 
 mod host;
 mod keeper;
+mod offers;
 mod publishing;
+mod task;
 
 use super::library::{Found, make_torrent};
 use super::notices::{Notice, Reporter};
@@ -17,7 +19,7 @@ use crate::peer::swarm::Swarm;
 use crate::protocol::catalogue::{Entry, PeerInfo, Refusal};
 use crate::threads;
 use crate::torrent::InfoHash;
-use host::{RoomHost, Task};
+use host::RoomHost;
 use keeper::Keeper;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use task::Task;
 use thiserror::Error;
 
 /// How long to wait for a tracker at the start.
@@ -124,7 +127,8 @@ impl Room {
         self.host.download(&self.trackers, name_or_key)
     }
 
-    /// Publishes any file or folder, and offers it to everybody. It is read and hashed by [`make_torrent`].
+    /// Publishes any file or folder, and offers it to everybody, in place of what we offered before under its
+    /// name. It is read and hashed by [`make_torrent`].
     pub fn offer(
         &self,
         path: &Path,
@@ -144,8 +148,12 @@ impl Room {
                 peer.add(AddTorrent::verified(torrent, dir).observed_by(self.host.observer()))?
             }
         };
-        self.host.change_offers(|offered| offered.insert(swarm.torrent.info_hash()));
-        match self.trackers.publish(self.host.to_publish(&swarm)) {
+        let older = self.host.offered_before(&swarm);
+        let offered = self.trackers.publish(self.host.publish_of(&swarm));
+        if !matches!(offered, Err(AskError::Refused(_))) {
+            older.into_iter().for_each(|hash| self.host.remove(&self.trackers, hash));
+        }
+        match offered {
             Ok(_) => Ok(swarm),
             Err(AskError::Refused(refusal)) => Err(RoomError::Refused(refusal)),
             Err(why) => Err(RoomError::Later(swarm.torrent.name().to_owned(), why)),
@@ -175,7 +183,12 @@ impl Room {
     pub fn resume(&self) -> Vec<Arc<Swarm>> {
         let resumed = self.host.peer.resumable().into_iter().filter_map(|(torrent, recovery)| {
             let (key, was_paused, dir) = (torrent.key(), recovery.is_paused(), recovery.dir()?.to_owned());
-            let added = self.host.add(AddTorrent::download(torrent, dir).recovered(recovery));
+            // What we offered is our user's, and only read: it may have been changed meanwhile.
+            let add = match self.is_offered(torrent.info_hash()) {
+                true => AddTorrent::seed(torrent, dir),
+                false => AddTorrent::download(torrent, dir),
+            };
+            let added = self.host.add(add.recovered(recovery));
             let swarm = added.inspect_err(|why| log::warn!("{key} does not go on: {why}")).ok()?;
             if was_paused {
                 swarm.pause("as it was before the restart");
@@ -190,19 +203,12 @@ impl Room {
 
     /// Stops sharing or downloading a torrent. Its files stay.
     pub fn remove(&self, hash: InfoHash) {
-        let Some(swarm) = self.host.peer.swarms.remove(hash) else { return };
-        swarm.forget_resume();
-        if let Some(state) = self.host.peer.state() {
-            state.forget(&swarm.torrent.key());
-        }
-        self.host.change_offers(|offered| offered.remove(&hash));
-        self.host.on_published(swarm.torrent.info_hash(), false); // it may have been on its way
-        self.trackers.refresh(&[swarm.torrent.info_hash()]);
+        self.host.remove(&self.trackers, hash);
     }
 
     /// Whether we offered this torrent to everybody.
     pub fn is_offered(&self, hash: InfoHash) -> bool {
-        self.host.offered.lock().contains(&hash)
+        self.host.offered.lock().contains_key(&hash)
     }
 
     /// Sends a notice to the thread that shows them.

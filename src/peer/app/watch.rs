@@ -15,7 +15,7 @@ use super::notices::Notice;
 use super::progress::plural;
 use super::room::Room;
 use crate::backoff::Backoff;
-use crate::peer::storage::resume::Stamp;
+use crate::peer::storage::stamp::Stamp;
 use crate::threads;
 use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};

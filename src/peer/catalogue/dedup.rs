@@ -30,7 +30,7 @@ impl Dedup {
                 listed.len() == 1
             }
             Event::Removed { key, .. } => self.is_gone(tracker, key),
-            Event::Offered { entry, by: PeerId(by) } => {
+            Event::Offered { entry, by: PeerId(by), .. } => {
                 let told = self.offers.entry((entry.key.clone(), *by)).or_default();
                 let before = told.values().copied().max().unwrap_or(0);
                 let times = told.entry(tracker).or_default();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn offered(key: &str) -> Event {
-        Event::Offered { entry: entry(key), by: PeerId([1; 20]) }
+        Event::Offered { entry: entry(key), by: PeerId([1; 20]), replaces: Vec::new() }
     }
 
     #[test]

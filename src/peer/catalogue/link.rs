@@ -13,11 +13,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::mailbox::{Inbox, Interest};
-use crate::protocol::catalogue::{Answer, Call, MAX_LINE, Metainfo, Publish, Refusal, Reply, Request};
+use crate::protocol::catalogue::{Answer, Call, MAX_LINE, Refusal, Reply, Request};
 use crate::protocol::lines::Lines;
 use crate::torrent::InfoHash;
 
-use super::shared::{Answered, AskError, ClientShared, LinkMail, Publication};
+use super::shared::{Answered, AskError, ClientShared, LinkMail};
 use crate::backoff::Backoff;
 
 /// Bytes waiting to be sent above which no more requests are sent.
@@ -249,10 +249,7 @@ impl<'a> Link<'a> {
         while self.has_room(IN_FLIGHT / 2) {
             let Some(hash) = self.to_publish.pop_front() else { return };
             match self.shared.host.publication(hash) {
-                Some(Publication { torrent, have, offer }) => {
-                    let publish = Publish { torrent: Metainfo(torrent.bytes().to_vec()), have, offer };
-                    self.send(Request::Publish(publish), Waiting::Publication(hash));
-                }
+                Some(it) => self.send(Request::Publish(it.request()), Waiting::Publication(hash)),
                 None => self.send(Request::Unpublish { key: hash.to_string() }, Waiting::Nobody),
             }
         }

@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
 use crate::net::Families;
-use crate::protocol::catalogue::{Event, Held, Hello, Refusal, Reply, Request};
+use crate::protocol::catalogue::{Event, Held, Hello, Publish, Refusal, Reply, Request};
 use crate::torrent::{InfoHash, Torrent};
 
 /// How long a question waits for an answer.
@@ -62,6 +62,23 @@ pub struct Publication {
     pub have: Held,
     /// Whether all peers of the tracker are invited to fetch it.
     pub offer: bool,
+    /// Of an offer: the keys of the older versions that it replaces.
+    pub replaces: Vec<String>,
+    /// Why we cannot fetch it now.
+    pub blocked: Option<String>,
+}
+
+impl Publication {
+    /// We have these pieces of the torrent.
+    pub fn new(torrent: Arc<Torrent>, have: Held) -> Self {
+        Publication { torrent, have, offer: false, replaces: Vec::new(), blocked: None }
+    }
+
+    /// The request that publishes it.
+    pub fn request(self) -> Publish {
+        let Publication { torrent, have, offer, replaces, blocked } = self;
+        Publish { offer, replaces, blocked, ..Publish::new(torrent.bytes(), have) }
+    }
 }
 
 /// Why a question got no answer.

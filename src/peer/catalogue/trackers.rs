@@ -390,6 +390,7 @@ mod tests {
             client: "test".into(),
             have,
             n_parts: 9,
+            blocked: None,
         };
         let both =
             [peer("10.0.0.2:1", 1), peer("10.0.0.1:1", 5), peer("10.0.0.1:1", 3), peer("10.0.0.2:1", 4)];

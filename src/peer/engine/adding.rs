@@ -2,6 +2,7 @@
 //! of its own.
 
 use super::{Engine, StartError};
+use crate::peer::storage::older::Older;
 use crate::peer::storage::recovery::{Recovered, Recovery};
 use crate::peer::storage::{Storage, StorageError};
 use crate::peer::swarm::options::DownloadOptions;
@@ -22,6 +23,9 @@ pub struct AddTorrent {
     pub options: DownloadOptions,
     /// Whether to keep its resume state for the next start, if the engine has a state folder.
     pub remember: bool,
+    /// An older version that is complete, from which equal pieces are taken, and whose place a download takes
+    /// once it is whole.
+    pub(crate) older: Option<Older>,
     /// Who hears what becomes of it.
     pub observer: Arc<dyn Observer>,
     /// What an earlier run knew of it, if that was read already.
@@ -69,6 +73,7 @@ impl AddTorrent {
             content,
             options: DownloadOptions::default(),
             remember: true,
+            older: None,
             observer: Arc::new(Unobserved),
             recovery: None,
         }
@@ -77,6 +82,11 @@ impl AddTorrent {
     /// Downloads only some files, or in order.
     pub fn with(self, options: DownloadOptions) -> Self {
         AddTorrent { options, ..self }
+    }
+
+    /// Takes the place of an older version.
+    pub(crate) fn replacing(self, older: Option<Older>) -> Self {
+        AddTorrent { older, ..self }
     }
 
     /// Tells `observer` what becomes of it.
@@ -120,8 +130,8 @@ impl Engine {
             let (files, known) = (add.options.files_of(&add.torrent), recovery.settled(&add.dir));
             let torrent = Arc::clone(&add.torrent);
             let taken: Vec<_> = self.swarms.all().iter().map(|other| other.storage.root()).collect();
-            let disk = self.disk.clone();
-            let storage = Storage::download_files(disk, torrent, &add.dir, &files, &known, &taken)?;
+            let (disk, older) = (self.disk.clone(), add.older.take().or_else(|| recovery.older(&add.dir)));
+            let storage = Storage::download_files(disk, torrent, &add.dir, &files, &known, &taken, older)?;
             if !storage.is_all_settled() {
                 let recovered = recovery.judge(&storage);
                 return self.begin(add, storage, recovered);
@@ -170,7 +180,7 @@ impl Engine {
             return Ok(swarm);
         }
         let lacks_only_its_name = swarm.has_all_wanted() && !swarm.storage.is_shared();
-        if swarm.storage.has_content() {
+        if swarm.storage.has_content() || swarm.storage.older().is_some() {
             swarm.check(unverified.into_iter());
         }
         // It has only empty files, or a crash came before it got its name; or the next start has to know it

@@ -6,8 +6,9 @@
 //! that it was, and nothing of the torrent is in it: that is where a share is mounted when it is not. If it
 //! is the one that it was, the files were removed.
 
+use super::older::Older;
 use super::places::Places;
-use super::resume::Stamp;
+use super::stamp::Stamp;
 use super::{Access, Disk, Storage, StorageError};
 use crate::bitfield::Bitfield;
 use crate::torrent::{Selection, Torrent};
@@ -61,6 +62,7 @@ impl Storage {
         files: Selection,
         known: BTreeMap<usize, Stamp>,
         folder: Option<FolderId>,
+        older: Option<Older>,
     ) -> Self {
         let places = Places::expected(&torrent, dir, &files, &known);
         let storage = Storage::new(torrent, disk, dir, places, Access::Download);
@@ -68,6 +70,7 @@ impl Storage {
             let _ = storage.stamps.set(known.values().copied().map(Some).collect()); // it is new
         }
         *storage.folder.lock() = folder;
+        *storage.older.lock() = older;
         *storage.awaited.lock() = Some(Awaited { files, known });
         storage
     }
@@ -125,7 +128,10 @@ impl Storage {
 
     fn find_awaited(&self, awaited: &Awaited) -> Result<(), StorageError> {
         let mut places = Places::wanted(&self.torrent, &self.dir, &awaited.files);
-        places.find(&self.disk, &self.torrent, &awaited.known, &[])?;
+        match self.older() {
+            Some(_) => places.gather(&self.disk)?,
+            None => drop(places.find(&self.disk, &self.torrent, &awaited.known, &[])?),
+        }
         if self.is_all_settled() && !places.is_all_settled() {
             return Err(StorageError::Vanished(self.root())); // the next start sees what is left
         }

@@ -70,7 +70,13 @@ impl Storage {
         if !self.is_finished() {
             self.finish_files()?;
             self.sync()?;
-            let changed = self.places.write().settle(&self.disk)?;
+            let older = self.older();
+            if let Some(older) = &older {
+                let folders = older.clear_away(&self.disk)?;
+                self.dirty.lock().folders.extend(folders);
+            }
+            let changed = self.places.write().settle(&self.disk, older.is_some())?;
+            *self.older.lock() = None;
             self.dirty.lock().folders.extend(changed.iter().map(|path| above(path).to_owned()));
         }
         self.release();

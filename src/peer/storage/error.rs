@@ -45,6 +45,12 @@ pub enum StorageError {
     /// A file has another size or time than when it was first shared.
     #[error("{} was changed while it was shared: offer it anew to share what it is now", .0.display())]
     Changed(PathBuf),
+    /// A newer version cannot take the place of a file, since its user has changed it.
+    #[error(
+        "{} was changed here, and is not replaced by the newer version: move it away, and `resume`",
+        .0.display()
+    )]
+    ChangedByUser(PathBuf),
     /// A write to content that is only shared.
     #[error("{} is only shared, and never written", .0.display())]
     Shared(PathBuf),

@@ -22,7 +22,7 @@
 
 mod start;
 
-use super::resume::Stamp;
+use super::stamp::Stamp;
 use super::{StorageError, failed, is_link, part};
 use crate::disk::Disk;
 use crate::torrent::locate::{Located, locate};
@@ -214,11 +214,12 @@ impl Places {
     }
 
     /// Gives the wanted files their final names: with one rename, unless some files of the torrent have
-    /// theirs already. Returns the paths whose folder has changed and must be synced.
-    pub fn settle(&mut self, disk: &Disk) -> Result<Vec<PathBuf>, StorageError> {
+    /// theirs already, or something may be left there of an older version. Returns the paths whose folder has
+    /// changed and must be synced.
+    pub fn settle(&mut self, disk: &Disk, replaces: bool) -> Result<Vec<PathBuf>, StorageError> {
         let (part, complete) = (self.base(Place::Wanted), self.base(Place::Settled));
         let mut changed = Vec::new();
-        if self.places.contains(&Place::Settled) {
+        if self.places.contains(&Place::Settled) || (replaces && complete.is_dir() && !is_link(&complete)) {
             for index in self.unsettled() {
                 let to = self.path_in(Place::Settled, index);
                 self.make_folders(disk, &to)?;

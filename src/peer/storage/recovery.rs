@@ -1,7 +1,9 @@
 //! What an earlier run knew of a torrent: its resume state, read once, when the torrent is added. Runs on the
 //! thread that adds the torrent; no lock.
 
-use super::resume::{Resume, ResumeFile, Stamp};
+use super::older::Older;
+use super::resume::{Resume, ResumeFile};
+use super::stamp::Stamp;
 use super::{Storage, absence};
 use crate::bitfield::Bitfield;
 use crate::disk::Disk;
@@ -52,6 +54,11 @@ impl Recovery {
         self.resume.as_ref().is_some_and(|resume| resume.paused)
     }
 
+    /// The older version in `dir` whose place the download takes.
+    pub fn older(&self, dir: &Path) -> Option<Older> {
+        self.resume.as_ref().filter(|resume| resume.dir == dir)?.older.clone()
+    }
+
     /// The files in `dir` that had their final names, by index, with size and time from then.
     pub fn settled(&self, dir: &Path) -> BTreeMap<usize, Stamp> {
         let resume = self.resume.as_ref().filter(|resume| resume.dir == dir);
@@ -87,7 +94,8 @@ impl Recovery {
     ) -> (Storage, Recovered) {
         let known = self.settled(dir);
         let folder = self.resume.as_ref().and_then(|resume| resume.folder);
-        let storage = Storage::awaited(disk, Arc::clone(torrent), dir, files, known, folder);
+        let older = self.older(dir);
+        let storage = Storage::awaited(disk, Arc::clone(torrent), dir, files, known, folder, older);
         let pieces = torrent.geometry().piece_count();
         let durable = self.resume.as_ref().and_then(|resume| resume.pieces(pieces));
         let durable = durable.unwrap_or_else(|| Bitfield::new(pieces));

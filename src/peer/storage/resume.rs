@@ -7,6 +7,8 @@
 //! of each file are recorded, so that a file that changed in between is noticed.
 
 use super::FolderId;
+use super::older::Older;
+use super::stamp::Stamp;
 use crate::atomic;
 use crate::bitfield::Bitfield;
 use crate::disk::{Disk, above};
@@ -16,7 +18,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 /// The file that holds the resume state of one torrent.
 pub struct ResumeFile {
@@ -41,6 +42,9 @@ pub struct Resume {
     /// with size and time from then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settled: BTreeMap<usize, Stamp>,
+    /// The older version whose place the download takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older: Option<Older>,
     /// Whether the user paused the torrent: it stays paused after a restart.
     #[serde(default)]
     pub paused: bool,
@@ -48,28 +52,6 @@ pub struct Resume {
     /// only durable pieces.
     #[serde(default)]
     pub trouble: Option<String>,
-}
-
-/// Size and time of a file, to notice that it changed.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Stamp {
-    /// Bytes.
-    pub size: u64,
-    /// Modification time, nanoseconds since 1970.
-    pub modified: u128,
-}
-
-impl Stamp {
-    /// The stamp of the file at `path`.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        Stamp::of_metadata(&fs::metadata(path)?)
-    }
-
-    /// The stamp of a file whose metadata was read already.
-    pub fn of_metadata(meta: &fs::Metadata) -> io::Result<Self> {
-        let modified = meta.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        Ok(Stamp { size: meta.len(), modified })
-    }
 }
 
 impl Resume {
@@ -82,6 +64,7 @@ impl Resume {
             n_parts: pieces.len(),
             files,
             settled: BTreeMap::new(),
+            older: None,
             paused,
             trouble: None,
         }

@@ -2,7 +2,8 @@
 //! uses the folder, by a lock on the file `lock`.
 //!
 //! It holds `lock`, `peer_id`, `ledger.json`, `bans.json` ([`bans`](crate::peer::bans)),
-//! `published.json` ([`library`](crate::peer::app::library)), `offered.json`, `torrents/KEY.torrent`,
+//! `published.json` ([`library`](crate::peer::app::library)), `offered.json`, `mirrored.json`,
+//! `torrents/KEY.torrent`,
 //! and `resume/KEY.json` ([`resume`](super::resume)).
 
 use super::resume::{Resume, ResumeFile};
@@ -11,15 +12,18 @@ use crate::disk::Disk;
 use crate::lock;
 use crate::protocol::handshake::PeerId;
 use crate::torrent::{InfoHash, Torrent};
-use serde::de::IgnoredAny;
-use std::collections::{BTreeMap, BTreeSet};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Our files in the folder, apart from `lock` and those that belong to one torrent.
-const FILES: [&str; 5] = ["peer_id", "ledger.json", PUBLISHED, "offered.json", "bans.json"];
+const FILES: [&str; 6] = ["peer_id", "ledger.json", PUBLISHED, OFFERED, MIRRORED, "bans.json"];
+const OFFERED: &str = "offered.json";
+const MIRRORED: &str = "mirrored.json";
 const PUBLISHED: &str = "published.json";
 const TORRENTS: &str = "torrents";
 const LOCK: &str = "lock";
@@ -150,19 +154,36 @@ impl StateDir {
             || resumes.any(|json| serde_json::from_slice::<Resume>(&json).is_ok_and(|old| old.dir == dir))
     }
 
-    /// The torrents that earlier runs offered to everybody; empty if the file is missing or broken.
-    pub fn offered(&self) -> BTreeSet<InfoHash> {
-        let keys = fs::read(self.path.join("offered.json")).ok();
-        let keys =
-            keys.and_then(|json| serde_json::from_slice::<Vec<String>>(&json).ok()).unwrap_or_default();
-        keys.iter().filter_map(|key| key.parse().ok()).collect()
+    /// The torrents that earlier runs offered to everybody, each with the keys of the older versions that it
+    /// replaces; empty if the file is missing or broken.
+    pub fn offered(&self) -> BTreeMap<InfoHash, Vec<String>> {
+        let json = fs::read(self.path.join(OFFERED)).unwrap_or_default();
+        if let Ok(keys) = serde_json::from_slice::<Vec<String>>(&json) {
+            // As it was written before there were versions.
+            return keys.iter().filter_map(|key| Some((key.parse().ok()?, Vec::new()))).collect();
+        }
+        by_hash(&json)
     }
 
     /// Saves which torrents are offered to everybody, for the next run.
-    pub fn keep_offered(&self, offered: &BTreeSet<InfoHash>) -> Result<(), StateError> {
-        let path = self.path.join("offered.json");
-        let keys: Vec<String> = offered.iter().map(InfoHash::to_string).collect();
-        let json = serde_json::to_vec(&keys).map_err(io::Error::from);
+    pub fn keep_offered(&self, offered: &BTreeMap<InfoHash, Vec<String>>) -> Result<(), StateError> {
+        self.keep_by_hash(OFFERED, offered)
+    }
+
+    /// The torrents that earlier runs fetched as a mirror, and who offered them.
+    pub fn mirrored(&self) -> BTreeMap<InfoHash, PeerId> {
+        by_hash(&fs::read(self.path.join(MIRRORED)).unwrap_or_default())
+    }
+
+    /// Saves which torrents were fetched as a mirror, for the next run.
+    pub fn keep_mirrored(&self, mirrored: &BTreeMap<InfoHash, PeerId>) -> Result<(), StateError> {
+        self.keep_by_hash(MIRRORED, mirrored)
+    }
+
+    fn keep_by_hash<T: Serialize>(&self, name: &str, of: &BTreeMap<InfoHash, T>) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        let by_key: BTreeMap<String, &T> = of.iter().map(|(hash, value)| (hash.to_string(), value)).collect();
+        let json = serde_json::to_vec(&by_key).map_err(io::Error::from);
         json.and_then(|json| self.replace(&path, &json)).map_err(|why| StateError::Io { path, why })
     }
 
@@ -205,6 +226,12 @@ impl StateDir {
     }
 }
 
+/// What a file says of torrents, by their keys; nothing if it is broken.
+fn by_hash<T: DeserializeOwned>(json: &[u8]) -> BTreeMap<InfoHash, T> {
+    let by_key: BTreeMap<String, T> = serde_json::from_slice(json).unwrap_or_default();
+    by_key.into_iter().filter_map(|(key, value)| Some((key.parse().ok()?, value))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,9 +247,17 @@ mod tests {
         assert_eq!(again.peer_id().unwrap(), name);
         assert!(name.is_shoal());
         assert!(again.offered().is_empty());
-        let offers = BTreeSet::from([InfoHash([1; 20]), InfoHash([2; 20])]);
+        let offers = BTreeMap::from([
+            (InfoHash([1; 20]), Vec::new()),
+            (InfoHash([2; 20]), vec![InfoHash([3; 20]).to_string()]),
+        ]);
         again.keep_offered(&offers).unwrap();
         assert_eq!(again.offered(), offers);
+        fs::write(dir.path().join(OFFERED), format!("[\"{}\"]", InfoHash([1; 20]))).unwrap();
+        assert_eq!(again.offered(), BTreeMap::from([(InfoHash([1; 20]), Vec::new())]), "of an older shoal");
+        let mirrored = BTreeMap::from([(InfoHash([4; 20]), name)]);
+        again.keep_mirrored(&mirrored).unwrap();
+        assert_eq!(again.mirrored(), mirrored);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tests of the storage: links, occupied names, and files that change during use.
 
 mod adopting;
+mod older;
 
 use super::opening::OPEN_FILES;
 use super::part::{LONGEST_NAME, PART};
@@ -19,7 +20,7 @@ impl Storage {
     /// something else, or if another download uses it.
     fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
         let all = Selection::all(&torrent);
-        Storage::download_files(Disk::default(), torrent, dir, &all, &BTreeMap::new(), &[])
+        Storage::download_files(Disk::default(), torrent, dir, &all, &BTreeMap::new(), &[], None)
     }
 }
 

@@ -68,7 +68,7 @@ impl Swarm {
             return Err(why);
         }
         *self.saved_at.lock() = Some(Instant::now());
-        let finishes = is_here && !self.is_complete() && self.is_running();
+        let finishes = is_here && !self.is_complete() && self.is_running() && !self.waits_for_its_place();
         *self.durable.lock() = have;
         if !finishes {
             return self.save_durable();
@@ -77,7 +77,7 @@ impl Swarm {
             if self.is_away() {
                 return self.saved_before(&why);
             }
-            if !matches!(why, StorageError::InTheWay(_)) {
+            if !matches!(why, StorageError::InTheWay(_) | StorageError::ChangedByUser(_)) {
                 self.distrust(&why);
             }
             let _ = self.save_durable();
@@ -88,6 +88,18 @@ impl Swarm {
         self.wake_all();
         self.observer.completed(self);
         durable
+    }
+
+    /// Whether an older version must be given up before this download can have its place:
+    /// [`take_place`](Self::take_place).
+    pub(crate) fn waits_for_its_place(&self) -> bool {
+        !self.may_replace.load(Ordering::Acquire) && self.storage.older().is_some()
+    }
+
+    /// The older version is not shared any more: the download may take its place.
+    pub(crate) fn take_place(self: &Arc<Self>) {
+        self.may_replace.store(true, Ordering::Release);
+        self.pool.push(Job::Complete(Arc::clone(self)));
     }
 
     /// The folder is not there: what was durable when it was last saved stays so.
@@ -112,6 +124,7 @@ impl Swarm {
         let mut resume = Resume::new(self.storage.dir(), &durable, stamps, paused).troubled(trouble);
         resume.settled = self.storage.settled();
         resume.folder = self.storage.folder();
+        resume.older = self.storage.older();
         file.save(&resume).map_err(|why| {
             let path = self.storage.dir().to_owned();
             StorageError::Io { what: "save the resume state of the downloads in", path, why }

@@ -86,6 +86,7 @@ fn answers_survive_their_line() {
         client: "shoal".into(),
         have: 1,
         n_parts: 2,
+        blocked: Some("no space left".into()),
     };
     let key = "ab".repeat(32);
     let replies = [
@@ -105,7 +106,7 @@ fn answers_survive_their_line() {
     let events = [
         Event::Added { entry: entry() },
         Event::Removed { key: "k".into(), name: "n".into(), reason: "r".into() },
-        Event::Offered { entry: entry(), by: PeerId([1; 20]) },
+        Event::Offered { entry: entry(), by: PeerId([1; 20]), replaces: vec!["0".repeat(40)] },
     ];
     let answers = replies
         .into_iter()

@@ -20,7 +20,7 @@ impl Registry {
             .names
             .search(words)
             .filter_map(|hash| self.swarms.get(&hash))
-            .filter(|swarm| all || swarm.is_available());
+            .filter(|swarm| !swarm.is_replaced() && (all || swarm.is_available()));
         let mut found = Found::default();
         for swarm in matches.skip(skip) {
             if found.entries.len() < MAX_LISTED {
@@ -54,6 +54,7 @@ impl Registry {
                 continue; // it cannot be a prefix, so the catalogue need not be searched
             }
             let known = self.names.search(words).filter_map(|hash| self.swarms.get_key_value(&hash));
+            let known = known.filter(|(_, swarm)| !swarm.is_replaced());
             let mut fitting = known.filter(|(_, swarm)| swarm.facts().is_some_and(reading));
             match (fitting.next(), fitting.next()) {
                 (None, _) => {}

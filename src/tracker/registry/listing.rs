@@ -71,6 +71,14 @@ pub struct Listing {
     pub local: HashSet<SessionId>,
     /// The peer that offers it to all others.
     pub offer: Option<PeerId>,
+    /// The last peer that offered it, even if it does not any more: only that one may replace it.
+    pub was_offered_by: Option<PeerId>,
+    /// The keys that the offer replaces. At most `MAX_REPLACED`.
+    pub replaces: Vec<String>,
+    /// Whether a newer version replaces it: then it is not found by its name any more.
+    pub is_replaced: bool,
+    /// Why sessions that are members cannot download it.
+    pub blocked: HashMap<SessionId, String>,
     /// Why it is not available any more; `None` if it is available or never was.
     pub gone: Option<String>,
     /// Its number in the registry's log of changes; 0 if it is not there.
@@ -90,6 +98,10 @@ impl Listing {
             partial: HashSet::new(),
             local: HashSet::new(),
             offer: None,
+            was_offered_by: None,
+            replaces: Vec::new(),
+            is_replaced: false,
+            blocked: HashMap::new(),
             gone: None,
             changed_at: 0,
             offered_at: 0,
@@ -119,6 +131,7 @@ impl Listing {
         let left = self.sessions.remove(&(contact.peer_id, contact.addresses.observed()));
         debug_assert_eq!(left, Some(id), "a peer has one session in a swarm");
         self.local.remove(&id);
+        self.blocked.remove(&id);
         if let Have::Some(bits) = have {
             self.partial.remove(&id);
             self.coverage.remove(bits);

@@ -40,7 +40,7 @@ impl Contact {
             "" => client_of(self.peer_id),
             said => said.to_owned(),
         };
-        PeerInfo { peer_id: self.peer_id, address, client, have, n_parts }
+        PeerInfo { peer_id: self.peer_id, address, client, have, n_parts, blocked: None }
     }
 }
 
@@ -167,9 +167,14 @@ impl MemberRef<'_> {
     pub fn info(&self, address: SocketAddr, (have, n_parts): (u32, u32)) -> PeerInfo {
         match &self.member.caller {
             Caller::Session(contact) => contact.info(address, have, n_parts),
-            Caller::Announcer { peer_id, .. } => {
-                PeerInfo { peer_id: *peer_id, address, client: client_of(*peer_id), have, n_parts }
-            }
+            Caller::Announcer { peer_id, .. } => PeerInfo {
+                peer_id: *peer_id,
+                address,
+                client: client_of(*peer_id),
+                have,
+                n_parts,
+                blocked: None,
+            },
         }
     }
 }

@@ -1,12 +1,10 @@
 //! Sessions in the registry: how they begin and end, what they publish, and which peers they are told. Pure.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::protocol::catalogue::{
-    DEFAULT_WANT, Held, Hello, Holder, MAX_LISTED, PeerId, PeerInfo, Pieces, Refusal,
-};
+use crate::protocol::catalogue::{DEFAULT_WANT, Held, Hello, Holder, MAX_LISTED, PeerInfo, Pieces, Refusal};
 use crate::torrent::InfoHash;
 use crate::tracker::address::PeerAddresses;
 
@@ -98,17 +96,6 @@ impl Registry {
         Ok(())
     }
 
-    /// Notes an offer. It is open until its peer withdraws it. To repeat it is no event.
-    fn offer(&mut self, hash: InfoHash, by: PeerId) {
-        let Some(listing) = self.swarms.get_mut(&hash).and_then(|swarm| swarm.listing.as_mut()) else {
-            return;
-        };
-        if listing.offer.replace(by) != Some(by) {
-            self.offers.add(hash, &mut listing.offered_at);
-            self.has_news = true;
-        }
-    }
-
     /// Notes that a session has finished pieces.
     ///
     /// # Errors
@@ -169,10 +156,11 @@ impl Registry {
         let want = want.unwrap_or(DEFAULT_WANT).min(MAX_LISTED);
         let me = &asker.contact;
         let picked = swarm.pick(&me.addresses, want, &mut self.rng, false, |peer, _| !is_peer(peer, me));
-        Ok(picked
-            .into_iter()
-            .map(|(peer, address)| peer.info(address, swarm.progress(peer.member)))
-            .collect())
+        let info = |(peer, address): (MemberRef, SocketAddr)| PeerInfo {
+            blocked: swarm.blocked(peer.who).cloned(),
+            ..peer.info(address, swarm.progress(peer.member))
+        };
+        Ok(picked.into_iter().map(info).collect())
     }
 
     /// The other sessions.

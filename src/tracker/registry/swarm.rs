@@ -104,7 +104,9 @@ impl Swarm {
             seeds: self.seeds.len(),
             leeches: self.leeches.len(),
             announcers: self.len() - listing.map_or(0, |listing| listing.sessions.len()),
-            available: usize::from(listing.is_some() && self.is_available()),
+            available: usize::from(
+                listing.is_some_and(|listing| !listing.is_replaced) && self.is_available(),
+            ),
             memory: listing.map_or(0, |listing| listing.memory),
         }
     }
@@ -144,6 +146,17 @@ impl Swarm {
     /// Whether every piece has a holder among the members.
     pub fn is_available(&self) -> bool {
         !self.seeds.is_empty() || self.listing.as_ref().is_some_and(|listing| listing.coverage.is_complete())
+    }
+
+    /// Whether a newer version replaces it.
+    pub fn is_replaced(&self) -> bool {
+        self.listing.as_ref().is_some_and(|listing| listing.is_replaced)
+    }
+
+    /// Why a member cannot download it, if it says so.
+    pub fn blocked(&self, who: &Who) -> Option<&String> {
+        let Who::Session(id) = who else { return None };
+        self.listing.as_ref()?.blocked.get(id)
     }
 
     /// Adds a member. It replaces the member with the same identity, if there is one.

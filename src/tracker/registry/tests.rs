@@ -6,6 +6,7 @@ mod drawing;
 mod events;
 mod limits;
 mod members;
+mod versions;
 
 use std::net::IpAddr;
 
@@ -95,7 +96,7 @@ impl World {
             .map(|event| match event {
                 Event::Added { entry } => format!("added {} {}", entry.name, entry.available),
                 Event::Removed { name, reason, .. } => format!("removed {name}: {reason}"),
-                Event::Offered { entry, by } => format!("offered {} by {}", entry.name, by.0[0]),
+                Event::Offered { entry, by, .. } => format!("offered {} by {}", entry.name, by.0[0]),
             })
             .collect()
     }

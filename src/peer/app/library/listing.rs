@@ -1,6 +1,6 @@
 //! What is under the upload folder: what is to be shared, what is not, and what cannot be. No lock.
 
-use crate::peer::storage::resume::Stamp;
+use crate::peer::storage::stamp::Stamp;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;

@@ -3,6 +3,7 @@
 
 use super::RoomError;
 use super::publishing::Publishing;
+use super::task::{Offer, Task};
 use crate::net::Families;
 use crate::peer::app::notices::{Notice, Reporter};
 use crate::peer::app::pace::Rates;
@@ -10,34 +11,35 @@ use crate::peer::app::progress::plural;
 use crate::peer::catalogue::{AskError, Host, Publication, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::{Observer, Swarm};
-use crate::protocol::catalogue::{Entry, Event, Held, Hello, Metainfo, Publish};
+use crate::protocol::catalogue::{Entry, Event, Held, Hello, MAX_REPLACED, PeerId, Publish};
 use crate::protocol::extension;
 use crate::torrent::{InfoHash, Torrent};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What the room's thread is asked to do.
-pub(super) enum Task {
-    /// Look at the torrents now, not only when the second is over.
-    Look,
-    /// Fetch a torrent that was offered.
-    Fetch(Entry),
-    /// End.
-    Stop,
+/// Something that was offered to us and cannot be fetched now.
+struct Blocked {
+    torrent: Arc<Torrent>,
+    why: String,
 }
 
 /// What the trackers' threads, the workers, the room's thread and the shell share. Each lock is a leaf.
 pub(super) struct RoomHost {
     pub peer: Arc<Engine>,
-    downloads: PathBuf,
+    pub downloads: PathBuf,
     mirror: bool,
     pub reporter: Reporter,
     pub to_thread: Sender<Task>,
-    /// The torrents that we offered to everybody, in this run or an earlier one.
-    pub offered: Mutex<BTreeSet<InfoHash>>,
+    /// The torrents that we offered to everybody, in this run or an earlier one, each with the keys of the
+    /// older versions that it replaces.
+    pub offered: Mutex<BTreeMap<InfoHash, Vec<String>>>,
+    /// The torrents that we fetched as a mirror, and who offered them.
+    pub mirrored: Mutex<BTreeMap<InfoHash, PeerId>>,
+    /// What was offered to us and cannot be fetched now, and why. At most the offers that wait.
+    blocked: Mutex<BTreeMap<InfoHash, Blocked>>,
     pub rates: Mutex<BTreeMap<InfoHash, Rates>>,
     /// The files of the upload folder that are on their way to the trackers.
     pub publishing: Mutex<Publishing>,
@@ -51,7 +53,8 @@ impl RoomHost {
         reporter: Reporter,
         to_thread: Sender<Task>,
     ) -> Self {
-        let offered = Mutex::new(peer.state().map_or_else(BTreeSet::new, |state| state.offered()));
+        let offered = Mutex::new(peer.state().map_or_else(BTreeMap::new, |state| state.offered()));
+        let mirrored = Mutex::new(peer.state().map_or_else(BTreeMap::new, |state| state.mirrored()));
         let (downloads, rates) = (downloads.to_owned(), Mutex::default());
         RoomHost {
             peer,
@@ -60,6 +63,8 @@ impl RoomHost {
             reporter,
             to_thread,
             offered,
+            mirrored,
+            blocked: Mutex::default(),
             rates,
             publishing: Mutex::default(),
         }
@@ -71,17 +76,7 @@ impl RoomHost {
         trackers: &Trackers,
         name_or_key: &str,
     ) -> Result<Arc<Swarm>, RoomError> {
-        let (key, metainfo) = match trackers.torrent(name_or_key) {
-            Err(AskError::Refused(refusal)) => match only_available(&refusal.choices) {
-                Some(entry) => trackers.torrent(&entry.key)?,
-                None => return Err(RoomError::Refused(refusal)),
-            },
-            answer => answer?,
-        };
-        let torrent = Torrent::parse(&metainfo).map_err(|why| RoomError::Content(why.to_string()))?;
-        if torrent.key() != key {
-            return Err(RoomError::WrongTorrent(key));
-        }
+        let torrent = self.metainfo(trackers, name_or_key)?;
         if let Some(here) = self.peer.swarms.get(torrent.info_hash()) {
             if !here.is_complete() && !here.is_running() {
                 here.unpause();
@@ -91,9 +86,36 @@ impl RoomHost {
         }
         self.keep(&torrent)?;
         let swarm = self.add(AddTorrent::download(Arc::new(torrent), &self.downloads))?;
-        trackers.publish(self.to_publish(&swarm))?;
+        trackers.publish(self.publish_of(&swarm))?;
         self.find_peers(trackers, &swarm)?;
         Ok(swarm)
+    }
+
+    /// The torrent with this name or key.
+    pub fn metainfo(&self, trackers: &Trackers, name_or_key: &str) -> Result<Torrent, RoomError> {
+        let (key, metainfo) = match trackers.torrent(name_or_key) {
+            Err(AskError::Refused(refusal)) => match only_available(&refusal.choices) {
+                Some(entry) => trackers.torrent(&entry.key)?,
+                None => return Err(RoomError::Refused(refusal)),
+            },
+            answer => answer?,
+        };
+        let torrent = Torrent::parse(&metainfo).map_err(|why| RoomError::Content(why.to_string()))?;
+        if torrent.key() == key { Ok(torrent) } else { Err(RoomError::WrongTorrent(key)) }
+    }
+
+    /// Stops sharing or downloading a torrent. Its files stay.
+    pub fn remove(&self, trackers: &Trackers, hash: InfoHash) {
+        let Some(swarm) = self.peer.swarms.remove(hash) else { return };
+        let hash = swarm.torrent.info_hash();
+        swarm.forget_resume();
+        if let Some(state) = self.peer.state() {
+            state.forget(&swarm.torrent.key());
+        }
+        self.change_offers(|offered| offered.remove(&hash).is_some());
+        self.change_mirrored(|mirrored| mirrored.remove(&hash).is_some());
+        self.on_published(hash, false); // it may have been on its way
+        trackers.refresh(&[hash]);
     }
 
     /// Adds a torrent, with this room as its observer.
@@ -111,13 +133,35 @@ impl RoomHost {
     /// Asks the trackers for the peers of this torrent, and connects to them.
     pub fn find_peers(&self, trackers: &Trackers, swarm: &Swarm) -> Result<(), RoomError> {
         let peers = trackers.peers(Some(swarm.torrent.key()))?;
-        swarm.add_addresses(peers.into_iter().map(|peer| peer.address), false);
+        let peers = peers.into_iter().filter(|peer| peer.blocked.is_none() || peer.have > 0);
+        swarm.add_addresses(peers.map(|peer| peer.address), false);
         self.peer.look_for_peers();
         Ok(())
     }
 
+    /// Notes that we offer this, in place of what we offered before under its name. Returns that.
+    pub fn offered_before(&self, swarm: &Swarm) -> Vec<InfoHash> {
+        let new = swarm.torrent.info_hash();
+        let offered = self.offered.lock().clone();
+        let here = |hash: &InfoHash| self.peer.swarms.get(*hash);
+        let is_older = |hash: &InfoHash| {
+            *hash != new && here(hash).is_some_and(|old| old.torrent.name() == swarm.torrent.name())
+        };
+        let older: Vec<InfoHash> = offered.keys().copied().filter(is_older).collect();
+        let keys = older.iter().filter_map(here).map(|old| old.torrent.key());
+        let before = older.iter().chain([&new]).filter_map(|hash| offered.get(hash)).flatten().cloned();
+        let mut replaces: Vec<String> = Vec::new();
+        for key in keys.chain(before) {
+            if key != swarm.torrent.key() && !replaces.contains(&key) && replaces.len() < MAX_REPLACED {
+                replaces.push(key);
+            }
+        }
+        self.change_offers(|offered| offered.insert(new, replaces.clone()).as_ref() != Some(&replaces));
+        older
+    }
+
     /// Changes what we offer, and saves it for the next run if it has changed.
-    pub fn change_offers(&self, change: impl FnOnce(&mut BTreeSet<InfoHash>) -> bool) {
+    pub fn change_offers(&self, change: impl FnOnce(&mut BTreeMap<InfoHash, Vec<String>>) -> bool) {
         let changed = {
             let mut offered = self.offered.lock();
             change(&mut offered).then(|| offered.clone())
@@ -129,10 +173,55 @@ impl RoomHost {
         }
     }
 
-    pub fn to_publish(&self, swarm: &Swarm) -> Publish {
-        let (have, _) = swarm.have();
-        let offer = self.offered.lock().contains(&swarm.torrent.info_hash());
-        Publish { torrent: Metainfo(swarm.torrent.bytes().to_vec()), have: Held::from(&have), offer }
+    /// The same for what we mirror.
+    pub fn change_mirrored(&self, change: impl FnOnce(&mut BTreeMap<InfoHash, PeerId>) -> bool) {
+        let changed = {
+            let mut mirrored = self.mirrored.lock();
+            change(&mut mirrored).then(|| mirrored.clone())
+        };
+        if let (Some(mirrored), Some(state)) = (changed, self.peer.state())
+            && let Err(why) = state.keep_mirrored(&mirrored)
+        {
+            log::warn!("{why}");
+        }
+    }
+
+    /// What the trackers are told of a torrent that is here.
+    pub fn publish_of(&self, swarm: &Swarm) -> Publish {
+        self.publication_of(swarm).request()
+    }
+
+    fn publication_of(&self, swarm: &Swarm) -> Publication {
+        let offer = self.offered.lock().get(&swarm.torrent.info_hash()).cloned();
+        Publication {
+            offer: offer.is_some(),
+            replaces: offer.unwrap_or_default(),
+            blocked: swarm.blocked(),
+            ..Publication::new(Arc::clone(&swarm.torrent), Held::from(&swarm.have().0))
+        }
+    }
+
+    // ---- what cannot be fetched now -----------------------------------------------------------------------
+
+    /// What is offered cannot be fetched, and the trackers are told why.
+    pub fn block(&self, trackers: &Trackers, torrent: Arc<Torrent>, why: &str) {
+        let (hash, why) = (torrent.info_hash(), why.to_owned());
+        let before = self.blocked.lock().insert(hash, Blocked { torrent, why: why.clone() });
+        if before.is_none_or(|before| before.why != why) {
+            trackers.refresh(&[hash]);
+        }
+    }
+
+    /// It is fetched, or not offered any more.
+    pub fn unblock(&self, trackers: &Trackers, hash: InfoHash) {
+        if self.blocked.lock().remove(&hash).is_some() {
+            trackers.refresh(&[hash]);
+        }
+    }
+
+    /// The metainfo of what could not be fetched before.
+    pub fn blocked_torrent(&self, hash: InfoHash) -> Option<Arc<Torrent>> {
+        self.blocked.lock().get(&hash).map(|blocked| Arc::clone(&blocked.torrent))
     }
 
     pub fn observer(self: &Arc<Self>) -> Arc<dyn Observer> {
@@ -177,17 +266,19 @@ impl Host for RoomHost {
     }
 
     fn published(&self) -> Vec<InfoHash> {
-        self.peer.swarms.all().iter().map(|swarm| swarm.torrent.info_hash()).collect()
+        let here = self.peer.swarms.all();
+        let here = here.iter().map(|swarm| swarm.torrent.info_hash());
+        here.chain(self.blocked.lock().keys().copied()).collect()
     }
 
     fn publication(&self, hash: InfoHash) -> Option<Publication> {
-        let swarm = self.peer.swarms.get(hash)?;
-        let torrent = Arc::clone(&swarm.torrent);
-        Some(Publication {
-            torrent,
-            have: Held::from(&swarm.have().0),
-            offer: self.offered.lock().contains(&hash),
-        })
+        if let Some(swarm) = self.peer.swarms.get(hash) {
+            return Some(self.publication_of(&swarm));
+        }
+        let blocked = self.blocked.lock();
+        let Blocked { torrent, why } = blocked.get(&hash)?;
+        let nothing = Held::Ranges(Vec::new());
+        Some(Publication { blocked: Some(why.clone()), ..Publication::new(Arc::clone(torrent), nothing) })
     }
 
     fn on_published(&self, hash: InfoHash, taken: bool) {
@@ -204,11 +295,17 @@ impl Host for RoomHost {
     }
 
     fn on_event(&self, event: Event) {
-        if let Event::Offered { entry, by } = &event
+        if let Event::Offered { entry, by, replaces } = &event
             && self.mirror
             && *by != self.peer.shared.peer_id
         {
-            let _ = self.to_thread.try_send(Task::Fetch(entry.clone())); // for a full channel see `ROOM`
+            let offer = Offer { entry: entry.clone(), by: *by, replaces: replaces.clone() };
+            let _ = self.to_thread.try_send(Task::Fetch(offer)); // for a full channel see `ROOM`
+        }
+        if let Event::Removed { key, .. } = &event
+            && self.mirror
+        {
+            let _ = self.to_thread.try_send(Task::Gone(key.clone())); // likewise
         }
         match &event {
             Event::Added { entry } => log::debug!("added: {}", entry.name),

@@ -3,12 +3,14 @@
 //! waits for the trackers' answers, so that no other thread has to. It takes a torrent's picker lock and
 //! addresses lock, one at a time, for one look-up.
 
-use super::host::{RoomHost, Task};
+use super::host::RoomHost;
+use super::offers::Offers;
+use super::task::Task;
 use crate::bitfield::Bitfield;
 use crate::peer::app::pace::Pace;
 use crate::peer::catalogue::Trackers;
 use crate::peer::swarm::Swarm;
-use crate::protocol::catalogue::{Entry, Request};
+use crate::protocol::catalogue::Request;
 use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +28,7 @@ pub(super) struct Keeper {
     trackers: Arc<Trackers>,
     /// All torrents at the last look. The table gives the same list as long as none is added or removed.
     seen: Option<Arc<[Arc<Swarm>]>>,
+    offers: Offers,
     /// Of those that are or were at work in this run.
     notes: BTreeMap<InfoHash, Note>,
 }
@@ -36,12 +39,14 @@ struct Note {
     told: usize,
     /// When the tracker was last asked for peers.
     asked_at: Option<Instant>,
+    /// Why it cannot be fetched, as the tracker was told.
+    blocked: Option<String>,
     pace: Pace,
 }
 
 impl Keeper {
     pub fn new(host: Arc<RoomHost>, trackers: Arc<Trackers>) -> Self {
-        Keeper { host, trackers, seen: None, notes: BTreeMap::new() }
+        Keeper { host, trackers, seen: None, offers: Offers::default(), notes: BTreeMap::new() }
     }
 
     /// The work of the thread, until it is told to stop.
@@ -50,7 +55,11 @@ impl Keeper {
         loop {
             match tasks.recv_deadline(look_at) {
                 Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Task::Fetch(entry)) => self.mirror(&entry),
+                Ok(Task::Fetch(offer)) => {
+                    self.seen = None; // a torrent that is given up is let go of
+                    self.offers.take(&self.host, &self.trackers, offer);
+                }
+                Ok(Task::Gone(key)) => self.offers.gone(&self.host, &self.trackers, &key),
                 Ok(Task::Look) => self.look(),
                 Err(RecvTimeoutError::Timeout) => {
                     look_at = Instant::now() + TICK;
@@ -60,14 +69,8 @@ impl Keeper {
         }
     }
 
-    fn mirror(&self, entry: &Entry) {
-        match self.host.download(&self.trackers, &entry.key) {
-            Ok(_) => log::info!("fetching {}, which was offered", entry.name),
-            Err(why) => log::warn!("cannot fetch {}, which was offered: {why}", entry.name),
-        }
-    }
-
     fn look(&mut self) {
+        self.offers.retry(&self.host, &self.trackers);
         let (swarms, now) = (self.host.peer.swarms.all(), Instant::now());
         if self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &swarms)) {
             let here: BTreeSet<InfoHash> = swarms.iter().map(|swarm| swarm.torrent.info_hash()).collect();
@@ -80,7 +83,7 @@ impl Keeper {
         }
     }
 
-    fn look_at(&mut self, swarm: &Swarm, now: Instant) {
+    fn look_at(&mut self, swarm: &Arc<Swarm>, now: Instant) {
         let note = self.notes.entry(swarm.torrent.info_hash()).or_insert_with(|| Note::new(swarm, now));
         if let Some(rates) = note.pace.rates_if_moving(swarm.counts.totals(), now) {
             self.host.rates.lock().insert(swarm.torrent.info_hash(), rates);
@@ -94,6 +97,14 @@ impl Keeper {
             let ranges = came.ranges().into_iter().map(|range| (range.start, range.end)).collect();
             self.trackers.tell(&Request::Have { key: swarm.torrent.key(), ranges });
         }
+        let blocked = swarm.blocked();
+        if note.blocked != blocked {
+            note.blocked = blocked;
+            self.trackers.refresh(&[swarm.torrent.info_hash()]);
+        }
+        if swarm.is_running() && swarm.waits_for_its_place() && swarm.has_all_wanted() {
+            self.host.make_way(&self.trackers, swarm);
+        }
         let waits = note.asked_at.is_some_and(|asked_at| now < asked_at + ASK_AGAIN);
         if !swarm.is_complete() && swarm.is_running() && !waits {
             note.asked_at = Some(now);
@@ -106,6 +117,6 @@ impl Keeper {
 
 impl Note {
     fn new(swarm: &Swarm, now: Instant) -> Self {
-        Note { told: 0, asked_at: None, pace: Pace::new(swarm.counts.totals(), now) }
+        Note { told: 0, asked_at: None, blocked: None, pace: Pace::new(swarm.counts.totals(), now) }
     }
 }

@@ -5,7 +5,7 @@ use super::{Place, Places, rename};
 use crate::bitfield::Bitfield;
 use crate::disk::Disk;
 use crate::peer::storage::adopting::{self, Finding, Look};
-use crate::peer::storage::resume::Stamp;
+use crate::peer::storage::stamp::Stamp;
 use crate::peer::storage::{StorageError, failed, is_link};
 use crate::torrent::locate::locate;
 use crate::torrent::verify::check_pieces;
@@ -60,6 +60,13 @@ impl Places {
                 self.leave(complete)?;
             }
         }
+        self.gather(disk)?;
+        Ok(good)
+    }
+
+    /// Moves the files that are not settled to where they belong now. What lies under `NAME` is not looked
+    /// at.
+    pub fn gather(&mut self, disk: &Disk) -> Result<(), StorageError> {
         let moves =
             self.places.contains(&Place::Aside) || fs::symlink_metadata(self.base(Place::Aside)).is_ok();
         for index in (0..self.places.len()).filter(|_| moves) {
@@ -70,7 +77,7 @@ impl Places {
             }
         }
         self.tidy(Place::Aside);
-        Ok(good)
+        Ok(())
     }
 
     /// None of the torrent's files is under `complete`. Empty folders that are left of them are removed.

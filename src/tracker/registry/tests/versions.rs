@@ -1,0 +1,94 @@
+//! Offers that replace older ones.
+
+use super::*;
+
+/// Two versions of one name; their numbers of pieces tell them apart.
+fn course(version: u32) -> Torrent {
+    torrent("course", version)
+}
+
+impl World {
+    /// A session offers a version in place of others, and what is not needed any more.
+    fn offer(&mut self, id: SessionId, new: &Torrent, older: &[&Torrent]) -> Vec<String> {
+        self.registry.catalogue(new);
+        self.registry.publish(id, new.info_hash(), &Held::All, true).unwrap();
+        let older: Vec<String> = older.iter().map(|older| older.key()).collect();
+        self.registry.replace(id, new.info_hash(), &older)
+    }
+
+    fn found(&self) -> Vec<u32> {
+        let Found { entries, .. } = self.registry.search("course", true, 0);
+        entries.iter().map(|entry| entry.n_parts).collect()
+    }
+}
+
+#[test]
+fn a_newer_version_takes_the_place_of_the_older_one() {
+    let mut world = World::new();
+    let (giver, _) = world.join(1, NEAR);
+    let (mirror, mut read) = world.join(2, FAR);
+    let (one, two) = (course(1), course(2));
+    world.offer(giver, &one, &[]);
+    world.publish(mirror, &one, Held::All);
+    world.events(&mut read);
+    assert_eq!(world.offer(giver, &two, &[&one]), [one.key()]);
+    assert_eq!(world.found(), [2]);
+    assert_eq!(world.registry.resolve("course").unwrap(), two.info_hash());
+    let told = world.events(&mut read);
+    assert_eq!(
+        told,
+        ["added course true", "removed course: a newer version replaces it", "offered course by 1"]
+    );
+    assert_eq!(world.registry.census().available, 1);
+    let (_, mut late) = world.join_telling(3, FAR, &[], true);
+    let offers = world.registry.events(&mut late, 100);
+    let [Event::Offered { entry, replaces, .. }] = offers.as_slice() else { panic!("{offers:?}") };
+    assert_eq!((entry.n_parts, replaces.as_slice()), (2, &[one.key()][..]));
+
+    // Its members come and go, and nobody is told of that.
+    world.registry.unpublish(giver, one.info_hash()).unwrap();
+    world.registry.unpublish(mirror, one.info_hash()).unwrap();
+    world.publish(mirror, &one, Held::All);
+    assert_eq!((world.events(&mut read).len(), world.found()), (0, vec![2]));
+    assert_eq!(world.offer(giver, &two, &[&one]), [""; 0], "it is said again");
+
+    // It is offered again.
+    assert_eq!(world.offer(giver, &one, &[&two]), [two.key()]);
+    assert_eq!(world.found(), [1]);
+    assert!(!world.registry.is_replaced(one.info_hash()) && world.registry.is_replaced(two.info_hash()));
+    assert_eq!(world.registry.census().available, 1);
+}
+
+#[test]
+fn only_who_offered_a_torrent_can_replace_it() {
+    let mut world = World::new();
+    let (giver, _) = world.join(1, NEAR);
+    let (other, _) = world.join(2, FAR);
+    let (one, theirs) = (course(1), course(2));
+    world.offer(giver, &one, &[]);
+    assert_eq!(world.offer(other, &theirs, &[&one]), [""; 0]);
+    assert_eq!(world.found(), [1, 2]);
+    world.publish(other, &course(3), Held::All);
+    assert_eq!(world.offer(giver, &course(4), &[&course(3)]), [""; 0], "it was never offered");
+    assert_eq!(world.registry.replace(giver, one.info_hash(), &["no key".to_owned()]), [""; 0]);
+}
+
+#[test]
+fn who_cannot_fetch_it_says_why() {
+    let mut world = World::new();
+    let (giver, _) = world.join(1, NEAR);
+    let (mirror, _) = world.join(2, FAR);
+    let hash = course(1).info_hash();
+    world.offer(giver, &course(1), &[]);
+    world.publish(mirror, &course(1), Held::Ranges(Vec::new()));
+    let blocked = |world: &mut World| world.registry.peers(giver, hash, None).unwrap().remove(0).blocked;
+    world.registry.blocked(mirror, hash, Some(&"é".repeat(1000)));
+    assert_eq!(blocked(&mut world), Some("é".repeat(200)));
+    world.registry.blocked(mirror, hash, None);
+    assert_eq!(blocked(&mut world), None);
+    world.registry.blocked(mirror, hash, Some(&"no space".to_owned()));
+    world.registry.leave(mirror, Departure::Left);
+    let (mirror, _) = world.join(2, FAR);
+    world.publish(mirror, &course(1), Held::Ranges(Vec::new()));
+    assert_eq!(blocked(&mut world), None, "it came again");
+}
