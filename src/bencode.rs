@@ -17,6 +17,7 @@
 
 mod write;
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 pub use write::{DictWriter, ListWriter, dict};
@@ -54,6 +55,16 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// The value as it was, or for a number or a string, as it should be written.
+    pub fn raw(self) -> Cow<'a, [u8]> {
+        match self {
+            Value::List(list) => Cow::Borrowed(list.raw),
+            Value::Dict(dict) => Cow::Borrowed(dict.raw),
+            Value::Int(number) => Cow::Owned(format!("i{number}e").into_bytes()),
+            Value::Bytes(bytes) => Cow::Owned([format!("{}:", bytes.len()).as_bytes(), bytes].concat()),
+        }
+    }
+
     /// The number. `None` for another kind of value.
     pub fn as_int(self) -> Option<i64> {
         if let Value::Int(number) = self { Some(number) } else { None }

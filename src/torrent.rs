@@ -17,6 +17,7 @@
 
 pub mod create;
 pub mod show;
+mod trackers;
 pub mod units;
 pub mod verify;
 
@@ -26,7 +27,7 @@ mod infohash;
 pub(crate) mod locate;
 mod magnet;
 mod metainfo;
-mod names;
+pub(crate) mod names;
 mod readers;
 mod selection;
 
@@ -43,6 +44,7 @@ pub use metainfo::{MAX_FILES, MAX_METAINFO_LEN, MAX_PIECE_LENGTH, MAX_PIECES};
 pub use names::{MAX_PATH_DEPTH, Renamed, Why};
 pub use readers::all_cores;
 pub use selection::{Selection, SelectionError};
+pub use trackers::with_trackers;
 
 use crate::bencode;
 use crate::hash::{self, LEAF_LEN};

@@ -31,6 +31,7 @@ mod address;
 mod budget;
 mod clients;
 mod connection;
+pub mod front;
 mod http;
 mod metrics;
 mod registry;
@@ -51,6 +52,7 @@ use crate::net;
 use crate::threads;
 
 use clients::Clients;
+use front::Front;
 use registry::Registry;
 use shared::TrackerShared;
 use store::Store;
@@ -74,6 +76,16 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// Limits on time and memory.
     pub limits: Limits,
+    /// How it looks from outside.
+    pub front: Front,
+}
+
+impl Default for Config {
+    /// On any free port, with nothing kept across restarts.
+    fn default() -> Self {
+        let listen = SocketAddr::from(([0, 0, 0, 0], 0));
+        Config { listen, data: None, limits: Limits::default(), front: Front::default() }
+    }
 }
 
 /// Limits on time and memory. The defaults are for real use; tests shorten them.
@@ -167,7 +179,8 @@ impl Tracker {
         let (herald, news) = mailbox(1).map_err(StartError::Threads)?;
         let (accept, accept_inbox) = mailbox(1).map_err(StartError::Threads)?;
         let (sweep, sweep_inbox) = mailbox(1).map_err(StartError::Threads)?;
-        let shared = Arc::new(TrackerShared::new(config.limits, store, registry, herald));
+        let shared =
+            Arc::new(TrackerShared::new((config.limits, config.front), addr.port(), store, registry, herald));
         let mut tracker =
             Tracker { addr, shared: shared.clone(), accept, sweep, udp: Vec::new(), threads: Vec::new() };
         let mut start = |name: &str, body: Box<dyn FnOnce() + Send>| {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use shoal::Families;
 use shoal::peer::discovery::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
 use shoal::torrent::Torrent;
-use shoal::tracker::{Config, Limits, Tracker};
+use shoal::tracker::{Config, Tracker};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
@@ -299,7 +299,7 @@ fn a_udp_tracker_with_both_families_is_told_in_both() {
         return;
     }
     let listen = "[::]:0".parse().unwrap();
-    let tracker = Tracker::start(Config { listen, data: None, limits: Limits::default() }).unwrap();
+    let tracker = Tracker::start(Config { listen, ..Config::default() }).unwrap();
     let url = format!("udp://localhost:{}/announce", tracker.addr().port());
     let (announcer, host) = announce(&[&url], Families::Both);
     announced(&host, 1);

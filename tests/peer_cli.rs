@@ -64,8 +64,8 @@ fn what_is_in_the_upload_folder_is_published_found_and_fetched() {
     one(bob.ask(&format!("get {}", key[..12].to_uppercase())));
     assert_same(&shared("Makefile"), &fetched("Makefile"));
     assert_eq!(bob.ask("download notes.tar.gz été.txt \"one byte\"").len(), 3);
-    assert_same(&shared("sub/deeper/notes.tar.gz"), &fetched("notes.tar.gz"));
-    assert_same(&shared("sub/été.txt"), &fetched("été.txt"));
+    assert_same(&shared("sub/deeper/notes.tar.gz"), &fetched("sub/deeper/notes.tar.gz"));
+    assert_same(&shared("sub/été.txt"), &fetched("sub/été.txt"));
     assert_same(&shared("one byte"), &fetched("one byte"));
 
     assert!(one(bob.ask("download got5.mp4")).contains("complete"), "again is no fault");
@@ -100,14 +100,16 @@ fn a_name_that_several_share_is_answered_with_the_choice() {
     assert!(answer[0].contains("2 torrents are called `readme.txt`, choose by key:"), "{answer:#?}");
     let keys: Vec<String> = answer[1..3].iter().map(|line| line[..12].to_owned()).collect();
     assert!(answer[3].contains("other.txt: complete"), "the other is fetched: {answer:#?}");
-    assert!(!swarm.download("bob", "readme.txt").exists());
+    let [that, this] = ["that/readme.txt", "this/readme.txt"].map(|path| swarm.download("bob", path));
+    assert!(!that.exists() && !this.exists());
 
     one(bob.ask(&format!("download {}", keys[0])));
-    let got = fs::read(swarm.download("bob", "readme.txt")).unwrap();
-    assert!(got == b"this" || got == b"that");
+    assert_eq!(fs::read(that).unwrap(), b"that");
+    fs::create_dir(this.parent().unwrap()).unwrap();
+    fs::write(&this, "somebody's").unwrap();
     let answer = one(bob.ask(&format!("download {}", keys[1])));
     assert!(answer.contains("in the way"), "{answer}");
-    assert_eq!(fs::read(swarm.download("bob", "readme.txt")).unwrap(), got);
+    assert_eq!(fs::read(this).unwrap(), b"somebody's");
 }
 
 #[test]
@@ -123,7 +125,7 @@ fn new_changed_and_removed_files_are_noticed_while_it_runs() {
     });
     let second = swarm.key("late.txt").unwrap();
     swarm.once("bob", &["download", &second]).good();
-    assert_eq!(fs::read(swarm.download("bob", "late.txt")).unwrap(), b"second, and longer");
+    assert_eq!(fs::read(swarm.download("bob", "new folder/late.txt")).unwrap(), b"second, and longer");
     fs::rename(&path, path.with_file_name("renamed.txt")).unwrap();
     wait_until("it goes by its new name", || swarm.names() == ["renamed.txt"]);
     fs::remove_dir_all(path.parent().unwrap()).unwrap();

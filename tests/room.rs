@@ -102,8 +102,8 @@ impl Room {
 
     fn course(&self, host: u8) -> Option<Value> {
         let status = self.ask(host, &["status"]);
-        let torrents = status["torrents"].as_array().unwrap().iter();
-        torrents.filter(|torrent| torrent["name"] == "course").last().cloned()
+        let mut torrents = status["torrents"].as_array().unwrap().iter();
+        torrents.rfind(|torrent| torrent["name"] == "course").cloned()
     }
 
     /// The reason why a mirror cannot have the course, as the offering side sees it.

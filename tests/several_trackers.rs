@@ -99,7 +99,11 @@ fn several_trackers_look_like_one() {
     let both = looking.search("both").unwrap();
     assert_eq!((both.len(), both[0].seeds), (1, 1), "the seed is one, wherever it is known");
     assert_eq!(looking.peers(Some(both[0].key.clone())).unwrap().len(), 1);
-    assert_eq!(looking.torrent("left").unwrap().1, torrent("left", 4).bytes(), "only one tracker knows it");
+    assert_eq!(
+        looking.torrent("left").unwrap().metainfo,
+        torrent("left", 4).bytes(),
+        "only one tracker knows it"
+    );
     let refused = looking.torrent("nothing").unwrap_err();
     assert!(matches!(refused, AskError::Refused(_)), "{refused}");
     until("the offers were heard", || looker.offers() >= 2);
@@ -120,7 +124,7 @@ fn different_torrents_of_one_name_at_two_trackers_are_a_choice() {
     let looking = join(&[one.addr(), two.addr()], &looker);
     let refused = looking.torrent("got5.mp4").unwrap_err().to_string();
     assert!(refused.contains(&short.key()) && refused.contains(&long.key()), "{refused}");
-    assert_eq!(looking.torrent(&long.key()).unwrap().0, long.key());
+    assert_eq!(looking.torrent(&long.key()).unwrap().key, long.key());
     assert_eq!(names(&looking), ["got5.mp4", "got5.mp4"]);
 }
 
@@ -142,7 +146,7 @@ fn one_dies_and_nobody_notices_and_when_it_is_back_it_knows_all_again() {
     assert_eq!(*looker.connections.lock(), [true], "outside nobody heard of it");
 
     let listen = first;
-    let one = Tracker::start(Config { listen, data: None, limits: Limits::default() }).unwrap();
+    let one = Tracker::start(Config { listen, ..Config::default() }).unwrap();
     until("it is back", || up(&sharing) == 2 && up(&looking) == 2);
     let at_one = join(&[first], &Peer::new(3, &[]));
     until("it knows all again", || names(&at_one) == ["a", "b", "c"]);

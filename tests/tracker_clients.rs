@@ -103,7 +103,7 @@ fn a_peer_publishes_asks_hears_and_leaves() {
         leech.has_seen(|event| matches!(event, Event::Added { entry } if entry.available))
     });
     let reply = leech_client.ask(Request::Torrent { key: "got5".into() }).unwrap();
-    let Reply::Torrent { key, torrent: metainfo } = reply else { panic!("{reply:?}") };
+    let Reply::Torrent { key, torrent: metainfo, .. } = reply else { panic!("{reply:?}") };
     assert_eq!(key, hash.to_string());
     assert_eq!(metainfo.0, torrent("got5.mp4", 10).bytes());
     let refused = leech_client.ask(Request::Torrent { key: "nothing".into() }).unwrap_err();
@@ -118,7 +118,7 @@ fn a_peer_publishes_asks_hears_and_leaves() {
 #[test]
 fn after_a_restart_of_the_tracker_everything_is_published_again() {
     let folder = tempfile::tempdir().unwrap();
-    let config = |listen| Config { listen, data: Some(folder.path().to_owned()), limits: Limits::default() };
+    let config = |listen| Config { listen, data: Some(folder.path().to_owned()), ..Config::default() };
     let tracker = Tracker::start(config("127.0.0.1:0".parse().unwrap())).unwrap();
     let addr = tracker.addr();
     let peer = Peer::new(1);

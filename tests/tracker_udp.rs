@@ -174,7 +174,7 @@ fn without_a_connection_id_of_its_own_nobody_is_answered() {
 #[test]
 fn over_ipv6_peers_are_of_ipv6_and_over_ipv4_of_ipv4() {
     let listen = "[::]:0".parse().unwrap();
-    let Ok(tracker) = Tracker::start(Config { listen, data: None, limits: Limits::default() }) else {
+    let Ok(tracker) = Tracker::start(Config { listen, ..Config::default() }) else {
         return eprintln!("skipped: this machine has no IPv6");
     };
     let v4 = Client::new(SocketAddr::new("127.0.0.1".parse().unwrap(), tracker.addr().port()));

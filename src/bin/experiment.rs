@@ -10,7 +10,7 @@ use shoal::experiment::stop::Stop;
 use shoal::experiment::{Failure, Role, all, report, rows};
 use shoal::logging;
 use shoal::peer::app::settings::TrackerAddr;
-use shoal::tracker::{Config, Limits, Tracker};
+use shoal::tracker::{Config, Tracker};
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ fn run(cli: &Cli) -> Outcome {
 
 fn track(cli: &Cli, stop: &Stop) -> Outcome {
     let listen = cli.listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 6969)));
-    let tracker = Tracker::start(Config { listen, data: None, limits: Limits::default() })?;
+    let tracker = Tracker::start(Config { listen, ..Config::default() })?;
     println!("tracker listening on {}", tracker.addr());
     stop.forever();
     tracker.stop();

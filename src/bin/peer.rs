@@ -7,7 +7,7 @@ use shoal::interrupt;
 use shoal::logging;
 use shoal::peer::app::audience::Here;
 use shoal::peer::app::banning;
-use shoal::peer::app::command::{self, Command};
+use shoal::peer::app::command::{self, Command, CommandError, Download};
 use shoal::peer::app::control::{Attached, Control};
 use shoal::peer::app::library::Library;
 use shoal::peer::app::notices;
@@ -19,6 +19,7 @@ use shoal::peer::engine::{Config, Engine};
 use shoal::peer::storage::state_dir::StateDir;
 use shoal::printable;
 use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,6 +33,12 @@ struct Cli {
     /// Answer in JSON
     #[arg(long)]
     json: bool,
+    /// With `download`: the folder to download to
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+    /// With `download`, of a folder: the wanted files, such as `1,3-5`, `*.mp4` or `extras`
+    #[arg(long, value_name = "LIST")]
+    files: Vec<String>,
     /// The tracker's address or name, and its port, unless --tracker, SHOAL_TRACKER or the file of --config
     /// names one; then a command to be carried out alone, without which they are read from standard input
     #[arg(value_name = "IP PORT COMMAND")]
@@ -44,13 +51,14 @@ const NO_TRACKER: &str = "which tracker? Give its IP and PORT, or name it with -
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let settings = match cli.settings.resolve() {
+    let settings = match cli.settings.clone().resolve() {
         Ok(settings) => settings,
         Err(why) => return fail(&why, 1),
     };
     let (first, words) = address(&cli.words, &settings);
     let trackers = settings.trackers(first);
     let command = (!words.is_empty()).then(|| Command::from_words(words)).transpose();
+    let command = command.and_then(|command| with_flags(command, &cli));
     let command = match command {
         Ok(command) if !trackers.is_empty() || command == Some(Command::Help) => command,
         Err(why) if !trackers.is_empty() => return fail(&why, 2),
@@ -62,6 +70,19 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => fail(&*why, 1),
+    }
+}
+
+/// The command with the flags that belong to `download` alone.
+fn with_flags(command: Option<Command>, cli: &Cli) -> Result<Option<Command>, CommandError> {
+    let flag = if cli.to.is_some() { "--to" } else { "--files" };
+    match command {
+        Some(Command::Download(download)) => {
+            let (to, files) = (cli.to.clone().or(download.to), [download.files, cli.files.clone()].concat());
+            Ok(Some(Command::Download(Download { to, files, ..download })))
+        }
+        other if cli.to.is_none() && cli.files.is_empty() => Ok(other),
+        _ => Err(CommandError::ForDownload(flag)),
     }
 }
 
@@ -118,7 +139,7 @@ fn run(
         peer.shared.bans.learn(&StateDir::bans_under(&state)); // to be shown
     }
     let (reporter, notices) = notices::channel();
-    let room = Arc::new(Room::join(Arc::clone(&peer), trackers, &downloads, mirror, reporter)?);
+    let room = Arc::new(Room::join(Arc::clone(&peer), trackers, (&uploads, &downloads), mirror, reporter)?);
     let (control, watch) = match peer.state() {
         Some(kept) => {
             room.resume();

@@ -147,6 +147,9 @@ struct NetworkArgs {
     /// A peer to connect to; may be given several times
     #[arg(long = "peer", value_name = "IP:PORT")]
     peers: Vec<SocketAddr>,
+    /// A tracker to announce to, before those that the torrent names; may be given several times
+    #[arg(long, value_name = "URL", value_parser = tracker_url)]
+    tracker: Vec<String>,
     /// Where others may connect to; the first free port of 6881 to 6889 unless told
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
@@ -173,6 +176,14 @@ struct NetworkArgs {
 }
 
 impl NetworkArgs {
+    /// The torrent with the trackers that the user named.
+    fn with_trackers(&self, torrent: Arc<Torrent>) -> Result<Arc<Torrent>, TorrentError> {
+        match self.tracker.is_empty() {
+            true => Ok(torrent),
+            false => torrent.with_trackers(&self.tracker).map(Arc::new),
+        }
+    }
+
     fn config(&self, state: Option<PathBuf>) -> Config {
         Config {
             listen: self.listen,
@@ -265,7 +276,7 @@ fn verify_files(args: &VerifyArgs) -> Outcome {
 fn download(args: &DownloadArgs) -> Outcome {
     let mut torrents: Vec<Arc<Torrent>> = Vec::new();
     for name in &args.torrents {
-        let torrent = open_torrent(name)?;
+        let torrent = args.network.with_trackers(open_torrent(name)?)?;
         if torrents.iter().all(|other| other.info_hash() != torrent.info_hash()) {
             torrents.push(torrent);
         }
@@ -352,7 +363,7 @@ fn read(path: &Path) -> Result<Torrent, Box<dyn Error>> {
 }
 
 fn seed(args: &SeedArgs) -> Outcome {
-    let torrent = Arc::new(read(&args.file)?);
+    let torrent = args.network.with_trackers(Arc::new(read(&args.file)?))?;
     holds(&args.dir, &torrent)?;
     let order = Order {
         torrents: vec![torrent],

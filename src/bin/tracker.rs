@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use ipnet::IpNet;
+use shoal::tracker::front::{self, Front, PublicUrl};
 use shoal::tracker::{Config, Limits, Tracker};
 use shoal::{interrupt, logging};
 
@@ -23,6 +25,14 @@ struct Args {
     /// Folder for the catalogue. Without it nothing is kept across restarts.
     #[arg(long, env = "SHOAL_TRACKER_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Where others reach it over HTTP, to be named in the torrents that it hands out; otherwise as each
+    /// request calls it.
+    #[arg(long, env = "SHOAL_TRACKER_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<PublicUrl>,
+    /// A proxy, or a network of proxies, whose X-Forwarded-For says who asks; may be given several times.
+    #[arg(long, env = "SHOAL_TRACKER_TRUSTED_PROXY", value_name = "IP|NETWORK", value_parser = front::proxy)]
+    #[arg(value_delimiter = ',')]
+    trusted_proxy: Vec<IpNet>,
 }
 
 fn main() -> ExitCode {
@@ -40,7 +50,9 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     // This comes before the threads start, so that a signal during the start is not lost.
     let stop = interrupt::channel()?;
-    let tracker = Tracker::start(Config { listen: args.listen, data: args.data, limits: Limits::default() })?;
+    let front = Front { public_url: args.public_url, trusted_proxies: args.trusted_proxy };
+    let config = Config { listen: args.listen, data: args.data, limits: Limits::default(), front };
+    let tracker = Tracker::start(config)?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "tracker listening on {}", tracker.addr())?;
     stdout.flush()?;

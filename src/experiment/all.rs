@@ -6,7 +6,7 @@ use super::client::Kind;
 use super::roles::Part;
 use super::stop::Stop;
 use super::{Failure, Role};
-use crate::tracker::{Config, Limits, Tracker};
+use crate::tracker::{Config, Tracker};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,7 +21,7 @@ const POLITE: Duration = Duration::from_secs(5);
 pub fn run(part: &Part, stop: &Stop) -> Result<(), Failure> {
     part.kind.start(&part.client, stop)?; // if it cannot start, that is reported once, here
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let tracker = Tracker::start(Config { listen, data: None, limits: Limits::default() });
+    let tracker = Tracker::start(Config { listen, ..Config::default() });
     let tracker = tracker.map_err(|why| Failure::Tracker(why.to_string()))?;
     let part = &Part { tracker: tracker.addr().to_string(), ..part.clone() };
     let mut cast = Cast::default();

@@ -19,6 +19,10 @@ pub struct Request {
     pub is_head: bool,
     /// Whether the connection stays open after the reply.
     pub keep_alive: bool,
+    /// The header `Host`: what the client calls the server.
+    pub host: Option<String>,
+    /// All headers `X-Forwarded-For`, joined with commas: whom proxies say the request came from.
+    pub forwarded_for: String,
 }
 
 /// The reply to a request that is refused.
@@ -75,7 +79,13 @@ pub fn parse(buffer: &[u8]) -> Result<Option<(Request, usize)>, HttpError> {
         Some(value) if value.eq_ignore_ascii_case(b"keep-alive") => true,
         _ => request.version == Some(1),
     };
-    Ok(Some((Request { path: path.to_owned(), query: query.to_owned(), is_head, keep_alive }, length)))
+    let text = |value: &[u8]| String::from_utf8_lossy(value).trim().to_owned();
+    let host = header(request.headers, "host").map(text);
+    let forwarded =
+        request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
+    let forwarded_for = forwarded.map(|header| text(header.value)).collect::<Vec<_>>().join(",");
+    let (path, query) = (path.to_owned(), query.to_owned());
+    Ok(Some((Request { path, query, is_head, keep_alive, host, forwarded_for }, length)))
 }
 
 /// The path and the query of a request's target. The target is a path, or a whole URL, which a server must
@@ -117,6 +127,10 @@ mod tests {
         let (request, length) = parse(text).unwrap().unwrap();
         assert_eq!((request.path.as_str(), request.query.as_str()), ("/announce", "a=b%20c"));
         assert!(request.keep_alive && !request.is_head);
+        assert_eq!((request.host.as_deref(), request.forwarded_for.as_str()), (Some("x"), ""));
+        let behind = b"GET / HTTP/1.0\r\nX-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nx-forwarded-for: ::1\r\n\r\n";
+        let (behind, _) = parse(behind).unwrap().unwrap();
+        assert_eq!((behind.host, behind.forwarded_for.as_str()), (None, "1.2.3.4, 5.6.7.8,::1"));
         assert_eq!(&text[length..], b"GET /");
         assert_eq!(parse(&text[length..]).unwrap(), None);
     }

@@ -14,4 +14,4 @@ mod trackers;
 
 pub use client::SessionClient;
 pub use shared::{AskError, Host, Publication};
-pub use trackers::{Standing, Trackers};
+pub use trackers::{FoundTorrent, Standing, Trackers};

@@ -330,6 +330,11 @@ impl Storage {
         self.older.lock().clone()
     }
 
+    /// The files that are wanted, by index, if not all are.
+    pub fn wanted_only(&self) -> Option<Vec<usize>> {
+        self.places.read().wanted_only()
+    }
+
     /// The path of the torrent's file or top folder once it is complete.
     pub fn final_root(&self) -> PathBuf {
         self.places.read().base(Place::Settled)

@@ -5,6 +5,7 @@
 //! the calls. It also sends [`Event`]s on its own. An empty line only says that the sender is alive.
 
 mod envelope;
+mod path;
 
 use std::fmt;
 
@@ -21,6 +22,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::peer_id::PeerId;
 
 pub use envelope::{Answer, BadCall, Call};
+
+pub use path::is_path;
 
 use crate::bitfield::Bitfield;
 
@@ -214,6 +217,9 @@ pub struct Publish {
     /// Whether every peer of the tracker is invited to download the torrent.
     #[serde(default)]
     pub offer: bool,
+    /// The file's path below the folder that the sender shares it from, if it lies deeper: [`is_path`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Of an offer: the keys of what the sender offered before, and what this is a newer version of. At most
     /// [`MAX_REPLACED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -227,7 +233,7 @@ impl Publish {
     /// Announces the metainfo file `torrent` and the pieces held, and no more.
     pub fn new(torrent: &[u8], have: Held) -> Self {
         let torrent = Metainfo(torrent.to_vec());
-        Publish { torrent, have, offer: false, replaces: Vec::new(), blocked: None }
+        Publish { torrent, have, offer: false, path: None, replaces: Vec::new(), blocked: None }
     }
 }
 
@@ -281,6 +287,9 @@ pub enum Reply {
         key: String,
         /// The metainfo file.
         torrent: Metainfo,
+        /// As in [`Entry::path`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
     },
     /// Who holds the pieces that were asked for.
     Locate {
@@ -316,6 +325,9 @@ pub struct Entry {
     pub key: String,
     /// The torrent's name.
     pub name: String,
+    /// The file's path below the folder that it is shared from, if it lies deeper. Its last part is the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The file's extension; `folder` for a folder, `file` for a file without an extension.
     #[serde(rename = "type")]
     pub kind: String,
@@ -331,6 +343,13 @@ pub struct Entry {
     pub peers: usize,
     /// Whether every piece is held by some member now.
     pub available: bool,
+}
+
+impl Entry {
+    /// What people call it: its path, or its name.
+    pub fn label(&self) -> &str {
+        self.path.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// A member of a swarm, or a session of the tracker.

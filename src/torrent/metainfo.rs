@@ -344,7 +344,7 @@ fn finish(layout: Layout, aligned: bool) -> Result<Geometry> {
 
 /// Announce URLs in tiers (BEP 12); `announce` alone is one tier. Entries that are empty or not
 /// text are skipped.
-fn trackers(tiers: Option<Value>, announce: Option<Value>) -> Vec<Vec<String>> {
+pub(super) fn trackers(tiers: Option<Value>, announce: Option<Value>) -> Vec<Vec<String>> {
     let listed = tiers.and_then(Value::as_list).into_iter().flat_map(List::iter);
     let mut room = MAX_TRACKERS;
     let mut tiers = Vec::new();

@@ -161,8 +161,16 @@ pub(super) fn of_files(originals: &[Original]) -> Vec<Named> {
     named
 }
 
+/// The folders on disk that a path leads through, whose last part is a file: safe names, as those of a
+/// torrent's own folders.
+pub fn folders_on_disk(path: &str) -> PathBuf {
+    let names: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
+    let safe = safe_path(&names).path;
+    safe.iter().take(safe.len().saturating_sub(1)).collect()
+}
+
 /// What to call the metainfo file of content with this name.
-pub(super) fn of_metainfo(content: &[u8]) -> String {
+pub fn of_metainfo(content: &[u8]) -> String {
     format!("{}.torrent", shortened(&safe_name(content, &mut Reasons::default())))
 }
 

@@ -61,6 +61,21 @@ impl Selection {
         Selection { wanted: vec![true; torrent.files().len()] }
     }
 
+    /// The files with these indexes; `None` if there are none, or there is no such file.
+    pub fn of_indexes(torrent: &Torrent, indexes: &[usize]) -> Option<Self> {
+        let mut wanted = vec![false; torrent.files().len()];
+        for index in indexes {
+            *wanted.get_mut(*index)? = true;
+        }
+        (!indexes.is_empty()).then_some(Selection { wanted })
+    }
+
+    /// The indexes of the files; `None` if it is all of them.
+    pub fn indexes(&self) -> Option<Vec<usize>> {
+        let chosen: Vec<usize> = (0..self.wanted.len()).filter(|index| self.wanted[*index]).collect();
+        (chosen.len() < self.wanted.len()).then_some(chosen)
+    }
+
     /// The files that `words` name. Each word is a list with commas: `1,3-5`, `*.mp4`, `extras`,
     /// `extras/two.txt`.
     ///

@@ -31,7 +31,8 @@ pub fn serve(shared: &TrackerShared, connection: &mut ClientConnection, mut buff
             Err(_) => return,
         };
         shared.metrics.http_requests.add();
-        let response = respond(shared, &request, connection.remote());
+        let remote = shared.front.client(connection.remote(), &request.forwarded_for);
+        let response = respond(shared, &request, remote);
         if response.status >= 400 {
             shared.metrics.http_errors.add();
         }
@@ -86,23 +87,38 @@ fn read_request(
 pub struct Response {
     status: u16,
     content_type: &'static str,
+    /// What a browser calls the body if it saves it: the header `Content-Disposition`.
+    disposition: Option<String>,
     body: Vec<u8>,
 }
 
 impl Response {
     fn ok(content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
-        Response { status: 200, content_type, body: body.into() }
+        Response { status: 200, content_type, disposition: None, body: body.into() }
+    }
+
+    /// The same, to be saved as a file of this name (RFC 6266).
+    fn file(content_type: &'static str, name: &str, body: Vec<u8>) -> Response {
+        let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ';
+        let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        let encoded: String = name.bytes().map(encoded).collect();
+        let disposition = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}");
+        Response { disposition: Some(disposition), ..Response::ok(content_type, body) }
     }
 
     fn error(error: &HttpError) -> Response {
         let body = format!("{}\n", error.message);
-        Response { status: error.status, content_type: "text/plain; charset=utf-8", body: body.into() }
+        let content_type = "text/plain; charset=utf-8";
+        Response { status: error.status, content_type, disposition: None, body: body.into() }
     }
 
     fn bytes(&self, is_head: bool, keep_alive: bool) -> Vec<u8> {
         let allow = if self.status == 405 { "Allow: GET, HEAD\r\n" } else { "" };
+        let disposition = self.disposition.as_ref();
+        let disposition = disposition.map(|it| format!("Content-Disposition: {it}\r\n")).unwrap_or_default();
         let head = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}Connection: {}\r\n\r\n",
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{allow}{disposition}\
+             Connection: {}\r\n\r\n",
             self.status,
             reason(self.status),
             self.content_type,
@@ -115,6 +131,12 @@ impl Response {
         }
         bytes
     }
+}
+
+/// A byte of a name in a header (RFC 8187).
+fn encoded(byte: u8) -> String {
+    let is_plain = byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte);
+    if is_plain { char::from(byte).to_string() } else { format!("%{byte:02X}") }
 }
 
 fn reason(status: u16) -> &'static str {

@@ -184,9 +184,16 @@ impl Registry {
         self.swarms.get(&self.primary(hash)).is_some_and(|swarm| swarm.facts().is_some())
     }
 
-    /// The key of a torrent in the catalogue.
-    pub fn key(&self, hash: InfoHash) -> Option<String> {
-        Some(self.swarms.get(&hash)?.facts()?.key.clone())
+    /// The key of a torrent in the catalogue, and its path.
+    pub fn key(&self, hash: InfoHash) -> Option<(String, Option<String>)> {
+        let listing = self.swarms.get(&hash)?.listing.as_ref()?;
+        Some((listing.facts.key.clone(), listing.path.clone()))
+    }
+
+    /// The key of a torrent in the catalogue, and its name.
+    pub fn name(&self, hash: InfoHash) -> Option<(String, String)> {
+        let facts = self.swarms.get(&hash)?.facts()?;
+        Some((facts.key.clone(), facts.name.clone()))
     }
 
     /// Whether the catalogue has room for another metainfo file of `len` bytes. It is asked before the file

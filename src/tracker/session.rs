@@ -255,6 +255,7 @@ impl ServerSession<'_, '_> {
         let replaced = self.shared.registry(|registry| {
             registry.catalogue(&torrent);
             registry.publish(id, hash, &publish.have, publish.offer)?;
+            registry.place(id, hash, publish.path.as_ref());
             registry.blocked(id, hash, publish.blocked.as_ref());
             Ok(if publish.offer { registry.replace(id, hash, &publish.replaces) } else { Vec::new() })
         })?;
@@ -263,7 +264,7 @@ impl ServerSession<'_, '_> {
     }
 
     fn torrent(&mut self, key: &str) -> Result<Reply, Refusal> {
-        let key = self.shared.registry(|registry| {
+        let (key, path) = self.shared.registry(|registry| {
             let hash = registry.resolve(key)?;
             if registry.is_replaced(hash) {
                 return Err(Refusal::new("a newer version replaces this torrent"));
@@ -281,7 +282,7 @@ impl ServerSession<'_, '_> {
             )));
         }
         match self.make_room(length) {
-            true => Ok(Reply::Torrent { key, torrent: Metainfo(bytes) }),
+            true => Ok(Reply::Torrent { key, torrent: Metainfo(bytes), path }),
             false => Err(short_of_memory()),
         }
     }

@@ -22,6 +22,7 @@ use crate::torrent::Torrent;
 
 use super::Limits;
 use super::budget::Budget;
+use super::front::Front;
 use super::metrics::Metrics;
 use super::registry::Registry;
 use super::store::Store;
@@ -36,6 +37,9 @@ pub type ConnectionId = u64;
 /// State shared by the tracker's threads.
 pub struct TrackerShared {
     pub limits: Limits,
+    pub front: Front,
+    /// The port that it listens on.
+    pub port: u16,
     pub store: Store,
     pub metrics: Metrics,
     pub budget: Arc<Budget>,
@@ -63,8 +67,16 @@ struct Subscriber {
 }
 
 impl TrackerShared {
-    pub fn new(limits: Limits, store: Store, registry: Registry, herald: Waker) -> TrackerShared {
+    pub fn new(
+        (limits, front): (Limits, Front),
+        port: u16,
+        store: Store,
+        registry: Registry,
+        herald: Waker,
+    ) -> TrackerShared {
         TrackerShared {
+            front,
+            port,
             store,
             metrics: Metrics::default(),
             budget: Budget::new(limits.line_bytes),
@@ -126,7 +138,7 @@ impl TrackerShared {
         let mut subscribers = self.subscribers.lock();
         let same_address = subscribers.at_address.get(&remote).copied().unwrap_or(0);
         let fits = subscribers.by_id.len() < self.limits.connections
-            && same_address < self.limits.connections_per_address;
+            && (same_address < self.limits.connections_per_address || self.front.is_trusted(remote));
         if fits {
             subscribers.by_id.insert(id, Subscriber { mailbox: None, remote, is_subscribed: false });
             subscribers.at_address.insert(remote, same_address + 1);

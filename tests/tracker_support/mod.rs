@@ -18,7 +18,7 @@ use shoal::tracker::{Config, Limits, RegistryLimits, Tracker};
 pub const GENEROUS: Duration = Duration::from_secs(60);
 
 pub fn start(limits: Limits) -> Tracker {
-    Tracker::start(Config { listen: "127.0.0.1:0".parse().unwrap(), data: None, limits }).unwrap()
+    Tracker::start(Config { listen: "127.0.0.1:0".parse().unwrap(), limits, ..Config::default() }).unwrap()
 }
 
 /// Limits under which whoever is silent is noticed soon, though not because a machine is slow.

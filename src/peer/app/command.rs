@@ -14,8 +14,8 @@ pub enum Command {
     Search(String),
     /// Lists the whole catalogue.
     List,
-    /// Downloads torrents by name or key. In the shell several words may be one name: that is tried first.
-    Download(Vec<String>),
+    /// Downloads torrents. In the shell several words may be one name: that is tried first.
+    Download(Download),
     /// Shares a file or folder.
     Upload(PathBuf),
     /// Shows the state of each torrent.
@@ -40,6 +40,41 @@ pub enum Command {
     Exit,
 }
 
+/// What to download.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Download {
+    /// Names, paths, keys, patterns, or folders of the catalogue.
+    pub names: Vec<String>,
+    /// The folder to download to, if it is not the usual one.
+    pub to: Option<PathBuf>,
+    /// Of a torrent with several files: the wanted ones, as for `torrent download --files`; all if empty.
+    pub files: Vec<String>,
+}
+
+impl Download {
+    fn from_words(words: &[String]) -> Result<Self, CommandError> {
+        let mut download = Download::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let (flag, value) = match word.split_once('=') {
+                Some((flag @ ("--to" | "--files"), value)) => (flag, Some(value.to_owned())),
+                _ => (word.as_str(), None),
+            };
+            let mut value = |what| {
+                let value = value.clone().or_else(|| words.next().cloned());
+                value.ok_or(CommandError::Missing(if flag == "--to" { "--to" } else { "--files" }, what))
+            };
+            match flag {
+                "--to" => download.to = Some(at_home(&value("the folder to download to")?)),
+                "--files" => download.files.push(value("the numbers, names or patterns of files")?),
+                _ => download.names.push(word.clone()),
+            }
+        }
+        let needed = "a name or key, as `search` shows them";
+        if download.names.is_empty() { Err(CommandError::Missing("download", needed)) } else { Ok(download) }
+    }
+}
+
 /// What is wrong with a line.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CommandError {
@@ -52,6 +87,9 @@ pub enum CommandError {
     /// The command takes no argument.
     #[error("`{0}` takes nothing behind it")]
     TooMuch(&'static str),
+    /// This flag belongs to `download`, and there is none.
+    #[error("`{0}` goes with `download` alone")]
+    ForDownload(&'static str),
     /// A quotation mark is not closed.
     #[error("a quotation mark is missing; one that belongs to a name is written \\\" or \\'")]
     OpenQuote,
@@ -61,7 +99,8 @@ pub enum CommandError {
 pub const HELP: &str = "\
 search WORDS          what the catalogue has with all these words in its name
 list                  all of the catalogue
-download NAME|KEY...  fetch files from whoever has them (Enter puts it into the background)
+download NAME|KEY...  fetch files from whoever has them (Enter puts it into the background); a NAME may be a
+                      path, a folder or a pattern; --to DIR, and of a folder --files LIST
 upload PATH           publish a file or folder from anywhere, and offer it to everybody
 status                what is here, how far it is, and how far the room is with what you offered
 peers                 who is at the tracker, and who is connected
@@ -106,10 +145,7 @@ impl Command {
             "help" | "?" => Ok(Command::Help),
             "search" | "find" => one("search", "words to look for").map(Command::Search),
             "list" | "ls" => none("list", Command::List),
-            "download" | "get" if !rest.is_empty() => Ok(Command::Download(rest.to_vec())),
-            "download" | "get" => {
-                Err(CommandError::Missing("download", "a name or key, as `search` shows them"))
-            }
+            "download" | "get" => Download::from_words(rest).map(Command::Download),
             "upload" | "offer" => {
                 one("upload", "the path of a file or folder").map(|path| Command::Upload(at_home(&path)))
             }
@@ -136,6 +172,9 @@ impl Command {
     pub fn from_here(self) -> io::Result<Self> {
         match self {
             Command::Upload(path) => Ok(Command::Upload(std::path::absolute(path)?)),
+            Command::Download(Download { to: Some(to), names, files }) => {
+                Ok(Command::Download(Download { to: Some(std::path::absolute(to)?), names, files }))
+            }
             other => Ok(other),
         }
     }
@@ -207,7 +246,8 @@ mod tests {
 
     #[test]
     fn the_words_are_forgiving() {
-        let download = Ok(Some(Command::Download(vec!["got5.mp4".into()])));
+        let plain = |name: &str| Download { names: vec![name.to_owned()], ..Download::default() };
+        let download = Ok(Some(Command::Download(plain("got5.mp4"))));
         for line in ["download got5.mp4", "DOWNLOAD: got5.mp4", "  Download   got5.mp4 ", "get \"got5.mp4\""]
         {
             assert_eq!(read(line), download, "{line}");
@@ -217,9 +257,13 @@ mod tests {
         assert_eq!(read("upload /a\\ b/c"), Ok(Some(Command::Upload("/a b/c".into()))));
         assert_eq!(read("search don't"), Ok(Some(Command::Search("don't".into()))));
         assert_eq!(read(r"search don\'t \o/"), Ok(Some(Command::Search(r"don't \o/".into()))));
-        let named = |name: &str| Ok(Some(Command::Download(vec![name.to_owned()])));
+        let named = |name: &str| Ok(Some(Command::Download(plain(name))));
         assert_eq!(read(r#"download 12"-mix"#), named(r#"12"-mix"#));
         assert_eq!(read(r#"download "the 12\" mix""#), named(r#"the 12" mix"#));
+        let chosen = Download { to: Some("/x y".into()), files: vec!["1,3".into()], ..plain("course") };
+        for line in ["download course --to '/x y' --files 1,3", "download --files=1,3 '--to=/x y' course"] {
+            assert_eq!(read(line), Ok(Some(Command::Download(chosen.clone()))), "{line}");
+        }
         assert_eq!(read("QUIT"), Ok(Some(Command::Exit)));
         assert_eq!(read("BAN: 10.0.0.1"), Ok(Some(Command::Ban("10.0.0.1".into()))));
         assert_eq!(read("unblock 10.0.0.1"), Ok(Some(Command::Unban("10.0.0.1".into()))));
@@ -245,6 +289,8 @@ mod tests {
             "upload \"x",
             "list everything",
             "pause",
+            "download --to x",
+            "download a --files",
             "exit now",
             "ban",
             "unban",

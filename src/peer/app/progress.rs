@@ -33,8 +33,8 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// A torrent that gets so many bytes a second.
-    pub fn of(swarm: &Swarm, down: u64) -> Self {
+    /// A torrent that people call `name`, and that gets so many bytes a second.
+    pub fn of(name: impl AsRef<str>, swarm: &Swarm, down: u64) -> Self {
         let progress = swarm.progress();
         let left = progress.total.saturating_sub(progress.bytes);
         let doing = match &progress.state {
@@ -49,11 +49,18 @@ impl Gauge {
                 format!("{} from {peers}, {}", show_rate(down), show_left(left, down, progress.peers))
             }
         };
+        Gauge { name: line(name.as_ref()).into_owned(), bytes: progress.bytes, total: progress.total, doing }
+    }
+
+    /// Many files as one.
+    pub fn of_all(gauges: &[Gauge]) -> Self {
+        let complete = gauges.iter().filter(|gauge| gauge.bytes >= gauge.total).count();
+        let count = plural(gauges.len() as u64, "file");
         Gauge {
-            name: line(swarm.torrent.name()).into_owned(),
-            bytes: progress.bytes,
-            total: progress.total,
-            doing,
+            name: count.clone(),
+            bytes: gauges.iter().map(|gauge| gauge.bytes).sum(),
+            total: gauges.iter().map(|gauge| gauge.total).sum(),
+            doing: format!("{complete} of {count} complete"),
         }
     }
 

@@ -28,10 +28,10 @@ pub fn short(key: &str) -> &str {
 pub fn entries(entries: &[Entry]) -> String {
     let mut text = String::new();
     for entry in entries {
-        let Entry { key, name, size, n_parts, seeds, peers, .. } = entry;
+        let Entry { key, size, n_parts, seeds, peers, .. } = entry;
         let (key, size, parts) = (short(key), thousands(*size), plural((*n_parts).into(), "part"));
         let (seeds, peers) = (plural(*seeds as u64, "seed"), plural(*peers as u64, "peer"));
-        let name = line(name);
+        let name = line(entry.label());
         let _ = writeln!(text, "{key}  {size:>15}  {parts:>11}  {seeds:<8}  {peers:<8}  {name}");
     }
     text
@@ -41,6 +41,8 @@ pub fn entries(entries: &[Entry]) -> String {
 pub struct Standing {
     /// The torrent's swarm.
     pub swarm: Arc<Swarm>,
+    /// What people call it.
+    pub label: String,
     /// How far it is.
     pub progress: Progress,
     /// Its current speeds.
@@ -55,7 +57,8 @@ impl Standing {
         let hash = swarm.torrent.info_hash();
         let mut others = room.is_offered(hash).then(|| room.peers(Some(swarm.torrent.key())).ok()).flatten();
         others.iter_mut().for_each(|others| others.sort_by_key(|other| other.address));
-        Standing { progress: swarm.progress(), rates: room.rates(hash), room: others, swarm }
+        let (label, progress) = (room.label(&swarm), swarm.progress());
+        Standing { label, progress, rates: room.rates(hash), room: others, swarm }
     }
 
     fn percent(&self) -> u64 {
@@ -120,7 +123,7 @@ pub fn status(standings: &[Standing], work: &[Work]) -> String {
             show_rate(standing.rates.down),
             show_rate(standing.rates.up),
             plural(peers as u64, "peer"),
-            line(standing.swarm.torrent.name()),
+            line(&standing.label),
             standing.state(),
         );
         for other in standing.room.iter().flatten() {

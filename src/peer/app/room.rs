@@ -4,6 +4,7 @@
 //!
 //! The `room` thread (`room/keeper.rs`) keeps the trackers and the torrents together.
 
+mod fetching;
 mod host;
 mod keeper;
 mod offers;
@@ -16,9 +17,11 @@ use super::pace::Rates;
 use crate::peer::catalogue::{AskError, Host, Standing, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::Swarm;
+use crate::peer::swarm::options::DownloadOptions;
 use crate::protocol::catalogue::{Entry, PeerInfo, Refusal};
 use crate::threads;
 use crate::torrent::InfoHash;
+pub use fetching::Wish;
 use host::RoomHost;
 use keeper::Keeper;
 use parking_lot::Mutex;
@@ -48,6 +51,9 @@ pub enum RoomError {
     /// The torrent cannot be added to the engine.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// It is here already, in another place or with other files. The path says where.
+    #[error("it is here already, as {}: `remove` it first to have it in another way", .0.display())]
+    HereAlready(std::path::PathBuf),
     /// A tracker sent a torrent that does not match its key.
     #[error("the tracker's torrent {0} is not what it says it is")]
     WrongTorrent(String),
@@ -83,16 +89,17 @@ pub struct Room {
 
 impl Room {
     /// Joins the trackers at `addrs` (`HOST:PORT` each), of which at least one must be reachable now.
-    /// Downloads go to `downloads`. A mirror fetches everything that is offered.
+    /// Uploads are in the first folder, downloads go to the second. A mirror fetches everything that is
+    /// offered.
     pub fn join(
         peer: Arc<Engine>,
         addrs: &[String],
-        downloads: &Path,
+        folders: (&Path, &Path),
         mirror: bool,
         reporter: Reporter,
     ) -> Result<Self, RoomError> {
         let (to_thread, tasks) = crossbeam_channel::bounded(ROOM);
-        let host = Arc::new(RoomHost::new(peer, downloads, mirror, reporter, to_thread));
+        let host = Arc::new(RoomHost::new(peer, folders, mirror, reporter, to_thread));
         let trackers = Trackers::start(addrs, Arc::clone(&host) as Arc<dyn Host>);
         let trackers = trackers.map_err(|(addr, why)| RoomError::NoAddress(addr, why))?;
         trackers.wait_connected(PATIENCE).map_err(RoomError::Tracker)?;
@@ -122,9 +129,15 @@ impl Room {
         self.trackers.standings()
     }
 
-    /// Begins to download the torrent with this name or key; returns it if it is here already.
-    pub fn download(&self, name_or_key: &str) -> Result<Arc<Swarm>, RoomError> {
-        self.host.download(&self.trackers, name_or_key)
+    /// Begins to download all that this names: a path, name or key, or else a folder of the catalogue, or a
+    /// pattern. What is here already is among it.
+    pub fn download(&self, name: &str, wish: Wish) -> Result<Vec<Arc<Swarm>>, RoomError> {
+        self.host.download(&self.trackers, name, wish)
+    }
+
+    /// What people call a torrent that is here: its path below our folders, or its name.
+    pub fn label(&self, swarm: &Swarm) -> String {
+        self.host.path_of(swarm).unwrap_or_else(|| swarm.torrent.name().to_owned())
     }
 
     /// Publishes any file or folder, and offers it to everybody, in place of what we offered before under its
@@ -186,7 +199,11 @@ impl Room {
             // What we offered is our user's, and only read: it may have been changed meanwhile.
             let add = match self.is_offered(torrent.info_hash()) {
                 true => AddTorrent::seed(torrent, dir),
-                false => AddTorrent::download(torrent, dir),
+                false => {
+                    let files = recovery.wanted(&torrent);
+                    let options = DownloadOptions { files, ..DownloadOptions::default() };
+                    AddTorrent::download(torrent, dir).with(options)
+                }
             };
             let added = self.host.add(add.recovered(recovery));
             let swarm = added.inspect_err(|why| log::warn!("{key} does not go on: {why}")).ok()?;

@@ -139,7 +139,7 @@ impl Shell {
             Command::Help => self.print(HELP),
             Command::Search(words) => self.search(words),
             Command::List => self.search(""),
-            Command::Download(names) => self.download(names),
+            Command::Download(download) => self.download(download),
             Command::Upload(path) => self.upload(path),
             Command::Status => self.status(),
             Command::Peers => self.peers(),
@@ -323,7 +323,11 @@ impl Shell {
     /// The torrent here with this name, or with a key that begins with it.
     fn here(&self, name: &str) -> Result<Arc<Swarm>, ShellError> {
         let all = self.room.peer().swarms.all();
-        let named: Vec<_> = all.iter().filter(|swarm| swarm.torrent.name() == name).collect();
+        let placed: Vec<_> = all.iter().filter(|swarm| self.room.label(swarm) == name).collect();
+        let named: Vec<_> = match placed.is_empty() {
+            true => all.iter().filter(|swarm| swarm.torrent.name() == name).collect(),
+            false => placed,
+        };
         let key = name.to_ascii_lowercase();
         let keyed = all.iter().filter(|swarm| name.len() >= 6 && swarm.torrent.key().starts_with(&key));
         let found = if named.is_empty() { keyed.collect() } else { named };

@@ -105,7 +105,7 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
             break;
         }
         let gauge = |(swarm, pace): (&Arc<Swarm>, &mut Pace)| {
-            Gauge::of(swarm, pace.rates(swarm.counts.totals(), Instant::now()).down)
+            Gauge::of(swarm.torrent.name(), swarm, pace.rates(swarm.counts.totals(), Instant::now()).down)
         };
         drawing.show(&swarms.iter().zip(&mut paces).map(gauge).collect::<Vec<_>>());
         select! {
@@ -158,7 +158,8 @@ pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
     }
     let mut drawing = Drawing::default();
     while swarms.iter().any(|swarm| swarm.progress().checking > 0) {
-        drawing.show(&swarms.iter().map(|swarm| Gauge::of(swarm, 0)).collect::<Vec<_>>());
+        drawing
+            .show(&swarms.iter().map(|swarm| Gauge::of(swarm.torrent.name(), swarm, 0)).collect::<Vec<_>>());
         if stop.recv_timeout(TICK / 10).is_ok() {
             return Ok(());
         }

@@ -71,6 +71,7 @@ mod tests {
         Entry {
             key: key.into(),
             name: key.into(),
+            path: None,
             kind: "file".into(),
             size: 1,
             n_parts: 1,

@@ -37,6 +37,17 @@ pub enum Standing {
     Down(String),
 }
 
+/// A torrent of the catalogue.
+#[derive(Debug)]
+pub struct FoundTorrent {
+    /// Its key, as the tracker says.
+    pub key: String,
+    /// Its path where it is shared, if it does not only have a name.
+    pub path: Option<String>,
+    /// The metainfo file.
+    pub metainfo: Vec<u8>,
+}
+
 /// All trackers of the engine, at least one. They are stopped when this is dropped.
 pub struct Trackers {
     addrs: Vec<String>,
@@ -161,19 +172,21 @@ impl Trackers {
         Ok(merge_entries(entries))
     }
 
-    /// The key and the metainfo of the torrent with this name or key.
+    /// The torrent with this path, name or key.
     ///
     /// # Errors
     /// If no tracker has it, or trackers have different torrents of that name.
-    pub fn torrent(&self, name_or_key: &str) -> Result<(String, Vec<u8>), AskError> {
+    pub fn torrent(&self, name_or_key: &str) -> Result<FoundTorrent, AskError> {
         let request = Request::Torrent { key: name_or_key.to_owned() };
         let found = take_good(self.ask_living(&request)?, |reply| match reply {
-            Reply::Torrent { key, torrent: Metainfo(metainfo) } => Some((key, metainfo)),
+            Reply::Torrent { key, torrent: Metainfo(metainfo), path } => {
+                Some((key.clone(), FoundTorrent { key, path, metainfo }))
+            }
             _ => None,
         })?;
-        let found: BTreeMap<String, Vec<u8>> = found.into_iter().collect();
+        let found: BTreeMap<String, FoundTorrent> = found.into_iter().collect();
         let keys: Vec<String> = found.keys().cloned().collect();
-        match found.into_iter().next() {
+        match found.into_values().next() {
             Some(one) if keys.len() == 1 => Ok(one),
             _ => Err(AskError::Refused(Refusal::new(format!(
                 "the trackers know {} torrents as `{name_or_key}`; give one of the keys {}",
@@ -289,7 +302,7 @@ fn one_is_enough<T>(answers: Vec<Result<T, AskError>>) -> Result<Vec<T>, AskErro
 fn merge_entries(entries: Vec<Entry>) -> Vec<Entry> {
     let mut merged: BTreeMap<(String, String), Entry> = BTreeMap::new();
     for entry in entries {
-        match merged.entry((entry.name.clone(), entry.key.clone())) {
+        match merged.entry((entry.label().to_owned(), entry.key.clone())) {
             Place::Vacant(place) => drop(place.insert(entry)),
             Place::Occupied(mut known) => {
                 let known = known.get_mut();
@@ -399,6 +412,7 @@ mod tests {
         let entry = |name: &str, seeds, peers, available| Entry {
             key: format!("key of {name}"),
             name: name.into(),
+            path: None,
             kind: "file".into(),
             size: 1,
             n_parts: 1,

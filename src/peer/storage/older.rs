@@ -80,7 +80,7 @@ impl Older {
             };
             let source = self.sources.get(file).copied().flatten().and_then(|at| self.files.get(at));
             let read = source.map(|source| source.read(part, span.offset));
-            if !read.is_some_and(|read| read.is_ok()) {
+            if read.is_none_or(|read| read.is_err()) {
                 return false;
             }
         }

@@ -129,6 +129,13 @@ impl Places {
         self.base(if self.is_settled() { Place::Settled } else { Place::Wanted })
     }
 
+    /// The files that are wanted, if not all are.
+    pub fn wanted_only(&self) -> Option<Vec<usize>> {
+        let is_wanted = |index: &usize| self.homes.get(*index) != Some(&Place::Aside);
+        let wanted: Vec<usize> = (0..self.homes.len()).filter(is_wanted).collect();
+        (wanted.len() < self.homes.len()).then_some(wanted)
+    }
+
     /// The path of file `index` now.
     pub fn path(&self, index: usize) -> PathBuf {
         self.path_in(self.of(index), index)

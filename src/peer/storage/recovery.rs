@@ -54,6 +54,11 @@ impl Recovery {
         self.resume.as_ref().is_some_and(|resume| resume.paused)
     }
 
+    /// The files that were wanted, if not all were.
+    pub fn wanted(&self, torrent: &Torrent) -> Option<Selection> {
+        Selection::of_indexes(torrent, self.resume.as_ref()?.wanted.as_ref()?)
+    }
+
     /// The older version in `dir` whose place the download takes.
     pub fn older(&self, dir: &Path) -> Option<Older> {
         self.resume.as_ref().filter(|resume| resume.dir == dir)?.older.clone()

@@ -42,6 +42,9 @@ pub struct Resume {
     /// with size and time from then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settled: BTreeMap<usize, Stamp>,
+    /// The files that are wanted, by index, if not all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Vec<usize>>,
     /// The older version whose place the download takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub older: Option<Older>,
@@ -64,6 +67,7 @@ impl Resume {
             n_parts: pieces.len(),
             files,
             settled: BTreeMap::new(),
+            wanted: None,
             older: None,
             paused,
             trouble: None,

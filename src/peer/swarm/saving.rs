@@ -124,6 +124,7 @@ impl Swarm {
         let mut resume = Resume::new(self.storage.dir(), &durable, stamps, paused).troubled(trouble);
         resume.settled = self.storage.settled();
         resume.folder = self.storage.folder();
+        resume.wanted = self.storage.wanted_only();
         resume.older = self.storage.older();
         file.save(&resume).map_err(|why| {
             let path = self.storage.dir().to_owned();

@@ -68,6 +68,7 @@ fn entry() -> Entry {
     Entry {
         key: "00".repeat(20),
         name: "got5.mp4".into(),
+        path: Some("films/got5.mp4".into()),
         kind: "mp4".into(),
         size: 1,
         n_parts: 2,
@@ -94,7 +95,7 @@ fn answers_survive_their_line() {
         Reply::Publish { key: key.clone() },
         Reply::Search(Found { entries: vec![entry()], more: 4 }),
         Reply::List(Found::default()),
-        Reply::Torrent { key, torrent: Metainfo(vec![0, 255]) },
+        Reply::Torrent { key, torrent: Metainfo(vec![0, 255]), path: None },
         Reply::Locate { holders: vec![Holder { peer: peer.clone(), ranges: vec![(0, 2)] }] },
         Reply::Have {},
         Reply::Peers { peers: vec![peer] },

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use crate::protocol::announce::{Announce, PeersAs, failure, pairs, scrape_bytes, scrape_hashes, unescape};
 use crate::protocol::catalogue::{Entry, Found};
+use crate::torrent::names::of_metainfo;
+use crate::torrent::with_trackers;
 use crate::tracker::registry::Registry;
 use crate::tracker::shared::TrackerShared;
 
@@ -22,7 +24,7 @@ pub fn respond(shared: &TrackerShared, request: &Request, remote: IpAddr) -> Res
         "/metrics" => metrics(shared),
         "/" => index(shared),
         path => match path.strip_prefix("/torrents/").and_then(|file| file.strip_suffix(".torrent")) {
-            Some(key) => torrent(shared, key),
+            Some(key) => torrent(shared, key, request.host.as_deref()),
             None => Response::error(&HttpError::new(404, "nothing is here; see / for what there is")),
         },
     }
@@ -77,16 +79,21 @@ fn torrents(shared: &TrackerShared, query: &str) -> Response {
     Response::ok("application/json", body.to_string())
 }
 
-fn torrent(shared: &TrackerShared, key: &str) -> Response {
+/// A metainfo file, with this tracker as its first.
+fn torrent(shared: &TrackerShared, key: &str, host: Option<&str>) -> Response {
     let key = String::from_utf8_lossy(&unescape(key)).into_owned();
-    let found = shared.registry(|registry| registry.resolve(&key).map(|hash| registry.key(hash)));
-    let key = match found {
-        Ok(Some(key)) => key,
+    let found = shared.registry(|registry| registry.resolve(&key).map(|hash| registry.name(hash)));
+    let (key, name) = match found {
+        Ok(Some(found)) => found,
         Ok(None) => return Response::error(&HttpError::new(404, "the torrent is not known any more")),
         Err(refusal) => return Response::error(&HttpError::new(404, refusal.message)),
     };
     match shared.store.get(&key) {
-        Ok(bytes) => Response::ok("application/x-bittorrent", bytes),
+        Ok(bytes) => {
+            let urls = shared.front.announce_urls(host, shared.port);
+            let named = with_trackers(&bytes, &urls).unwrap_or(bytes);
+            Response::file("application/x-bittorrent", &of_metainfo(name.as_bytes()), named)
+        }
         Err(error) => {
             log::error!("cannot read the torrent {key}: {error}");
             Response::error(&HttpError::new(500, "the tracker cannot read the torrent"))
@@ -122,7 +129,7 @@ fn index(shared: &TrackerShared) -> Response {
 
 fn row(page: &mut String, entry: &Entry) {
     let Entry { key, size, seeds, peers, .. } = entry;
-    let name = html(&entry.name);
+    let name = html(entry.label());
     let available = if entry.available { "yes" } else { "no" };
     // Writing to a string cannot fail.
     let _ = writeln!(

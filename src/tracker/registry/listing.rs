@@ -69,6 +69,9 @@ pub struct Listing {
     pub partial: HashSet<SessionId>,
     /// Those on the tracker's machine that can be reached from elsewhere.
     pub local: HashSet<SessionId>,
+    /// The path of the file where it is shared, if that is not only its name, and the session that told it.
+    pub path: Option<String>,
+    pub placed_by: Option<SessionId>,
     /// The peer that offers it to all others.
     pub offer: Option<PeerId>,
     /// The last peer that offered it, even if it does not any more: only that one may replace it.
@@ -97,6 +100,8 @@ impl Listing {
             sessions: HashMap::new(),
             partial: HashSet::new(),
             local: HashSet::new(),
+            path: None,
+            placed_by: None,
             offer: None,
             was_offered_by: None,
             replaces: Vec::new(),
@@ -106,6 +111,11 @@ impl Listing {
             changed_at: 0,
             offered_at: 0,
         }
+    }
+
+    /// What it stands under among the names: its path, or its name.
+    pub fn label(&self) -> &str {
+        self.path.as_deref().unwrap_or(&self.facts.name)
     }
 
     /// Number of pieces that no member holds, not counting seeds, and the first of them.

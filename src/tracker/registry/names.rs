@@ -1,4 +1,4 @@
-//! The sorted names of the catalogue, searched for words. Pure.
+//! The sorted names of the catalogue, with the folders that they stand in, searched for words. Pure.
 //!
 //! A search asks which names contain a word anywhere, so sorting does not help. Instead, the names stand one
 //! after the other in pages of text, which a vector unit searches at some gigabytes per second. A page is
@@ -58,6 +58,19 @@ impl Names {
         }
     }
 
+    /// Removes a torrent, if it is there.
+    pub fn remove(&mut self, name: &str, key: &str) {
+        let name = name.to_lowercase().replace('\n', " ");
+        let after = self.pages.partition_point(|page| page.order(0) <= (name.as_str(), key));
+        let Some(at) = after.checked_sub(1) else { return };
+        if self.pages[at].remove(&name, key) {
+            self.len -= 1;
+            if self.pages[at].lines.is_empty() {
+                self.pages.remove(at);
+            }
+        }
+    }
+
     /// The torrents whose names contain every word of `words`, in the order of names.
     pub fn search<'a>(&'a self, words: &'a str) -> impl Iterator<Item = InfoHash> + 'a {
         let mut words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
@@ -78,12 +91,30 @@ impl Page {
         (self.name(nth), self.lines.get(nth).map_or("", |line| &line.key))
     }
 
-    fn insert(&mut self, name: &str, key: &str, hash: InfoHash) {
+    /// The place of the first name that is not before this one.
+    fn place(&self, name: &str, key: &str) -> usize {
         let (mut nth, mut end) = (0, self.lines.len());
         while nth < end {
             let middle = nth.midpoint(end);
             if self.order(middle) < (name, key) { nth = middle + 1 } else { end = middle }
         }
+        nth
+    }
+
+    /// False if it is not there.
+    fn remove(&mut self, name: &str, key: &str) -> bool {
+        let nth = self.place(name, key);
+        if self.order(nth) != (name, key) || nth >= self.lines.len() {
+            return false;
+        }
+        let Line { start, .. } = self.lines.remove(nth);
+        self.text.replace_range(start..=start + name.len(), "");
+        self.lines[nth..].iter_mut().for_each(|line| line.start -= name.len() + 1);
+        true
+    }
+
+    fn insert(&mut self, name: &str, key: &str, hash: InfoHash) {
+        let nth = self.place(name, key);
         let start = self.lines.get(nth).map_or(self.text.len(), |line| line.start);
         self.text.insert_str(start, &format!("{name}\n"));
         self.lines[nth..].iter_mut().for_each(|line| line.start += name.len() + 1);
@@ -140,6 +171,12 @@ mod tests {
             model.insert((name.to_lowercase().replace('\n', " "), key, number));
         }
         assert_eq!(names.len(), 3000);
+        names.remove("never there", "0");
+        for (name, key, number) in model.clone().into_iter().filter(|(.., number)| number % 3 == 0) {
+            names.remove(&name, &key);
+            model.remove(&(name, key, number));
+        }
+        assert_eq!(names.len(), 2000);
         for words in ["", "film", "FILM9 a", "ss", "ß b", "b aab", "aaaaaa", "film9 zzz", "m9 f"] {
             let words_lower: Vec<String> = words.split(' ').map(str::to_lowercase).collect();
             let fitting =

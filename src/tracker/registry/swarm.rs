@@ -279,6 +279,7 @@ impl Swarm {
         Some(Entry {
             key: facts.key.clone(),
             name: facts.name.clone(),
+            path: self.listing.as_ref()?.path.clone(),
             kind: facts.kind.clone(),
             size: facts.size,
             n_parts: facts.n_parts,

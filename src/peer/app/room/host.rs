@@ -8,10 +8,10 @@ use crate::net::Families;
 use crate::peer::app::notices::{Notice, Reporter};
 use crate::peer::app::pace::Rates;
 use crate::peer::app::progress::plural;
-use crate::peer::catalogue::{AskError, Host, Publication, Trackers};
+use crate::peer::catalogue::{Host, Publication, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::{Observer, Swarm};
-use crate::protocol::catalogue::{Entry, Event, Held, Hello, MAX_REPLACED, PeerId, Publish};
+use crate::protocol::catalogue::{Event, Held, Hello, MAX_REPLACED, PeerId, Publish, is_path};
 use crate::protocol::extension;
 use crate::torrent::{InfoHash, Torrent};
 use crossbeam_channel::Sender;
@@ -29,6 +29,7 @@ struct Blocked {
 /// What the trackers' threads, the workers, the room's thread and the shell share. Each lock is a leaf.
 pub(super) struct RoomHost {
     pub peer: Arc<Engine>,
+    uploads: PathBuf,
     pub downloads: PathBuf,
     mirror: bool,
     pub reporter: Reporter,
@@ -48,16 +49,17 @@ pub(super) struct RoomHost {
 impl RoomHost {
     pub fn new(
         peer: Arc<Engine>,
-        downloads: &Path,
+        (uploads, downloads): (&Path, &Path),
         mirror: bool,
         reporter: Reporter,
         to_thread: Sender<Task>,
     ) -> Self {
         let offered = Mutex::new(peer.state().map_or_else(BTreeMap::new, |state| state.offered()));
         let mirrored = Mutex::new(peer.state().map_or_else(BTreeMap::new, |state| state.mirrored()));
-        let (downloads, rates) = (downloads.to_owned(), Mutex::default());
+        let (uploads, downloads) = (uploads.to_owned(), downloads.to_owned());
         RoomHost {
             peer,
+            uploads,
             downloads,
             mirror,
             reporter,
@@ -65,43 +67,9 @@ impl RoomHost {
             offered,
             mirrored,
             blocked: Mutex::default(),
-            rates,
+            rates: Mutex::default(),
             publishing: Mutex::default(),
         }
-    }
-
-    /// Begins to download the torrent with this name or key; returns it if it is here already.
-    pub fn download(
-        self: &Arc<Self>,
-        trackers: &Trackers,
-        name_or_key: &str,
-    ) -> Result<Arc<Swarm>, RoomError> {
-        let torrent = self.metainfo(trackers, name_or_key)?;
-        if let Some(here) = self.peer.swarms.get(torrent.info_hash()) {
-            if !here.is_complete() && !here.is_running() {
-                here.unpause();
-                self.find_peers(trackers, &here)?;
-            }
-            return Ok(here);
-        }
-        self.keep(&torrent)?;
-        let swarm = self.add(AddTorrent::download(Arc::new(torrent), &self.downloads))?;
-        trackers.publish(self.publish_of(&swarm))?;
-        self.find_peers(trackers, &swarm)?;
-        Ok(swarm)
-    }
-
-    /// The torrent with this name or key.
-    pub fn metainfo(&self, trackers: &Trackers, name_or_key: &str) -> Result<Torrent, RoomError> {
-        let (key, metainfo) = match trackers.torrent(name_or_key) {
-            Err(AskError::Refused(refusal)) => match only_available(&refusal.choices) {
-                Some(entry) => trackers.torrent(&entry.key)?,
-                None => return Err(RoomError::Refused(refusal)),
-            },
-            answer => answer?,
-        };
-        let torrent = Torrent::parse(&metainfo).map_err(|why| RoomError::Content(why.to_string()))?;
-        if torrent.key() == key { Ok(torrent) } else { Err(RoomError::WrongTorrent(key)) }
     }
 
     /// Stops sharing or downloading a torrent. Its files stay.
@@ -128,15 +96,6 @@ impl RoomHost {
             Some(state) => state.keep(torrent).map_err(|why| RoomError::Start(why.into())),
             None => Ok(()),
         }
-    }
-
-    /// Asks the trackers for the peers of this torrent, and connects to them.
-    pub fn find_peers(&self, trackers: &Trackers, swarm: &Swarm) -> Result<(), RoomError> {
-        let peers = trackers.peers(Some(swarm.torrent.key()))?;
-        let peers = peers.into_iter().filter(|peer| peer.blocked.is_none() || peer.have > 0);
-        swarm.add_addresses(peers.map(|peer| peer.address), false);
-        self.peer.look_for_peers();
-        Ok(())
     }
 
     /// Notes that we offer this, in place of what we offered before under its name. Returns that.
@@ -191,9 +150,19 @@ impl RoomHost {
         self.publication_of(swarm).request()
     }
 
+    /// The path of a torrent's file below the upload folder, or the one for downloads, if it lies deeper.
+    pub fn path_of(&self, swarm: &Swarm) -> Option<String> {
+        let (dir, name) = (swarm.storage.dir(), swarm.torrent.name());
+        let folders =
+            [&self.uploads, &self.downloads].into_iter().find_map(|above| dir.strip_prefix(above).ok())?;
+        let path = folders.join(name).to_str()?.to_owned();
+        (path != name && is_path(&path, name)).then_some(path)
+    }
+
     fn publication_of(&self, swarm: &Swarm) -> Publication {
         let offer = self.offered.lock().get(&swarm.torrent.info_hash()).cloned();
         Publication {
+            path: self.path_of(swarm),
             offer: offer.is_some(),
             replaces: offer.unwrap_or_default(),
             blocked: swarm.blocked(),
@@ -227,12 +196,6 @@ impl RoomHost {
     pub fn observer(self: &Arc<Self>) -> Arc<dyn Observer> {
         Arc::clone(self) as Arc<dyn Observer>
     }
-}
-
-/// The torrent that can be downloaded, if it is the only such among several of one name.
-fn only_available(choices: &[Entry]) -> Option<&Entry> {
-    let mut available = choices.iter().filter(|entry| entry.available);
-    available.next().filter(|_| available.next().is_none())
 }
 
 impl Observer for RoomHost {

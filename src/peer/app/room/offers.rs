@@ -95,7 +95,7 @@ impl RoomHost {
         }
         let torrent = match self.blocked_torrent(hash) {
             Some(torrent) => torrent,
-            None => Arc::new(self.metainfo(trackers, key)?),
+            None => Arc::new(self.metainfo(trackers, key)?.0),
         };
         let begun = self.begin(trackers, offer, &torrent);
         match begun {

@@ -2,10 +2,10 @@
 //! thread.
 
 use super::{LEFT, Shell, ShellError};
-use crate::peer::app::command::excerpt;
-use crate::peer::app::progress::{Gauge, TICK, show_bytes};
+use crate::peer::app::command::{Download, excerpt};
+use crate::peer::app::progress::{Gauge, TICK, plural, show_bytes};
 use crate::peer::app::report;
-use crate::peer::app::room::RoomError;
+use crate::peer::app::room::{RoomError, Wish};
 use crate::peer::swarm::{State, Swarm};
 use crate::protocol::catalogue::Entry;
 use crossbeam_channel::select;
@@ -14,26 +14,33 @@ use std::sync::Arc;
 
 /// What happens to a download when the engine is stopped.
 const GOES_ON: &str = "the download goes on when this peer is started again";
+/// Maximum number of downloads that have a bar each.
+const MOST_BARS: usize = 8;
 /// Maximum number of entries that are suggested for a name that is not quite right.
 const MOST_SUGGESTED: usize = 10;
 
 impl Shell {
-    pub(super) fn download(&self, names: &[String]) -> Result<(), ShellError> {
-        let (swarms, all_begun) = self.begin(names)?;
+    pub(super) fn download(&self, download: &Download) -> Result<(), ShellError> {
+        let (swarms, all_begun) = self.begin(download)?;
         self.follow(&swarms)?;
         if all_begun { Ok(()) } else { Err(ShellError::Told) }
     }
 
     /// Begins the downloads. Several words may be one name with spaces in it: that is tried first. If only
     /// some downloads can be begun, the user is told about the others, and the answer is false.
-    pub(super) fn begin(&self, names: &[String]) -> Result<(Vec<Arc<Swarm>>, bool), ShellError> {
+    fn begin(&self, download: &Download) -> Result<(Vec<Arc<Swarm>>, bool), ShellError> {
+        let Download { names, to, files } = download;
+        // The resume state names the folder, and the next start may be in another one.
+        let to = to.as_deref().map(std::path::absolute).transpose();
+        let to = to.map_err(|why| ShellError::Failed(format!("cannot tell which folder is meant: {why}")))?;
+        let wish = Wish { to: to.as_deref(), files };
         let whole = names.join(" ");
-        let refused = match self.room.download(&whole) {
-            Ok(swarm) => return Ok((vec![swarm], true)),
+        let refused = match self.room.download(&whole, wish) {
+            Ok(swarms) => return Ok((swarms, true)),
             Err(why) if names.len() == 1 => return Err(self.explain(&whole, why)),
             Err(why) => why,
         };
-        let begun: Vec<_> = names.iter().map(|name| (name, self.room.download(name))).collect();
+        let begun: Vec<_> = names.iter().map(|name| (name, self.room.download(name, wish))).collect();
         if begun
             .iter()
             .all(|(_, swarm)| matches!(swarm, Err(RoomError::Refused(no)) if no.choices.is_empty()))
@@ -42,9 +49,9 @@ impl Shell {
         }
         let mut swarms = Vec::new();
         let mut all_begun = true;
-        for (name, swarm) in begun {
-            match swarm {
-                Ok(swarm) => swarms.push(swarm),
+        for (name, found) in begun {
+            match found {
+                Ok(found) => swarms.extend(found),
                 Err(why) => {
                     all_begun = false;
                     self.complain(&self.explain(name, why));
@@ -80,9 +87,14 @@ impl Shell {
         let enter = self.typing.enter();
         let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || swarm.is_paused();
         while !swarms.iter().all(ended) {
-            let gauge =
-                |swarm: &Arc<Swarm>| Gauge::of(swarm, self.room.rates(swarm.torrent.info_hash()).down);
-            self.audience.progress(&swarms.iter().map(gauge).collect::<Vec<_>>());
+            let gauge = |swarm: &Arc<Swarm>| {
+                Gauge::of(self.room.label(swarm), swarm, self.room.rates(swarm.torrent.info_hash()).down)
+            };
+            let gauges: Vec<Gauge> = swarms.iter().map(gauge).collect();
+            match swarms.len() {
+                0..=MOST_BARS => self.audience.progress(&gauges),
+                _ => self.audience.progress(&[Gauge::of_all(&gauges)]),
+            }
             let left_alone = select! {
                 recv(self.notices) -> _ => false,
                 recv(enter) -> line => {
@@ -102,7 +114,16 @@ impl Shell {
         }
         self.audience.progress(&[]);
         let mut all_well = true;
-        for swarm in swarms {
+        let (complete, rest): (Vec<_>, Vec<_>) = swarms.iter().partition(|swarm| swarm.is_complete());
+        let told = if complete.len() > MOST_BARS && !self.json {
+            let total = complete.iter().map(|swarm| swarm.progress().total).sum();
+            let count = plural(complete.len() as u64, "file");
+            self.print(&format!("{count}: complete, {}\n", show_bytes(total)))?;
+            rest
+        } else {
+            swarms.iter().collect()
+        };
+        for swarm in told {
             if let Err(why) = self.report(swarm) {
                 all_well = false;
                 self.complain(&why);

@@ -67,7 +67,7 @@ impl Said {
                 let hash = entry.key.parse().ok();
                 let is_ours = hash.and_then(here).is_some_and(|here| here.is_complete);
                 let what = if is_ours { "published:" } else { "added:" };
-                many(what, format!("{}  {}", short(&entry.key), line(&entry.name)), &entry.name)
+                many(what, format!("{}  {}", short(&entry.key), line(entry.label())), entry.label())
             }
             Notice::Catalogue(Event::Removed { key, name, reason }) => {
                 let text = format!("{}  {} ({})", short(key), line(name), line(reason));
@@ -98,6 +98,7 @@ mod tests {
         let entry = Entry {
             key: digit.to_string().repeat(40),
             name: name.to_owned(),
+            path: None,
             kind: "mp4".to_owned(),
             size: 1,
             n_parts: 1,
