@@ -310,7 +310,10 @@ fn a_small_disk_that_is_full_then_read_only_then_large_enough() {
     let said = |name: &str| fs::read_to_string(place.path().join(name)).unwrap();
     assert_eq!(said("status"), "1\n1\n0\n", "{}{}{}", said("full"), said("read-only"), said("well"));
     let full = said("full");
-    assert!(full.contains("cannot write disk/file.part: No space left on device"), "{full}");
+    assert!(
+        full.contains("cannot write disk/file.part: no space is left on the disk; make room, and resume"),
+        "{full}"
+    );
     assert!(said("read-only").contains("Read-only file system"), "{}", said("read-only"));
     assert_same(&source.path, &place.path().join("result/file"));
     assert_eq!(said("left"), "file\n");

@@ -156,7 +156,8 @@ fn run(
         None => Typing::new(shell::read_lines(Ends::WithCommands)?, interactive),
     };
     let audience = Arc::new(Here::default());
-    let shell = Shell { room: Arc::clone(&room), audience, notices, stop, typing, json };
+    let shell =
+        Shell { room: Arc::clone(&room), audience, notices, stop, typing, json, told: Default::default() };
     let well = match command {
         Some(command) => carry_out(&shell, &command),
         None => shell.run(),

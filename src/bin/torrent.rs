@@ -373,7 +373,9 @@ fn seed(args: &SeedArgs) -> Outcome {
         stay: true,
         options: DownloadOptions::default(),
     };
-    standalone::seed(&order, &interrupt::channel()?)?;
+    standalone::seed(&order, &interrupt::channel()?, |line| {
+        let _ = print(&format!("{line}\n")); // if the output was closed, nobody wants to know
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,5 +14,6 @@ pub mod room;
 pub mod settings;
 pub mod shell;
 pub mod standalone;
+pub mod visitors;
 pub mod watch;
 pub mod web;

@@ -99,8 +99,11 @@ pub trait Observer: Send + Sync {
     /// All pieces that are wanted are here, and the files have their names.
     fn completed(&self, _swarm: &Swarm) {}
 
-    /// The torrent was paused because of an error that the user has to see to.
-    fn paused(&self, _swarm: &Swarm, _why: &str) {}
+    /// The torrent was paused because of an error that the user has to see to. Who does not tell the user
+    /// leaves it to the log.
+    fn paused(&self, swarm: &Swarm, why: &str) {
+        log::error!("{} is paused: {why}", swarm.torrent.name());
+    }
 
     /// The connection to a peer ended.
     fn parted(&self, _swarm: &Swarm, _peer: &Handle, _why: &str) {}

@@ -13,6 +13,7 @@ mod listing;
 #[cfg(test)]
 mod tests;
 
+use super::progress::plural;
 use crate::peer::storage::stamp::Stamp;
 use crate::peer::storage::state_dir::StateDir;
 use crate::torrent::create::{CreateError, Options, Source};
@@ -173,7 +174,8 @@ impl Library {
             *counts.entry(what).or_default() += 1;
         }
         self.left_out = now.into_keys().collect();
-        let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        let counts = counts.iter().map(|(what, count)| plural(*count as u64, what));
+        let counts: Vec<String> = counts.collect();
         let dir = self.dir.display();
         (!counts.is_empty()).then(|| format!("in {dir}, these are not shared: {}", counts.join(", ")))
     }

@@ -1,6 +1,8 @@
 //! How fast a torrent comes and goes, as people are shown. Owned by the thread that asks; no lock.
 
+use crate::peer::bandwidth::limit::Limit;
 use crate::peer::bandwidth::rate::Meter;
+use crate::peer::swarm::Swarm;
 use std::time::Instant;
 
 /// Number of seconds over which the rates shown are measured.
@@ -23,12 +25,21 @@ pub struct Pace {
     counted: (u64, u64),
     /// The speeds that were given then.
     given: Rates,
+    /// The limits. What was let through early, as a late wake-up makes up for, is not shown as more.
+    most: Rates,
 }
 
 impl Pace {
+    /// Measures a torrent from now on.
+    pub fn of(swarm: &Swarm, now: Instant) -> Self {
+        let limit = |limit: &Limit| limit.rate().unwrap_or(u64::MAX);
+        let most = Rates { down: limit(&swarm.shared.down), up: limit(&swarm.shared.up) };
+        Pace::new(swarm.counts.totals(), most, now)
+    }
+
     /// Measures from now on; so many bytes were received and sent before.
-    pub fn new(before: (u64, u64), now: Instant) -> Self {
-        Pace { down: Meter::new(now), up: Meter::new(now), counted: before, given: Rates::default() }
+    fn new(before: (u64, u64), most: Rates, now: Instant) -> Self {
+        Pace { down: Meter::new(now), up: Meter::new(now), counted: before, given: Rates::default(), most }
     }
 
     /// The speeds, now that so many bytes in all were received and sent.
@@ -36,7 +47,8 @@ impl Pace {
         self.down.add(totals.0.saturating_sub(self.counted.0), now);
         self.up.add(totals.1.saturating_sub(self.counted.1), now);
         self.counted = totals;
-        self.given = Rates { down: self.down.rate(SPAN, now), up: self.up.rate(SPAN, now) };
+        let (down, up) = (self.down.rate(SPAN, now), self.up.rate(SPAN, now));
+        self.given = Rates { down: down.min(self.most.down), up: up.min(self.most.up) };
         self.given
     }
 
@@ -57,10 +69,14 @@ mod tests {
     #[test]
     fn what_came_before_the_first_look_is_no_speed() {
         let start = Instant::now();
-        let mut pace = Pace::new((3_000_000, 50), start);
+        let no_limit = Rates { down: u64::MAX, up: u64::MAX };
+        let mut pace = Pace::new((3_000_000, 50), no_limit, start);
         assert_eq!(pace.rates((3_000_000, 50), start), Rates::default());
         let rates = pace.rates((8_000_000, 1050), start + Duration::from_secs(1));
         assert_eq!(rates, Rates { down: 5_000_000, up: 1000 });
+        let mut limited = Pace::new((0, 0), Rates { down: 4_000_000, up: 900 }, start);
+        let rates = limited.rates((5_000_000, 1000), start + Duration::from_secs(1));
+        assert_eq!(rates, Rates { down: 4_000_000, up: 900 });
         let a_minute_later = start + Duration::from_secs(61);
         assert_eq!(pace.rates_if_moving((8_000_000, 1050), a_minute_later), Some(Rates::default()));
         assert_eq!(pace.rates_if_moving((8_000_000, 1050), a_minute_later), None, "it rests");

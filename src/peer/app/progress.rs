@@ -49,7 +49,15 @@ impl Gauge {
                 format!("{} from {peers}, {}", show_rate(down), show_left(left, down, progress.peers))
             }
         };
-        Gauge { name: line(name.as_ref()).into_owned(), bytes: progress.bytes, total: progress.total, doing }
+        // Of what lies there already, the bar shows how much was looked at: nobody waits for peers then.
+        let checks = progress.checking > 0 && down == 0 && progress.state == State::Running;
+        let unchecked = progress.checking as u64 * u64::from(swarm.torrent.geometry().piece_length());
+        Gauge {
+            name: line(name.as_ref()).into_owned(),
+            bytes: if checks { progress.total.saturating_sub(unchecked) } else { progress.bytes },
+            total: progress.total,
+            doing,
+        }
     }
 
     /// Many files as one.
@@ -76,6 +84,8 @@ pub struct Drawing {
     bars: MultiProgress,
     drawn: Vec<Drawn>,
     is_narrow: bool,
+    /// Since when there is something to draw.
+    since: Option<Instant>,
 }
 
 /// What was drawn of one gauge.
@@ -88,7 +98,7 @@ struct Drawn {
 
 impl Default for Drawing {
     fn default() -> Self {
-        Drawing { bars: MultiProgress::new(), drawn: Vec::new(), is_narrow: is_narrow() }
+        Drawing { bars: MultiProgress::new(), drawn: Vec::new(), is_narrow: is_narrow(), since: None }
     }
 }
 
@@ -100,6 +110,12 @@ impl Drawing {
     }
 
     fn show_at(&mut self, gauges: &[Gauge], now: Instant) {
+        let since = *self.since.get_or_insert(now);
+        if gauges.is_empty() {
+            self.since = None;
+        } else if stderr().is_terminal() && now.saturating_duration_since(since) < TICK {
+            return; // what is over in a moment needs no bar
+        }
         self.drawn.drain(gauges.len().min(self.drawn.len())..).for_each(Drawn::clear);
         let was_narrow = std::mem::replace(&mut self.is_narrow, is_narrow());
         if was_narrow != self.is_narrow {

@@ -18,9 +18,11 @@ use super::report::{self, Standing, short};
 use super::room::{Room, RoomError};
 use crate::peer::bans::Who;
 use crate::peer::swarm::Swarm;
+use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, TryRecvError};
 use parking_lot::Mutex;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,6 +87,8 @@ pub struct Shell {
     pub typing: Typing,
     /// Whether answers are printed as JSON.
     pub json: bool,
+    /// The downloads that a command has followed to their end: their notices are no news.
+    pub told: Mutex<BTreeSet<InfoHash>>,
 }
 
 impl Shell {
@@ -368,7 +372,7 @@ impl Shell {
     /// Shows a notice above the prompt, with those that come soon after it.
     fn show_notice(&self, first: Notice) {
         if !self.typing.by_person() {
-            return;
+            return self.log_notice(&first);
         }
         let (mut notices, until) = (vec![first], Instant::now() + MOST_GATHERING);
         while Instant::now() < until {
@@ -377,13 +381,28 @@ impl Shell {
                 Err(_) => break,
             }
         }
-        let lines = telling::words(&notices, |hash| {
-            let swarm = self.room.peer().swarms.get(hash)?;
-            Some(Known { name: swarm.torrent.name().to_owned(), is_complete: swarm.is_complete() })
-        });
+        let lines = self.words(notices);
         if !lines.is_empty() {
             print!("\r"); // over the prompt
             let _ = self.print(&format!("{}\n{PROMPT}", lines.join("\n")));
         }
+    }
+
+    /// Nobody sees notices. A torrent that was paused by an error is told in the log.
+    fn log_notice(&self, notice: &Notice) {
+        if let Notice::Paused(..) = notice {
+            self.words(vec![notice.clone()]).iter().for_each(|line| log::error!("{line}"));
+        }
+    }
+
+    /// Notices in words, without what a command has told already.
+    fn words(&self, mut notices: Vec<Notice>) -> Vec<String> {
+        let mut told = self.told.lock();
+        notices.retain(|notice| !matches!(notice, Notice::Completed(hash) if told.remove(hash)));
+        drop(told);
+        telling::words(&notices, |hash| {
+            let swarm = self.room.peer().swarms.get(hash)?;
+            Some(Known { name: self.room.label(&swarm), is_complete: swarm.is_complete() })
+        })
     }
 }

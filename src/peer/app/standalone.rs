@@ -5,6 +5,7 @@
 use super::notices::{self, Notice};
 use super::pace::Pace;
 use super::progress::{Drawing, Gauge, TICK, plural};
+use super::visitors::Visitors;
 use crate::peer::discovery::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
 use crate::peer::engine::{AddTorrent, Config, Engine, StartError};
 use crate::peer::storage::state_dir::StateError;
@@ -81,8 +82,7 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
     }
     let announcers = announce(&peer, &swarms, &order.peers)?;
     let mut reported = vec![false; swarms.len()];
-    let mut paces: Vec<Pace> =
-        swarms.iter().map(|swarm| Pace::new(swarm.counts.totals(), Instant::now())).collect();
+    let mut paces: Vec<Pace> = swarms.iter().map(|swarm| Pace::of(swarm, Instant::now())).collect();
     let mut drawing = Drawing::default();
     loop {
         for (swarm, reported) in swarms.iter().zip(&mut reported) {
@@ -146,15 +146,16 @@ fn outcome(swarms: &[Arc<Swarm>]) -> Result<(), OrderError> {
     if swarms.iter().all(|swarm| swarm.is_complete()) { Ok(()) } else { Err(OrderError::Stopped) }
 }
 
-/// Serves all torrents until something comes from `stop`.
-pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
+/// Serves all torrents until something comes from `stop`. `report` is then called with lines on who came, and
+/// how much went out.
+pub fn seed(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)) -> Result<(), OrderError> {
     let (reporter, notices) = notices::channel();
-    let reporter = Arc::new(reporter);
+    let visitors = Arc::new(Visitors::new(reporter));
     let peer = Arc::new(Engine::start(&order.config)?);
     let mut swarms = Vec::new();
     for torrent in &order.torrents {
         let add = AddTorrent::seed(Arc::clone(torrent), &order.dir);
-        swarms.push(peer.add(add.observed_by(reporter.clone()))?);
+        swarms.push(peer.add(add.observed_by(visitors.clone()))?);
     }
     let mut drawing = Drawing::default();
     while swarms.iter().any(|swarm| swarm.progress().checking > 0) {
@@ -179,7 +180,8 @@ pub fn seed(order: &Order, stop: &Receiver<()>) -> Result<(), OrderError> {
         }
     };
     drop(announcers);
-    peer.stop();
+    peer.stop(); // which ends all connections, and each tells what went out
+    visitors.summary().iter().for_each(|line| report(line));
     outcome
 }
 

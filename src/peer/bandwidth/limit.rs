@@ -15,6 +15,11 @@ impl Limit {
         Limit { bucket: rate.map(|rate| Mutex::new(Bucket::new(rate, Instant::now()))) }
     }
 
+    /// The limit in bytes per second; `None` without one.
+    pub fn rate(&self) -> Option<u64> {
+        self.bucket.as_ref().map(|bucket| bucket.lock().rate())
+    }
+
     /// `Ok` if bytes may pass now; otherwise how long to wait.
     pub fn ready(&self, now: Instant) -> Result<(), Duration> {
         self.bucket.as_ref().map_or(Ok(()), |bucket| bucket.lock().ready(now))

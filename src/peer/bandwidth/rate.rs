@@ -65,6 +65,11 @@ impl Bucket {
         Bucket { rate: rate.max(1), tokens: 0.0, filled: now }
     }
 
+    /// Bytes per second.
+    pub fn rate(&self) -> u64 {
+        self.rate
+    }
+
     /// `Ok` if bytes may pass now; otherwise how long to wait.
     pub fn ready(&mut self, now: Instant) -> Result<(), Duration> {
         // The bytes of a twentieth of a second are saved up, so that a late wake-up does not cost speed.

@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum StorageError {
     /// The operating system reported an error.
-    #[error("cannot {what} {}: {why}", path.display())]
+    #[error("cannot {what} {}: {}", path.display(), in_words(why))]
     Io {
         /// What was tried: a verb for the message.
         what: &'static str,
@@ -54,6 +54,19 @@ pub enum StorageError {
     /// A write to content that is only shared.
     #[error("{} is only shared, and never written", .0.display())]
     Shared(PathBuf),
+}
+
+/// What the system reported, and for what a user can see to, what to do.
+fn in_words(why: &io::Error) -> String {
+    match why.kind() {
+        io::ErrorKind::StorageFull => {
+            "no space is left on the disk; make room, and resume or start it again".to_owned()
+        }
+        io::ErrorKind::QuotaExceeded => {
+            "the quota is used up; make room, and resume or start it again".to_owned()
+        }
+        _ => why.to_string(),
+    }
 }
 
 impl StorageError {

@@ -38,7 +38,7 @@ impl Swarm {
         };
         self.changed.notify_all();
         if first {
-            log::error!("{} paused: {why}", self.torrent.name());
+            log::debug!("{} paused: {why}", self.torrent.name());
             *self.trouble.lock() = Some(why.to_owned());
             self.close_all("the torrent is paused");
             self.observer.paused(self, why);

@@ -128,6 +128,7 @@ impl Service {
             notices: crossbeam_channel::never(),
             stop: self.running.clone(),
             typing: Typing::nobody(),
+            told: Default::default(),
             json: ask.json,
         };
         let well = shell.carry_out(&ask.command) == Next::Go;

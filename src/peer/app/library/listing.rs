@@ -36,18 +36,18 @@ impl Listing {
             let name = name.to_string_lossy();
             let Ok(kind) = entry.file_type() else { continue };
             let left_out = match kind {
-                _ if name.starts_with('.') => "hidden",
-                _ if name.ends_with(".part") => "unfinished (.part)",
-                _ if kind.is_symlink() => "links",
-                _ if kind.is_dir() && depth >= MOST_DEPTH => "folders too deep",
+                _ if name.starts_with('.') => "hidden file",
+                _ if name.ends_with(".part") => "unfinished file (.part)",
+                _ if kind.is_symlink() => "link",
+                _ if kind.is_dir() && depth >= MOST_DEPTH => "folder in too many others",
                 _ if kind.is_dir() => {
                     if let Err(why) = self.add(&path, depth + 1) {
                         self.troubles.insert(path, format!("this folder is not looked into: {why}"));
                     }
                     continue;
                 }
-                _ if !kind.is_file() => "neither files nor folders",
-                _ if self.files.len() >= MOST_FILES => "files too many",
+                _ if !kind.is_file() => "special file",
+                _ if self.files.len() >= MOST_FILES => "file more than can be shared",
                 _ => {
                     let looked_at =
                         entry.metadata().and_then(|meta| Ok((Stamp::of_metadata(&meta)?, meta.dev())));
@@ -56,7 +56,7 @@ impl Listing {
                             self.files.push((path, stamp, device));
                             continue;
                         }
-                        Ok(_) => "empty",
+                        Ok(_) => "empty file",
                         Err(_) => continue, // it is gone, or will be told when it is read
                     }
                 }

@@ -54,11 +54,14 @@ fn what_is_left_out_is_told_once() {
     std::os::unix::fs::symlink("x.part", dir.path().join("link")).unwrap();
     let mut library = Library::open(dir.path(), Arc::new(StateDir::open(state.path()).unwrap()));
     let told = library.scan(Duration::ZERO, |_, _| ()).unwrap().left_out.unwrap();
-    assert!(told.ends_with("not shared: 1 empty, 2 hidden, 1 links, 1 unfinished (.part)"), "{told}");
+    assert!(
+        told.ends_with("not shared: 1 empty file, 2 hidden files, 1 link, 1 unfinished file (.part)"),
+        "{told}"
+    );
     assert_eq!(library.scan(Duration::ZERO, |_, _| ()).unwrap().left_out, None);
     write(".c", "x");
     let told = library.scan(Duration::ZERO, |_, _| ()).unwrap().left_out.unwrap();
-    assert!(told.ends_with("not shared: 1 hidden"), "{told}");
+    assert!(told.ends_with("not shared: 1 hidden file"), "{told}");
 }
 
 /// Bug: a warning about a file was said again every minute.

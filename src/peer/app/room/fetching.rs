@@ -57,8 +57,8 @@ impl RoomHost {
             }
         };
         // A file keeps the folders that it lies in where it is shared.
-        let folders = path.as_deref().map(folders_on_disk).unwrap_or_default();
-        let dir = wish.to.unwrap_or(&self.downloads).join(folders);
+        let mut dir = wish.to.unwrap_or(&self.downloads).to_owned();
+        dir.extend(path.as_deref().map(folders_on_disk).iter().flatten());
         if let Some(here) = self.peer.swarms.get(torrent.info_hash()) {
             let is_elsewhere = wish.to.is_some() && here.storage.dir() != dir;
             if is_elsewhere || here.storage.wanted_only() != files.as_ref().and_then(Selection::indexes) {

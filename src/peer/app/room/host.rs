@@ -74,11 +74,14 @@ impl RoomHost {
 
     /// Stops sharing or downloading a torrent. Its files stay.
     pub fn remove(&self, trackers: &Trackers, hash: InfoHash) {
-        let Some(swarm) = self.peer.swarms.remove(hash) else { return };
-        let hash = swarm.torrent.info_hash();
-        swarm.forget_resume();
+        let swarm = self.peer.swarms.remove(hash);
+        // One that we offered may not be here: its folder is gone.
+        let hash = swarm.as_ref().map_or(hash, |swarm| swarm.torrent.info_hash());
+        let key = swarm.as_ref().map_or(hash.to_string(), |swarm| swarm.torrent.key());
+        swarm.iter().for_each(Swarm::forget_resume);
         if let Some(state) = self.peer.state() {
-            state.forget(&swarm.torrent.key());
+            state.resume(&key).remove();
+            state.forget(&key);
         }
         self.change_offers(|offered| offered.remove(&hash).is_some());
         self.change_mirrored(|mirrored| mirrored.remove(&hash).is_some());
@@ -102,12 +105,16 @@ impl RoomHost {
     pub fn offered_before(&self, swarm: &Swarm) -> Vec<InfoHash> {
         let new = swarm.torrent.info_hash();
         let offered = self.offered.lock().clone();
-        let here = |hash: &InfoHash| self.peer.swarms.get(*hash);
+        // An older one may not be here, if its folder is gone; its metainfo is kept all the same.
+        let torrent_of = |hash: &InfoHash| match self.peer.swarms.get(*hash) {
+            Some(here) => Some(Arc::clone(&here.torrent)),
+            None => self.peer.state()?.kept(&hash.to_string()).map(Arc::new),
+        };
         let is_older = |hash: &InfoHash| {
-            *hash != new && here(hash).is_some_and(|old| old.torrent.name() == swarm.torrent.name())
+            *hash != new && torrent_of(hash).is_some_and(|old| old.name() == swarm.torrent.name())
         };
         let older: Vec<InfoHash> = offered.keys().copied().filter(is_older).collect();
-        let keys = older.iter().filter_map(here).map(|old| old.torrent.key());
+        let keys = older.iter().filter_map(torrent_of).map(|old| old.key());
         let before = older.iter().chain([&new]).filter_map(|hash| offered.get(hash)).flatten().cloned();
         let mut replaces: Vec<String> = Vec::new();
         for key in keys.chain(before) {

@@ -70,7 +70,10 @@ impl Keeper {
     }
 
     fn look(&mut self) {
-        self.offers.retry(&self.host, &self.trackers);
+        if self.offers.are_waiting() {
+            self.seen = None; // as above
+            self.offers.retry(&self.host, &self.trackers);
+        }
         let (swarms, now) = (self.host.peer.swarms.all(), Instant::now());
         if self.seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &swarms)) {
             let here: BTreeSet<InfoHash> = swarms.iter().map(|swarm| swarm.torrent.info_hash()).collect();
@@ -117,6 +120,6 @@ impl Keeper {
 
 impl Note {
     fn new(swarm: &Swarm, now: Instant) -> Self {
-        Note { told: 0, asked_at: None, blocked: None, pace: Pace::new(swarm.counts.totals(), now) }
+        Note { told: 0, asked_at: None, blocked: None, pace: Pace::of(swarm, now) }
     }
 }

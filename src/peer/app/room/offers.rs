@@ -47,6 +47,11 @@ impl Offers {
         self.fetch(host, trackers, offer, None);
     }
 
+    /// Whether some could not be fetched yet.
+    pub fn are_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Nobody has this any more. If it comes back, it is offered again.
     pub fn gone(&mut self, host: &RoomHost, trackers: &Trackers, key: &str) {
         if self.waiting.remove(key).is_some() {

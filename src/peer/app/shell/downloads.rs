@@ -3,6 +3,7 @@
 
 use super::{LEFT, Shell, ShellError};
 use crate::peer::app::command::{Download, excerpt};
+use crate::peer::app::notices::Notice;
 use crate::peer::app::progress::{Gauge, TICK, plural, show_bytes};
 use crate::peer::app::report;
 use crate::peer::app::room::{RoomError, Wish};
@@ -14,10 +15,22 @@ use std::sync::Arc;
 
 /// What happens to a download when the engine is stopped.
 const GOES_ON: &str = "the download goes on when this peer is started again";
+/// Maximum number of notices that are kept while a download is followed.
+const MOST_MISSED: usize = 1000;
 /// Maximum number of downloads that have a bar each.
 const MOST_BARS: usize = 8;
 /// Maximum number of entries that are suggested for a name that is not quite right.
 const MOST_SUGGESTED: usize = 10;
+
+/// Whether a notice is of one of these downloads, of which the user is told anyway.
+fn is_of(notice: &Notice, swarms: &[Arc<Swarm>]) -> bool {
+    match notice {
+        Notice::Completed(hash) | Notice::Paused(hash, _) => {
+            swarms.iter().any(|swarm| swarm.torrent.info_hash() == *hash)
+        }
+        _ => false,
+    }
+}
 
 impl Shell {
     pub(super) fn download(&self, download: &Download) -> Result<(), ShellError> {
@@ -85,6 +98,7 @@ impl Shell {
     /// Waits for downloads, with bars on a terminal. Enter leaves them to the background.
     pub(super) fn follow(&self, swarms: &[Arc<Swarm>]) -> Result<(), ShellError> {
         let enter = self.typing.enter();
+        let mut missed = Vec::new();
         let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || swarm.is_paused();
         while !swarms.iter().all(ended) {
             let gauge = |swarm: &Arc<Swarm>| {
@@ -96,7 +110,11 @@ impl Shell {
                 _ => self.audience.progress(&[Gauge::of_all(&gauges)]),
             }
             let left_alone = select! {
-                recv(self.notices) -> _ => false,
+                recv(self.notices) -> notice => {
+                    missed.extend(notice.ok().filter(|notice| !is_of(notice, swarms)));
+                    missed.truncate(MOST_MISSED);
+                    false
+                }
                 recv(enter) -> line => {
                     self.typing.keep(line.ok());
                     true
@@ -109,10 +127,14 @@ impl Shell {
             };
             if left_alone {
                 self.audience.progress(&[]);
+                self.tell_missed(missed);
                 return self.print(LEFT);
             }
         }
         self.audience.progress(&[]);
+        let complete = swarms.iter().filter(|swarm| swarm.is_complete());
+        self.told.lock().extend(complete.map(|swarm| swarm.torrent.info_hash()));
+        self.tell_missed(missed);
         let mut all_well = true;
         let (complete, rest): (Vec<_>, Vec<_>) = swarms.iter().partition(|swarm| swarm.is_complete());
         let told = if complete.len() > MOST_BARS && !self.json {
@@ -130,6 +152,14 @@ impl Shell {
             }
         }
         if all_well { Ok(()) } else { Err(ShellError::Told) }
+    }
+
+    /// What happened while a download was followed.
+    fn tell_missed(&self, missed: Vec<Notice>) {
+        match self.typing.by_person() {
+            true => self.words(missed).iter().for_each(|line| drop(self.print(&format!("{line}\n")))),
+            false => missed.iter().for_each(|notice| self.log_notice(notice)),
+        }
     }
 
     pub(super) fn report(&self, swarm: &Swarm) -> Result<(), ShellError> {
