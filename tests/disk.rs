@@ -314,6 +314,8 @@ fn a_small_disk_that_is_full_then_read_only_then_large_enough() {
         full.contains("cannot write disk/file.part: no space is left on the disk; make room, and resume"),
         "{full}"
     );
+    let complaints = full.lines().filter(|line| !line.starts_with("listening on "));
+    assert_eq!(complaints.count(), 1, "one trouble is one line: {full}");
     assert!(said("read-only").contains("Read-only file system"), "{}", said("read-only"));
     assert_same(&source.path, &place.path().join("result/file"));
     assert_eq!(said("left"), "file\n");

@@ -173,3 +173,23 @@ fn a_download_is_said_to_be_completed_once_and_not_after_a_restart() {
         assert_eq!(said(addr.port()), expected, "{run}");
     }
 }
+
+/// A seed that is ended says who came, and how much each of them got.
+#[test]
+fn a_seed_that_ends_says_who_came_and_how_much_went() {
+    let place = stage(None);
+    let listen = ["--listen", "127.0.0.1:0"];
+    let (mut seed, addr) = start(place.path(), &[&["seed", "it.torrent", "from"][..], &listen].concat());
+    let peer = addr.to_string();
+    let download = ["download", "it.torrent", "-d", "to", "--peer", &peer];
+    run("torrent", place.path(), &[&download[..], &listen].concat()).good();
+    seed.signal(Signal::INT);
+    seed.expect("sent 300.0 kB to 1 peer");
+    let visitor = seed.expect("127.0.0.1");
+    assert!(visitor.contains("300.0 kB") && visitor.contains("shoal"), "{visitor}");
+    assert!(seed.end().success());
+
+    let (mut alone, _) = start(place.path(), &[&["seed", "it.torrent", "from"][..], &listen].concat());
+    alone.signal(Signal::INT);
+    alone.expect("nobody fetched anything");
+}

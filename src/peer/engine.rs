@@ -214,15 +214,22 @@ impl Engine {
         self.shared.uploads.nudge();
         let _ = threads.choke.join();
         drop(threads.workers);
+        let mut is_full = false;
         for swarm in self.swarms.all().iter() {
-            if let Err(why) = swarm.save() {
-                log::error!("{why}");
+            let saved = swarm.save();
+            is_full |= saved.as_ref().is_err_and(StorageError::is_for_space);
+            match saved {
+                Err(why) if swarm.is_paused() => log::debug!("{why}"), // the user was told why
+                Err(why) => log::error!("{why}"),
+                Ok(()) => {}
             }
         }
         self.shared.stop();
         self.swarms.all().iter().for_each(|swarm| swarm.engine_stopped());
-        if let Err(why) = self.shared.ledger.save() {
-            log::error!("cannot save the ledger: {why}");
+        match self.shared.ledger.save() {
+            Err(why) if is_full => log::debug!("cannot save the ledger: {why}"), // as was told
+            Err(why) => log::error!("cannot save the ledger: {why}"),
+            Ok(()) => {}
         }
         if let Err(why) = self.shared.bans.save() {
             log::error!("cannot save the bans: {why}");

@@ -70,6 +70,11 @@ fn in_words(why: &io::Error) -> String {
 }
 
 impl StorageError {
+    /// Whether there is no space left.
+    pub fn is_for_space(&self) -> bool {
+        matches!(self, StorageError::Io { why, .. } if why.kind() == io::ErrorKind::StorageFull)
+    }
+
     /// Whether a file was not there, or ended too early.
     pub(super) fn is_shortage(&self) -> bool {
         match self {

@@ -32,8 +32,11 @@ impl Swarm {
     pub(crate) fn fail(&self, why: &str) {
         let first = {
             let mut state = self.state.lock();
+            // What fails after that, such as the save, has the same cause.
             let first = !matches!(*state, State::Paused(_));
-            *state = State::Paused(why.to_owned());
+            if first {
+                *state = State::Paused(why.to_owned());
+            }
             first
         };
         self.changed.notify_all();
