@@ -5,7 +5,7 @@
 //! nothing to lose. Files that never were part of the older version stay, and keep their place in the folder.
 
 use super::stamp::Stamp;
-use super::{Storage, StorageError, failed};
+use super::{Storage, StorageError, failed, is_link};
 use crate::disk::{Disk, above};
 use crate::torrent::{Piece, Torrent};
 use serde::{Deserialize, Serialize};
@@ -63,8 +63,14 @@ impl Older {
 
     /// A file that its user changed since it was complete.
     pub fn changed(&self) -> Option<&Path> {
-        let is_changed = |file: &&OldFile| file.is_there() && !file.is_unchanged();
+        let is_changed = |file: &&OldFile| file.is_there() && !(file.is_unchanged() && self.is_below(file));
         self.files.iter().find(is_changed).map(|file| file.path.as_path())
+    }
+
+    /// Whether no link leads to a file: its user has put its folder elsewhere.
+    fn is_below(&self, file: &OldFile) -> bool {
+        let folders = file.path.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));
+        !folders.into_iter().any(is_link)
     }
 
     /// Fills `into` with what the old files hold in the place of `piece` of the new version. False if they

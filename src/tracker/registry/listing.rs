@@ -61,7 +61,7 @@ fn kind(name: &str, is_file: bool) -> &str {
 pub struct Listing {
     pub facts: Facts,
     pub coverage: Coverage,
-    /// Bytes of the members' bitfields.
+    /// Bytes of the members' bitfields, and of the reasons in `blocked`.
     pub memory: usize,
     /// The sessions that are members, by peer id and address, which identify a peer.
     pub sessions: HashMap<(PeerId, IpAddr), SessionId>,
@@ -113,6 +113,11 @@ impl Listing {
         }
     }
 
+    /// Forgets why a session could not download it.
+    pub fn unblock(&mut self, id: SessionId) {
+        self.memory -= self.blocked.remove(&id).map_or(0, |why| why.len());
+    }
+
     /// What it stands under among the names: its path, or its name.
     pub fn label(&self) -> &str {
         self.path.as_deref().unwrap_or(&self.facts.name)
@@ -141,7 +146,7 @@ impl Listing {
         let left = self.sessions.remove(&(contact.peer_id, contact.addresses.observed()));
         debug_assert_eq!(left, Some(id), "a peer has one session in a swarm");
         self.local.remove(&id);
-        self.blocked.remove(&id);
+        self.unblock(id);
         if let Have::Some(bits) = have {
             self.partial.remove(&id);
             self.coverage.remove(bits);

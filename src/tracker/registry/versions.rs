@@ -37,7 +37,8 @@ impl Registry {
             return Vec::new();
         };
         let new = self.primary(hash);
-        let older: Vec<&String> = older.iter().take(MAX_REPLACED).collect();
+        let is_key = |key: &&String| key.parse::<InfoHash>().is_ok();
+        let older: Vec<&String> = older.iter().filter(is_key).take(MAX_REPLACED).collect();
         let hashes = older.iter().filter_map(|key| key.parse().ok()).map(|hash| self.primary(hash));
         let hashes: Vec<InfoHash> = hashes.filter(|older| *older != new).collect();
         if let Some(listing) = self.swarms.get_mut(&new).and_then(|swarm| swarm.listing.as_mut()) {
@@ -74,12 +75,18 @@ impl Registry {
     /// Notes why a session cannot download a torrent that it is a member of; `None` if it can.
     pub fn blocked(&mut self, id: SessionId, hash: InfoHash, why: Option<&String>) {
         let hash = self.primary(hash);
-        let Some(listing) = self.swarms.get_mut(&hash).and_then(|swarm| swarm.listing.as_mut()) else {
-            return;
-        };
-        match why {
-            Some(why) => drop(listing.blocked.insert(id, why.chars().take(MAX_BLOCKED).collect())),
-            None => drop(listing.blocked.remove(&id)),
+        let Some(swarm) = self.swarms.get_mut(&hash) else { return };
+        let before = swarm.sums();
+        let Some(listing) = swarm.listing.as_mut() else { return };
+        listing.unblock(id);
+        let why = why.map(|why| why.chars().take(MAX_BLOCKED).collect::<String>());
+        // Without room it is not told, as nothing else is that members keep here.
+        let has_room = |why: &String| self.sums.memory + why.len() <= self.limits.set_bytes;
+        if let Some(why) = why.filter(has_room) {
+            listing.memory += why.len();
+            listing.blocked.insert(id, why);
         }
+        self.sums -= before;
+        self.sums += swarm.sums();
     }
 }

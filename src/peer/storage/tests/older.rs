@@ -93,6 +93,17 @@ fn nothing_is_removed_if_one_file_was_changed() {
     assert_eq!(names(&change.path("")), ["a"]);
 }
 
+#[test]
+fn a_folder_that_its_user_has_put_elsewhere_is_left_alone() {
+    let change = Change::new(&[("a", 100), ("sub/b", 10)], &[("a", 200)]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(change.path("sub"), elsewhere.path().join("sub")).unwrap();
+    symlink(elsewhere.path().join("sub"), change.path("sub")).unwrap();
+    let storage = change.download(change.older());
+    assert!(matches!(storage.finish(), Err(StorageError::ChangedByUser(_))));
+    assert!(elsewhere.path().join("sub/b").exists() && change.path("a").exists());
+}
+
 /// A crash may come after the older files were removed, and before the newer ones have their names.
 #[test]
 fn what_was_cut_short_in_the_middle_of_the_exchange_goes_on() {

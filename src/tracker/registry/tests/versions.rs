@@ -84,11 +84,15 @@ fn who_cannot_fetch_it_says_why() {
     let blocked = |world: &mut World| world.registry.peers(giver, hash, None).unwrap().remove(0).blocked;
     world.registry.blocked(mirror, hash, Some(&"é".repeat(1000)));
     assert_eq!(blocked(&mut world), Some("é".repeat(200)));
+    assert_eq!(world.registry.sums.memory, 400 + 1, "and one byte of pieces");
     world.registry.blocked(mirror, hash, None);
-    assert_eq!(blocked(&mut world), None);
+    assert_eq!((blocked(&mut world), world.registry.sums.memory), (None, 1));
     world.registry.blocked(mirror, hash, Some(&"no space".to_owned()));
     world.registry.leave(mirror, Departure::Left);
     let (mirror, _) = world.join(2, FAR);
     world.publish(mirror, &course(1), Held::Ranges(Vec::new()));
     assert_eq!(blocked(&mut world), None, "it came again");
+    world.registry.limits.set_bytes = 3;
+    world.registry.blocked(mirror, hash, Some(&"no space".to_owned()));
+    assert_eq!(blocked(&mut world), None, "there is no room for it");
 }
