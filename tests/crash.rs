@@ -10,7 +10,7 @@ use common::*;
 use shoal::bitfield::Bitfield;
 use shoal::peer::engine::{AddTorrent, Engine};
 use shoal::torrent::{Format, Torrent};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -132,14 +132,13 @@ fn command(args: &[&str], dir: &Path) -> Command {
     command
 }
 
-/// The address in a seed's first line.
+/// The address that a seed names, once it has looked at its files.
 fn listens_on(seed: &mut Child) -> String {
-    let mut lines = BufReader::new(seed.stderr.take().unwrap());
-    let mut line = String::new();
-    lines.read_line(&mut line).unwrap();
+    let mut lines = BufReader::new(seed.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let addr = lines.find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
     // Otherwise the pipe would fill up.
-    std::thread::spawn(move || std::io::copy(&mut lines.by_ref(), &mut std::io::sink()));
-    line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}")).to_owned()
+    std::thread::spawn(move || lines.for_each(drop));
+    addr.expect("it listens")
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! call it as their host, the workers as the torrents' observer. Its locks are leaves.
 
 use super::RoomError;
-use super::publishing::Publishing;
+use super::publishing::{MOST_NAMED, Publishing};
 use super::task::{Offer, Task};
 use crate::net::Families;
 use crate::peer::app::notices::{Notice, Reporter};
@@ -253,14 +253,13 @@ impl Host for RoomHost {
 
     fn on_published(&self, hash: InfoHash, taken: bool) {
         let Some(published) = self.publishing.lock().answered(hash, taken) else { return };
-        let swarm = self.peer.swarms.get(published.last);
-        let name = swarm.map(|swarm| swarm.torrent.name().to_owned()).unwrap_or_default();
-        match published.count {
-            1 => log::info!("published {name}"),
-            count => {
-                let files = plural(count as u64, "file");
-                log::info!("published {files} of the upload folder, such as {name}");
-            }
+        let swarms = published.first.iter().filter_map(|hash| self.peer.swarms.get(*hash));
+        let names: Vec<String> = swarms.map(|swarm| swarm.torrent.name().to_owned()).collect();
+        if published.count <= MOST_NAMED {
+            names.iter().for_each(|name| log::info!("published {name}"));
+        } else if let Some(name) = names.first() {
+            let files = plural(published.count as u64, "file");
+            log::info!("published {files} of the upload folder, such as {name}");
         }
     }
 

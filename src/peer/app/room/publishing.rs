@@ -11,15 +11,19 @@ pub(super) struct Publishing {
     waiting: BTreeSet<InfoHash>,
     /// Number of those that a tracker has taken since nothing was waiting.
     taken: usize,
-    /// The last of them.
-    last: Option<InfoHash>,
+    /// The first of them.
+    first: Vec<InfoHash>,
 }
+
+/// Of so many files that are published together, each is named.
+pub(super) const MOST_NAMED: usize = 3;
 
 /// Files that were published together.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Published {
     pub count: usize,
-    pub last: InfoHash,
+    /// The first of them, up to `MOST_NAMED`.
+    pub first: Vec<InfoHash>,
 }
 
 impl Publishing {
@@ -35,13 +39,15 @@ impl Publishing {
         }
         if taken {
             self.taken += 1;
-            self.last = Some(hash);
+            if self.first.len() < MOST_NAMED {
+                self.first.push(hash);
+            }
         }
         if !self.waiting.is_empty() {
             return None;
         }
-        let count = std::mem::take(&mut self.taken);
-        self.last.take().map(|last| Published { count, last })
+        let (count, first) = (std::mem::take(&mut self.taken), std::mem::take(&mut self.first));
+        (count > 0).then_some(Published { count, first })
     }
 }
 
@@ -58,11 +64,18 @@ mod tests {
         assert_eq!(publishing.answered(hash(2), true), None);
         assert_eq!(publishing.answered(hash(2), true), None, "by a second tracker");
         assert_eq!(publishing.answered(hash(3), false), None);
-        assert_eq!(publishing.answered(hash(1), true), Some(Published { count: 2, last: hash(1) }));
+        assert_eq!(
+            publishing.answered(hash(1), true),
+            Some(Published { count: 2, first: vec![hash(2), hash(1)] })
+        );
         assert_eq!(publishing.answered(hash(1), true), None, "again, after a connection was lost");
         publishing.begin(&[hash(4)]);
         assert_eq!(publishing.answered(hash(4), false), None, "nothing was published");
         publishing.begin(&[hash(5)]);
-        assert_eq!(publishing.answered(hash(5), true), Some(Published { count: 1, last: hash(5) }));
+        assert_eq!(publishing.answered(hash(5), true), Some(Published { count: 1, first: vec![hash(5)] }));
+        let many: Vec<InfoHash> = (10..90).map(hash).collect();
+        publishing.begin(&many);
+        let told: Vec<Published> = many.iter().filter_map(|one| publishing.answered(*one, true)).collect();
+        assert_eq!(told, [Published { count: 80, first: many[..MOST_NAMED].to_vec() }]);
     }
 }
