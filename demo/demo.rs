@@ -35,7 +35,7 @@ const FILES: &[(&str, usize)] = &[
 const SHELLS: (&str, usize) = ("cleo/uploads/shells.jpg", 60_000);
 /// Which files each peer has in the end.
 const COPIES: &[(&str, &str)] = &[
-    ("ada/uploads/songs/tide.ogg", "ben/downloads/tide.ogg"),
+    ("ada/uploads/songs/tide.ogg", "ben/downloads/songs/tide.ogg"),
     ("ada/course", "ben/downloads/course"),
     ("ada/course", "cleo/downloads/course"),
 ];
