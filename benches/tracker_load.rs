@@ -77,6 +77,7 @@ impl Session {
             addresses: Vec::new(),
             client: "load".into(),
             mirror: false,
+            secret: None,
         };
         session.ask_all([Request::Hello(hello)])?;
         Ok(session)

@@ -172,7 +172,7 @@ impl Tracker {
             None => Store::in_memory(),
             Some(path) => {
                 let (store, torrents) = Store::open(path)?;
-                torrents.iter().for_each(|torrent| registry.catalogue(torrent));
+                torrents.iter().for_each(|torrent| drop(registry.catalogue(torrent)));
                 store
             }
         };

@@ -82,6 +82,25 @@ fn a_folder_or_a_pattern_fetches_all_that_is_in_it() {
     assert!(said[0].contains("no torrent is known by the name or key `no*thing`"), "{said:#?}");
 }
 
+/// Bug: a file that is called like a folder, but for its extension, was fetched in its place; and one file in
+/// the way kept all others of a folder from being fetched.
+#[test]
+fn a_folder_goes_before_a_file_without_its_extension_and_each_of_its_files_is_tried() {
+    let (swarm, _giver) = shared();
+    swarm.shares("giver", "course.pdf", b"not the folder");
+    wait_until("it is published", || swarm.names().len() == 4);
+    let in_the_way = swarm.download("taker", "course/week 1/slides.txt");
+    fs::create_dir_all(in_the_way.parent().unwrap()).unwrap();
+    fs::write(&in_the_way, "mine").unwrap();
+    let said = swarm.once("taker", &["download", "course"]);
+    assert_eq!(said.status, 1);
+    assert!(said.err.contains("week 1/slides.txt is in the way"), "{}", said.err);
+    assert_eq!(fs::read(swarm.download("taker", "course/week 2/slides.txt")).unwrap(), b"of the second week");
+    assert_eq!(fs::read(in_the_way).unwrap(), b"mine");
+    assert!(!swarm.download("taker", "course.pdf").exists());
+    swarm.once("taker", &["download", "got5"]).good();
+}
+
 #[test]
 fn of_a_folder_that_is_one_torrent_some_files_are_fetched_and_stay_chosen() {
     let swarm = Swarm::new();
@@ -125,6 +144,7 @@ fn a_path_of_others_stays_below_the_downloads() {
                 addresses: Vec::new(),
                 client: String::new(),
                 mirror: false,
+                secret: None,
             }
         }
         fn published(&self) -> Vec<shoal::torrent::InfoHash> {

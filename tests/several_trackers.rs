@@ -44,7 +44,7 @@ impl Host for Peer {
     fn hello(&self) -> Hello {
         let peer_id = PeerId([self.id; 20]);
         let port = 6800 + u16::from(self.id);
-        Hello { peer_id, port, addresses: vec![], client: "test".into(), mirror: true }
+        Hello { peer_id, port, addresses: vec![], client: "test".into(), mirror: true, secret: None }
     }
 
     fn published(&self) -> Vec<InfoHash> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shoal::bencode;
+use shoal::protocol::catalogue::Giver;
 use shoal::tracker::{Config, Limits, StartError, Tracker};
 use tracker_support::*;
 
@@ -17,6 +18,7 @@ fn every_request_of_a_session() {
     let mut seed = Session::connect(tracker.addr());
     let hello = seed.ask(json!({
         "request": "hello", "peer_id": "01".repeat(20), "port": 7001, "client": "shoal 0.1",
+        "secret": "of one",
         "addresses": ["192.168.7.7", "fe80::1"], "mirror": false,
     }));
     assert_eq!((&hello["address"], &hello["keep_alive_ms"]), (&json!("127.0.0.1"), &json!(40_000)));
@@ -55,7 +57,7 @@ fn every_request_of_a_session() {
         json!({"request": "publish", "torrent": base64(torrent.bytes()), "have": "all", "offer": true});
     seed.ask(offer);
     let offered = leech.event_named("offered");
-    assert_eq!((&offered["entry"]["key"], &offered["by"]), (&json!(key), &json!("01".repeat(20))));
+    assert_eq!((&offered["entry"]["key"], &offered["by"]), (&json!(key), &json!(Giver::by_secret("of one"))));
 
     seed.send("");
     while !seed.line().unwrap().is_empty() {} // events, and then: alive

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use shoal::Families;
 use shoal::peer::catalogue::{AskError, Host, Publication, SessionClient};
 use shoal::peer::discovery::{AnnounceConfig, AnnounceHost, AnnounceProgress, Announcer, Nudge};
-use shoal::protocol::catalogue::{Event, Held, Hello, List, PeerId, Publish, Reply, Request};
+use shoal::protocol::catalogue::{Event, Giver, Held, Hello, List, PeerId, Publish, Reply, Request};
 use shoal::torrent::{InfoHash, Torrent};
 use shoal::tracker::{Config, Limits, Tracker};
 use tracker_support::*;
@@ -55,6 +55,7 @@ impl Host for Peer {
             addresses: vec![],
             client: "test".into(),
             mirror: self.mirror,
+            secret: Some(self.id.to_string()),
         }
     }
 
@@ -175,7 +176,7 @@ fn a_mirror_that_comes_late_hears_of_what_is_offered() {
     until("it is known", || get(tracker.addr(), "/torrents?search=lesson").1.len() > 100);
     let mirror = Arc::new(Peer { id: 2, mirror: true, ..Peer::default() });
     let _mirror_client = connect(tracker.addr(), &mirror);
-    let offers = || -> Vec<(String, PeerId)> {
+    let offers = || -> Vec<(String, Giver)> {
         let events = mirror.events.lock();
         let offers = events.iter().filter_map(|event| match event {
             Event::Offered { entry, by, .. } => Some((entry.name.clone(), *by)),
@@ -184,7 +185,7 @@ fn a_mirror_that_comes_late_hears_of_what_is_offered() {
         offers.collect()
     };
     until("the mirror hears of something", || !offers().is_empty());
-    assert_eq!(offers(), [("lesson".to_owned(), PeerId([1; 20]))]);
+    assert_eq!(offers(), [("lesson".to_owned(), Giver::by_secret("1"))]);
 }
 
 #[test]

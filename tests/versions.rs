@@ -30,7 +30,8 @@ impl Course {
         course
     }
 
-    /// Makes this version of it: some bytes in the middle differ, one file is new, one is gone, one has moved.
+    /// Makes this version of it: some bytes in the middle differ, one file is new, one is gone, one has
+    /// moved.
     fn write(&self, version: u8) {
         let disk = self.dir.join("disk.img");
         let mut bytes = fs::read(&disk).unwrap();
@@ -242,4 +243,165 @@ fn what_was_offered_and_changed_while_its_peer_was_down_is_only_read() {
     giver.ask("upload course");
     wait_for(&swarm, "mirror", &course);
     assert_eq!(files(&course.dir), changed);
+}
+
+/// Bug: at its next start a mirror took what its user had changed for a damaged download, and fetched it
+/// anew.
+#[test]
+fn what_a_user_changed_while_the_mirror_was_down_is_not_overwritten() {
+    let swarm = Swarm::new();
+    let course = Course::new(&swarm);
+    let mut giver = swarm.peer("giver", &["--json"]);
+    let mut mirror = swarm.peer("mirror", &["--mirror", "--json"]);
+    giver.ask("upload course");
+    wait_for(&swarm, "mirror", &course);
+    mirror.kill();
+    let copy = swarm.download("mirror", "course");
+    let change = |version: u8| {
+        let mut bytes = fs::read(copy.join("disk.img")).unwrap();
+        bytes[1000..1004].fill(version);
+        fs::write(copy.join("disk.img"), bytes).unwrap();
+    };
+    change(7);
+    let mine = files(&copy);
+    let mut mirror = swarm.peer("mirror", &["--mirror", "--json"]);
+    wait_for_block(&mut giver, "disk.img was changed here");
+    assert!(files(&copy) == mine);
+
+    // Nor by a newer version, nor at the start after that.
+    course.write(2);
+    giver.ask("upload course");
+    wait_for_block(&mut giver, "disk.img was changed here");
+    mirror.kill();
+    let _mirror = swarm.peer("mirror", &["--mirror", "--json"]);
+    wait_for_block(&mut giver, "disk.img was changed here");
+    assert!(files(&copy) == mine);
+
+    fs::rename(copy.join("disk.img"), swarm.home("mirror").join("kept")).unwrap();
+    wait_for(&swarm, "mirror", &course);
+}
+
+/// The same with nothing newer: once the change is out of the way, what is missing is fetched.
+#[test]
+fn a_changed_copy_goes_on_by_itself_when_the_change_is_out_of_the_way() {
+    let swarm = Swarm::new();
+    swarm.shares("giver", "lab.img", &content(1, LARGE));
+    let _giver = swarm.peer("giver", &[]);
+    wait_until("it is published", || !swarm.names().is_empty());
+    swarm.once("taker", &["download", "lab.img"]).good();
+    let path = swarm.download("taker", "lab.img");
+    let mut mine = content(1, LARGE);
+    mine.extend(b"and some words of mine");
+    fs::write(&path, &mine).unwrap();
+    let mut taker = swarm.peer("taker", &["--json"]);
+    let state = |taker: &mut Process| {
+        let status = taker.ask_json("status");
+        (
+            status["torrents"].as_array().unwrap().len(),
+            status["torrents"][0]["state"].as_str().unwrap().to_owned(),
+        )
+    };
+    let (count, why) = state(&mut taker);
+    assert!(count == 1 && why.contains("was changed here"), "{why}");
+    taker.ask("resume lab.img");
+    assert!(state(&mut taker).1.contains("was changed here"), "it still is");
+    assert!(fs::read(&path).unwrap() == mine);
+    fs::rename(&path, swarm.home("taker").join("kept")).unwrap();
+    wait_until("it was fetched again", || fs::read(&path).is_ok_and(|bytes| bytes == content(1, LARGE)));
+}
+
+/// Bug: the older version was gone already when it turned out that a file of the user has a name of the newer
+/// one, which then never got its place.
+#[test]
+fn a_file_that_was_added_and_has_a_name_of_the_newer_version_is_in_its_way() {
+    let swarm = Swarm::new();
+    let course = Course::new(&swarm);
+    let mut giver = swarm.peer("giver", &["--json"]);
+    let _mirror = swarm.peer("mirror", &["--mirror", "--json"]);
+    giver.ask("upload course");
+    wait_for(&swarm, "mirror", &course);
+    let copy = swarm.download("mirror", "course");
+    fs::write(copy.join("notes 2.txt"), "my own notes").unwrap();
+    let before = files(&copy);
+    course.write(2);
+    giver.ask("upload course");
+    wait_for_block(&mut giver, "notes 2.txt is in the way");
+    assert!(files(&copy) == before, "the older version is whole");
+    fs::rename(copy.join("notes 2.txt"), swarm.home("mirror").join("kept")).unwrap();
+    wait_for(&swarm, "mirror", &course);
+    wait_until("nothing is blocked", || blocked(&mut giver).is_none());
+}
+
+/// Bug: whoever took the peer id of another, which everybody is told, could replace what that one had
+/// offered.
+#[test]
+fn a_newer_version_by_somebody_else_is_not_taken() {
+    let swarm = Swarm::new();
+    let course = Course::new(&swarm);
+    let mut giver = swarm.peer("giver", &["--json"]);
+    let mut mirror = swarm.peer("mirror", &["--mirror", "--json"]);
+    giver.ask("upload course");
+    wait_for(&swarm, "mirror", &course);
+    let theirs = swarm.home("thief").join("course");
+    for (name, bytes) in files(&course.dir) {
+        fs::create_dir_all(theirs.join(&name).parent().unwrap()).unwrap();
+        fs::write(theirs.join(name), bytes).unwrap();
+    }
+    let state = |name: &str| swarm.home(name).join(".shoal");
+    fs::create_dir_all(state("thief")).unwrap();
+    fs::copy(state("giver").join("peer_id"), state("thief").join("peer_id")).unwrap();
+    let mut thief = swarm.peer("thief", &["--json"]);
+    thief.ask("upload course");
+    fs::write(theirs.join("disk.img"), b"evil").unwrap();
+    thief.ask("upload course");
+    wait_until("the mirror has heard of it", || {
+        mirror.ask_json("status");
+        blocked(&mut thief).is_some_and(|why| why.contains("is in the way"))
+    });
+    assert!(is_here(&swarm, "mirror", &course));
+    assert_eq!(swarm.names(), ["course", "course"], "nor is it hidden");
+}
+
+/// Bug: a newer version made the folder anew that was only not mounted.
+#[test]
+fn a_newer_version_waits_for_the_folder_of_the_older_one() {
+    let swarm = Swarm::new();
+    let course = Course::new(&swarm);
+    let mut giver = swarm.peer("giver", &["--json", "--up", "2MB"]);
+    let mut mirror = swarm.peer("mirror", &["--mirror", "--json"]);
+    giver.ask("upload course");
+    wait_until("some of it is saved", || {
+        let resumes =
+            fs::read_dir(swarm.home("mirror").join(".shoal/resume")).into_iter().flatten().flatten();
+        resumes.into_iter().any(|entry| entry.path().extension().is_some_and(|end| end == "json"))
+            && status(&mut mirror)["have"].as_u64() > Some(20)
+    });
+    let downloads = swarm.home("mirror").join("downloads");
+    fs::rename(&downloads, swarm.home("mirror").join("unmounted")).unwrap();
+    wait_until("it is missed", || status(&mut mirror)["state"].as_str().unwrap().contains("is not there"));
+    course.write(2);
+    giver.ask("upload course");
+    wait_for_block(&mut giver, "is not there");
+    assert!(!downloads.exists());
+    fs::rename(swarm.home("mirror").join("unmounted"), &downloads).unwrap();
+    wait_for(&swarm, "mirror", &course);
+}
+
+/// Bug: whether a folder is the user's own stood in another file than what is known of it, so a crash between
+/// the two made a download of it.
+#[test]
+fn a_folder_stays_its_user_s_when_it_is_not_known_any_more_that_it_was_offered() {
+    let swarm = Swarm::new();
+    let course = Course::new(&swarm);
+    let mut giver = swarm.peer("giver", &["--json"]);
+    let _mirror = swarm.peer("mirror", &["--mirror"]);
+    giver.ask("upload course");
+    wait_for(&swarm, "mirror", &course);
+    giver.kill();
+    fs::remove_file(swarm.home("giver").join(".shoal/offered.json")).unwrap();
+    course.write(2);
+    let changed = files(&course.dir);
+    let mut giver = swarm.peer("giver", &["--json"]);
+    wait_until("what is left of it is known", || status(&mut giver)["state"] != "sharing");
+    assert!(files(&course.dir) == changed);
 }

@@ -142,7 +142,6 @@ fn run(
     let room = Arc::new(Room::join(Arc::clone(&peer), trackers, (&uploads, &downloads), mirror, reporter)?);
     let (control, watch) = match peer.state() {
         Some(kept) => {
-            room.resume();
             let control = Control::open(&state, Arc::clone(&room), end)
                 .inspect_err(|why| log::warn!("no other process can give commands: {why}"));
             eprintln!("listening on {}", peer.addr());

@@ -153,6 +153,7 @@ impl Host for Board {
             addresses: outside.map(|interface| interface.ip()).collect(),
             client: client_name(self.role),
             mirror: false,
+            secret: None,
         }
     }
 

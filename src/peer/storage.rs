@@ -18,6 +18,7 @@ pub use error::StorageError;
 use older::Older;
 use opening::Opened;
 use parking_lot::{Mutex, RwLock};
+pub use places::Before;
 use places::{Place, Places};
 use stamp::Stamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -55,10 +56,15 @@ struct Dirty {
 }
 
 /// Whether a torrent's files may be written.
+#[derive(PartialEq, Eq)]
 enum Access {
     /// Content of the user: only read.
-    Shared,
-    /// Our own download: read and written.
+    Own,
+    /// A download that is complete: only read.
+    Complete,
+    /// A download that was complete, and that its user has changed since: only read.
+    Changed,
+    /// A download: read and written.
     Download,
 }
 
@@ -99,15 +105,15 @@ impl Storage {
     /// written.
     pub fn shared(torrent: Arc<Torrent>, dir: &Path) -> Self {
         let places = Places::settled(&torrent, dir);
-        let storage = Storage::new(torrent, Disk::default(), dir, places, Access::Shared);
+        let storage = Storage::new(torrent, Disk::default(), dir, places, Access::Own);
         storage.stamp();
         storage
     }
 
     /// A new or continued download of these files, on a disk that a test may observe. What is under
-    /// `dir/NAME` is not downloaded again if it is unchanged since it was `known`, or matches the torrent.
-    /// What matches in part becomes part of the download, unless it is the content of another torrent, one of
-    /// the paths `taken`. Anything else there is an error. Nor is anything downloaded if
+    /// `dir/NAME` is not downloaded again if it is unchanged since it was known, or matches the torrent.
+    /// What matches in part becomes part of the download, unless it is the content of another torrent.
+    /// Anything else there is an error. Nor is anything downloaded if
     /// all of it is there under the names that the torrent itself gives. If an `older` version is there, all
     /// of that is left alone.
     pub fn download_files(
@@ -115,23 +121,16 @@ impl Storage {
         torrent: Arc<Torrent>,
         dir: &Path,
         files: &Selection,
-        known: &BTreeMap<usize, Stamp>,
-        taken: &[PathBuf],
+        before: &Before,
         older: Option<Older>,
     ) -> Result<Self, StorageError> {
         disk.make_folders(dir).map_err(failed("create", dir))?;
-        let nothing = Bitfield::new(torrent.geometry().piece_count());
-        let elsewhere = || Places::made_elsewhere(&torrent, dir, known);
+        let elsewhere = || Places::made_elsewhere(&torrent, dir, before);
         let (places, found) = match older.is_none().then(elsewhere).flatten() {
-            Some(complete) => (complete, nothing),
-            None if older.is_some() => {
-                let mut places = Places::wanted(&torrent, dir, files);
-                places.gather(&disk)?;
-                (places, nothing)
-            }
+            Some(complete) => (complete, Bitfield::new(torrent.geometry().piece_count())),
             None => {
                 let mut places = Places::wanted(&torrent, dir, files);
-                let found = places.find(&disk, &torrent, known, taken)?;
+                let found = places.find(&disk, &torrent, before, older.as_ref())?;
                 (places, found)
             }
         };
@@ -143,7 +142,16 @@ impl Storage {
 
     /// A complete download, which from now on is only read.
     pub fn into_shared(self) -> Self {
-        Storage { access: Access::Shared, ..self }
+        Storage { access: Access::Complete, older: Mutex::default(), ..self }
+    }
+
+    /// A complete download of which its user has changed something since the files were `known`. What is left
+    /// of it is shared, and nothing is written.
+    pub fn changed(torrent: Arc<Torrent>, dir: &Path, known: &BTreeMap<usize, Stamp>) -> Self {
+        let places = Places::settled(&torrent, dir);
+        let stamps: Vec<_> = (0..torrent.files().len()).map(|index| known.get(&index).copied()).collect();
+        let storage = Storage::new(torrent, Disk::default(), dir, places, Access::Changed);
+        Storage { stamps: OnceLock::from(stamps), ..storage }
     }
 
     fn new(torrent: Arc<Torrent>, disk: Disk, dir: &Path, places: Places, access: Access) -> Self {
@@ -221,7 +229,17 @@ impl Storage {
 
     /// Whether the content existed already and is only read.
     pub fn is_shared(&self) -> bool {
-        matches!(self.access, Access::Shared)
+        self.access != Access::Download
+    }
+
+    /// Whether it is the user's own content, and no download.
+    pub fn is_own(&self) -> bool {
+        self.access == Access::Own
+    }
+
+    /// Whether its user has changed it since it was complete.
+    pub fn was_changed(&self) -> bool {
+        self.access == Access::Changed
     }
 
     /// Whether every wanted file has its final name.
@@ -243,24 +261,6 @@ impl Storage {
     /// the torrent have.
     pub fn settled(&self) -> BTreeMap<usize, Stamp> {
         self.places.read().stamps()
-    }
-
-    /// The pieces among `pieces` for which the files are long enough. A piece beyond the end of its file
-    /// cannot be durable, whatever was recorded.
-    pub fn within_files(&self, pieces: &Bitfield) -> Bitfield {
-        let geometry = self.torrent.geometry();
-        let lens = (0..self.torrent.files().len())
-            .map(|index| fs::metadata(self.path(index)).map_or(0, |meta| meta.len()));
-        let lens: Vec<u64> = lens.collect();
-        let is_there = |piece: &Piece| {
-            let mut spans = geometry.spans(*piece, 0, geometry.piece_len(*piece));
-            spans.all(|span| span.file.is_none_or(|file| span.offset + span.len as u64 <= lens[file]))
-        };
-        let mut within = Bitfield::new(pieces.len());
-        for piece in geometry.pieces_in(pieces).filter(is_there) {
-            within.set(piece.index());
-        }
-        within
     }
 
     /// The pieces that were found to be right under `NAME` when the download began. They are not durable yet:

@@ -5,24 +5,20 @@
 //! the calls. It also sends [`Event`]s on its own. An empty line only says that the sender is alive.
 
 mod envelope;
+mod giver;
 mod path;
 
 use std::fmt;
-
 use std::net::{IpAddr, SocketAddr};
 
 use data_encoding::BASE64;
-
 use serde::de::{self, Deserializer};
-
 use serde::ser::Serializer;
-
 use serde::{Deserialize, Serialize};
 
 pub use crate::peer_id::PeerId;
-
 pub use envelope::{Answer, BadCall, Call};
-
+pub use giver::Giver;
 pub use path::is_path;
 
 use crate::bitfield::Bitfield;
@@ -205,6 +201,10 @@ pub struct Hello {
     /// exist already.
     #[serde(default)]
     pub mirror: bool,
+    /// What only this peer knows. From it follows the name under which its offers go, so nobody else can
+    /// replace them. Without it the name follows from the peer id and the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 /// Adds a torrent to the catalogue, and its sender to the torrent's swarm.
@@ -217,6 +217,9 @@ pub struct Publish {
     /// Whether every peer of the tracker is invited to download the torrent.
     #[serde(default)]
     pub offer: bool,
+    /// Whether it is the sender's own, and was not downloaded: then nobody else's newer version hides it.
+    #[serde(default)]
+    pub own: bool,
     /// The file's path below the folder that the sender shares it from, if it lies deeper: [`is_path`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -233,7 +236,7 @@ impl Publish {
     /// Announces the metainfo file `torrent` and the pieces held, and no more.
     pub fn new(torrent: &[u8], have: Held) -> Self {
         let torrent = Metainfo(torrent.to_vec());
-        Publish { torrent, have, offer: false, path: None, replaces: Vec::new(), blocked: None }
+        Publish { torrent, have, offer: false, own: false, path: None, replaces: Vec::new(), blocked: None }
     }
 }
 
@@ -400,12 +403,12 @@ pub enum Event {
         /// One sentence for people.
         reason: String,
     },
-    /// The peer `by` invites all others to download a torrent.
+    /// A peer invites all others to download a torrent.
     Offered {
         /// The torrent.
         entry: Entry,
-        /// The peer that offers it.
-        by: PeerId,
+        /// Who offers it: the same name for all offers of one peer, and no other's.
+        by: Giver,
         /// The keys of what that peer offered before, and what this is a newer version of.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         replaces: Vec<String>,

@@ -131,6 +131,8 @@ pub struct Registry {
     next_session: SessionId,
     changes: ChangeLog,
     offers: ChangeLog,
+    /// Of each name the offer that replaces older ones, if there is one.
+    replacing: HashMap<String, InfoHash>,
     has_news: bool,
     /// Bytes of all metainfo files in the catalogue.
     metainfo_bytes: usize,
@@ -152,6 +154,7 @@ impl Registry {
             next_session: 1,
             changes: ChangeLog::default(),
             offers: ChangeLog::default(),
+            replacing: HashMap::new(),
             has_news: false,
             metainfo_bytes: 0,
             sums: Sums::default(),
@@ -209,11 +212,12 @@ impl Registry {
     }
 
     /// Adds a torrent to the catalogue; its metainfo is already in the store. Swarms that were created by
-    /// announces for its hashes are merged. Nothing happens if it is in the catalogue already.
-    pub fn catalogue(&mut self, torrent: &Torrent) {
+    /// announces for its hashes are merged. Nothing happens if it is in the catalogue already. Returns its
+    /// key if a newer version is there already, so that the metainfo is not needed.
+    pub fn catalogue(&mut self, torrent: &Torrent) -> Option<String> {
         let hash = torrent.info_hash();
         if self.knows(hash) {
-            return;
+            return None;
         }
         let facts = Facts::of(torrent);
         self.metainfo_bytes += facts.metainfo_len;
@@ -237,6 +241,7 @@ impl Registry {
         }
         self.has_news = true;
         self.swarms.insert(hash, swarm);
+        self.replaced_before(hash)
     }
 
     /// Removes a swarm from the table and the sums; gives an empty one if it is not known.
@@ -266,7 +271,7 @@ impl Registry {
             }
             return Some(result);
         };
-        if was_available != is_available && !listing.is_replaced {
+        if was_available != is_available && !listing.is_replaced() {
             listing.gone = was_available.then(|| how.reason(listing.lacks(), listing.facts.n_parts));
             self.changes.add(hash, &mut listing.changed_at);
             if is_available && listing.offer.is_some() {

@@ -250,14 +250,19 @@ impl ServerSession<'_, '_> {
         if publish.have.bitfield(torrent.geometry().piece_count()).is_none() {
             return Err(Refusal::new("`have` names pieces that the torrent does not have"));
         }
-        self.shared.keep(&torrent, publish.offer)?;
+        self.shared.keep(&torrent, publish.offer || publish.own)?;
         let hash = torrent.info_hash();
         let replaced = self.shared.registry(|registry| {
-            registry.catalogue(&torrent);
+            let at_once = registry.catalogue(&torrent);
             registry.publish(id, hash, &publish.have, publish.offer)?;
+            registry.own(id, hash, publish.own);
             registry.place(id, hash, publish.path.as_ref());
             registry.blocked(id, hash, publish.blocked.as_ref());
-            Ok(if publish.offer { registry.replace(id, hash, &publish.replaces) } else { Vec::new() })
+            let mut replaced = Vec::from_iter(at_once.filter(|_| registry.is_replaced(hash)));
+            if publish.offer {
+                replaced.extend(registry.replace(id, hash, &publish.replaces));
+            }
+            Ok(replaced)
         })?;
         replaced.iter().for_each(|key| self.shared.store.remove(key));
         Ok(Reply::Publish { key: torrent.key() })

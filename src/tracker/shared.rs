@@ -101,15 +101,15 @@ impl TrackerShared {
         result
     }
 
-    /// Stores a torrent if it is not in the catalogue yet, or if one that was replaced is offered again. When
-    /// this returns, it is on disk.
+    /// Stores a torrent if it is not in the catalogue yet, or if one that was replaced is back, since
+    /// somebody offers it or has it as its own. When this returns, it is on disk.
     ///
     /// # Errors
     /// If the catalogue is full or the disk fails.
-    pub fn keep(&self, torrent: &Torrent, offered: bool) -> Result<(), Refusal> {
+    pub fn keep(&self, torrent: &Torrent, is_back: bool) -> Result<(), Refusal> {
         let hash = torrent.info_hash();
         let is_known = self.registry(|registry| match registry.knows(hash) {
-            true if offered && registry.is_replaced(hash) => Ok(false),
+            true if is_back && registry.is_replaced(hash) => Ok(false),
             true => Ok(true),
             false => registry.has_room(torrent.bytes().len()).map(|()| false),
         })?;

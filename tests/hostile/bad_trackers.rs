@@ -297,7 +297,14 @@ struct Nothing {
 
 impl Host for Nothing {
     fn hello(&self) -> Hello {
-        Hello { peer_id: PeerId([1; 20]), port: 1, addresses: vec![], client: "test".into(), mirror: false }
+        Hello {
+            peer_id: PeerId([1; 20]),
+            port: 1,
+            addresses: vec![],
+            client: "test".into(),
+            mirror: false,
+            secret: None,
+        }
     }
 
     fn published(&self) -> Vec<InfoHash> {

@@ -9,6 +9,7 @@ mod host;
 mod keeper;
 mod offers;
 mod publishing;
+mod resuming;
 mod task;
 
 use super::library::{Found, make_torrent};
@@ -17,11 +18,10 @@ use super::pace::Rates;
 use crate::peer::catalogue::{AskError, Host, Standing, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::Swarm;
-use crate::peer::swarm::options::DownloadOptions;
 use crate::protocol::catalogue::{Entry, PeerInfo, Refusal};
 use crate::threads;
 use crate::torrent::InfoHash;
-pub use fetching::Wish;
+pub use fetching::{Begun, Wish};
 use host::RoomHost;
 use keeper::Keeper;
 use parking_lot::Mutex;
@@ -88,7 +88,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// Joins the trackers at `addrs` (`HOST:PORT` each), of which at least one must be reachable now.
+    /// Joins the trackers at `addrs` (`HOST:PORT` each), of which at least one must be reachable now, and
+    /// continues everything that earlier runs downloaded or offered.
     /// Uploads are in the first folder, downloads go to the second. A mirror fetches everything that is
     /// offered.
     pub fn join(
@@ -99,11 +100,13 @@ impl Room {
         reporter: Reporter,
     ) -> Result<Self, RoomError> {
         let (to_thread, tasks) = crossbeam_channel::bounded(ROOM);
-        let host = Arc::new(RoomHost::new(peer, folders, mirror, reporter, to_thread));
+        let host = Arc::new(RoomHost::new(peer, folders, mirror, reporter, to_thread)?);
         let trackers = Trackers::start(addrs, Arc::clone(&host) as Arc<dyn Host>);
         let trackers = trackers.map_err(|(addr, why)| RoomError::NoAddress(addr, why))?;
         trackers.wait_connected(PATIENCE).map_err(RoomError::Tracker)?;
         let trackers = Arc::new(trackers);
+        // Before anything that is offered is looked at: it may be a newer version of what was here.
+        host.resume(&trackers);
         let keeper = Keeper::new(Arc::clone(&host), Arc::clone(&trackers));
         let thread = threads::spawn("room", move || keeper.run(&tasks)).map_err(RoomError::Thread)?;
         Ok(Room { host, trackers, thread: Mutex::new(Some(thread)) })
@@ -130,8 +133,8 @@ impl Room {
     }
 
     /// Begins to download all that this names: a path, name or key, or else a folder of the catalogue, or a
-    /// pattern. What is here already is among it.
-    pub fn download(&self, name: &str, wish: Wish) -> Result<Vec<Arc<Swarm>>, RoomError> {
+    /// pattern, or else a name without its extension. What is here already is among it.
+    pub fn download(&self, name: &str, wish: Wish) -> Result<Begun, RoomError> {
         self.host.download(&self.trackers, name, wish)
     }
 
@@ -162,14 +165,16 @@ impl Room {
             }
         };
         let older = self.host.offered_before(&swarm);
-        let offered = self.trackers.publish(self.host.publish_of(&swarm));
-        if !matches!(offered, Err(AskError::Refused(_))) {
-            older.into_iter().for_each(|hash| self.host.remove(&self.trackers, hash));
-        }
-        match offered {
-            Ok(_) => Ok(swarm),
-            Err(AskError::Refused(refusal)) => Err(RoomError::Refused(refusal)),
-            Err(why) => Err(RoomError::Later(swarm.torrent.name().to_owned(), why)),
+        match self.trackers.publish(self.host.publish_of(&swarm)) {
+            Err(AskError::Refused(refusal)) => {
+                self.host.offer_again(swarm.torrent.info_hash(), older);
+                Err(RoomError::Refused(refusal))
+            }
+            offered => {
+                older.into_keys().for_each(|hash| self.host.remove(&self.trackers, hash));
+                let name = swarm.torrent.name();
+                offered.map_err(|why| RoomError::Later(name.to_owned(), why)).map(|_| swarm.clone())
+            }
         }
     }
 
@@ -191,31 +196,10 @@ impl Room {
         failed
     }
 
-    /// Continues everything that earlier runs downloaded or offered. Returns the torrents that
-    /// are not complete.
-    pub fn resume(&self) -> Vec<Arc<Swarm>> {
-        let resumed = self.host.peer.resumable().into_iter().filter_map(|(torrent, recovery)| {
-            let (key, was_paused, dir) = (torrent.key(), recovery.is_paused(), recovery.dir()?.to_owned());
-            // What we offered is our user's, and only read: it may have been changed meanwhile.
-            let add = match self.is_offered(torrent.info_hash()) {
-                true => AddTorrent::seed(torrent, dir),
-                false => {
-                    let files = recovery.wanted(&torrent);
-                    let options = DownloadOptions { files, ..DownloadOptions::default() };
-                    AddTorrent::download(torrent, dir).with(options)
-                }
-            };
-            let added = self.host.add(add.recovered(recovery));
-            let swarm = added.inspect_err(|why| log::warn!("{key} does not go on: {why}")).ok()?;
-            if was_paused {
-                swarm.pause("as it was before the restart");
-            }
-            Some(swarm)
-        });
-        let resumed: Vec<Arc<Swarm>> = resumed.collect();
-        let hashes: Vec<InfoHash> = resumed.iter().map(|swarm| swarm.torrent.info_hash()).collect();
-        self.trackers.refresh(&hashes);
-        resumed.into_iter().filter(|swarm| !swarm.is_complete()).collect()
+    /// Ends a pause. A copy that its user has changed is taken up again if what was changed is out of the
+    /// way.
+    pub fn go_on(&self, swarm: &Arc<Swarm>) -> Result<(), RoomError> {
+        self.host.go_on(&self.trackers, swarm).map(drop)
     }
 
     /// Stops sharing or downloading a torrent. Its files stay.

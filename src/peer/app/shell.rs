@@ -38,9 +38,9 @@ const HASHING: &str = "hashing";
 pub const LEFT: &str = "goes on in the background; `status` shows how far it is\n";
 
 /// Notices that come within this time are shown together.
-const GATHERING: Duration = Duration::from_millis(100);
+const GATHERING: Duration = Duration::from_millis(250);
 /// How long the first one waits for others at most.
-const MOST_GATHERING: Duration = Duration::from_secs(1);
+const MOST_GATHERING: Duration = Duration::from_secs(2);
 
 /// How a command ended, and whether the shell goes on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -303,8 +303,11 @@ impl Shell {
     }
 
     fn resume(&self, name: &str) -> Result<(), ShellError> {
-        let swarm = self.here(name)?;
-        swarm.unpause();
+        // Of two versions of one name it is the one that does not go on.
+        let all = self.room.peer().swarms.all();
+        let paused: Vec<_> = all.iter().filter(|swarm| !swarm.is_running()).cloned().collect();
+        let swarm = self.here_among(name, &paused).or_else(|_| self.here(name))?;
+        self.room.go_on(&swarm)?;
         self.room.peer().look_for_peers();
         self.confirm(&swarm, "goes on")
     }
@@ -326,7 +329,10 @@ impl Shell {
 
     /// The torrent here with this name, or with a key that begins with it.
     fn here(&self, name: &str) -> Result<Arc<Swarm>, ShellError> {
-        let all = self.room.peer().swarms.all();
+        self.here_among(name, &self.room.peer().swarms.all())
+    }
+
+    fn here_among(&self, name: &str, all: &[Arc<Swarm>]) -> Result<Arc<Swarm>, ShellError> {
         let placed: Vec<_> = all.iter().filter(|swarm| self.room.label(swarm) == name).collect();
         let named: Vec<_> = match placed.is_empty() {
             true => all.iter().filter(|swarm| swarm.torrent.name() == name).collect(),

@@ -1,7 +1,7 @@
 //! Which events are new. Several trackers report the same torrents, since peers publish at all of them; a
 //! user wants to be told each thing once. Pure; [`super::trackers`] keeps it under a leaf lock.
 
-use crate::protocol::catalogue::{Event, PeerId};
+use crate::protocol::catalogue::{Event, Giver};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum number of torrents and offers that are remembered: as many as a tracker's catalogue has. Beyond
@@ -13,8 +13,8 @@ const MOST: usize = 100_000;
 pub(super) struct Dedup {
     /// By key: the trackers that added the torrent and have not removed it since.
     listed: BTreeMap<String, BTreeSet<usize>>,
-    /// By key and the peer that offered it: how often each tracker reported the offer.
-    offers: BTreeMap<(String, [u8; 20]), BTreeMap<usize, u32>>,
+    /// By key and who offered it: how often each tracker reported the offer.
+    offers: BTreeMap<(String, Giver), BTreeMap<usize, u32>>,
 }
 
 impl Dedup {
@@ -30,7 +30,7 @@ impl Dedup {
                 listed.len() == 1
             }
             Event::Removed { key, .. } => self.is_gone(tracker, key),
-            Event::Offered { entry, by: PeerId(by), .. } => {
+            Event::Offered { entry, by, .. } => {
                 let told = self.offers.entry((entry.key.clone(), *by)).or_default();
                 let before = told.values().copied().max().unwrap_or(0);
                 let times = told.entry(tracker).or_default();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn offered(key: &str) -> Event {
-        Event::Offered { entry: entry(key), by: PeerId([1; 20]), replaces: Vec::new() }
+        Event::Offered { entry: entry(key), by: Giver::by_secret("1"), replaces: Vec::new() }
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Publication {
     pub have: Held,
     /// Whether all peers of the tracker are invited to fetch it.
     pub offer: bool,
+    /// Whether it is our own, and was not downloaded.
+    pub own: bool,
     /// The path of its file below the folder that it is shared from, if it lies deeper.
     pub path: Option<String>,
     /// Of an offer: the keys of the older versions that it replaces.
@@ -73,13 +75,21 @@ pub struct Publication {
 impl Publication {
     /// We have these pieces of the torrent.
     pub fn new(torrent: Arc<Torrent>, have: Held) -> Self {
-        Publication { torrent, have, offer: false, path: None, replaces: Vec::new(), blocked: None }
+        Publication {
+            torrent,
+            have,
+            offer: false,
+            own: false,
+            path: None,
+            replaces: Vec::new(),
+            blocked: None,
+        }
     }
 
     /// The request that publishes it.
     pub fn request(self) -> Publish {
-        let Publication { torrent, have, offer, path, replaces, blocked } = self;
-        Publish { offer, path, replaces, blocked, ..Publish::new(torrent.bytes(), have) }
+        let Publication { torrent, have, offer, own, path, replaces, blocked } = self;
+        Publish { offer, own, path, replaces, blocked, ..Publish::new(torrent.bytes(), have) }
     }
 }
 

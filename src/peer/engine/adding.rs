@@ -4,10 +4,12 @@
 use super::{Engine, StartError};
 use crate::peer::storage::older::Older;
 use crate::peer::storage::recovery::{Recovered, Recovery};
-use crate::peer::storage::{Storage, StorageError};
+use crate::peer::storage::stamp::Stamp;
+use crate::peer::storage::{Before, Storage, StorageError};
 use crate::peer::swarm::options::DownloadOptions;
 use crate::peer::swarm::{Observer, Swarm};
 use crate::torrent::Torrent;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ pub struct AddTorrent {
     /// An older version that is complete, from which equal pieces are taken, and whose place a download takes
     /// once it is whole.
     pub(crate) older: Option<Older>,
+    /// Whether what is complete, and was changed by its user, stays as it is; otherwise it is mended.
+    pub(crate) keeps_changes: bool,
     /// Who hears what becomes of it.
     pub observer: Arc<dyn Observer>,
     /// What an earlier run knew of it, if that was read already.
@@ -74,6 +78,7 @@ impl AddTorrent {
             options: DownloadOptions::default(),
             remember: true,
             older: None,
+            keeps_changes: false,
             observer: Arc::new(Unobserved),
             recovery: None,
         }
@@ -87,6 +92,11 @@ impl AddTorrent {
     /// Takes the place of an older version.
     pub(crate) fn replacing(self, older: Option<Older>) -> Self {
         AddTorrent { older, ..self }
+    }
+
+    /// Leaves alone what its user has changed since it was complete.
+    pub(crate) fn keeping_changes(self) -> Self {
+        AddTorrent { keeps_changes: true, ..self }
     }
 
     /// Tells `observer` what becomes of it.
@@ -119,7 +129,8 @@ impl Engine {
         if add.content != Content::Verified && recovery.is_absent(&add.torrent, &add.dir) {
             let files = add.options.files_of(&add.torrent);
             let (disk, torrent) = (self.disk.clone(), Arc::clone(&add.torrent));
-            let (storage, recovered) = recovery.await_folder(disk, &torrent, &add.dir, files);
+            let (storage, recovered) =
+                recovery.await_folder(disk, &torrent, &add.dir, files, add.keeps_changes);
             return self.begin(add, storage, recovered);
         }
         let waits_there = |swarm: &Arc<Swarm>| swarm.is_absent() && swarm.storage.dir() == add.dir;
@@ -127,11 +138,21 @@ impl Engine {
             return Err(StorageError::NotThere(add.dir).into());
         }
         let storage = if add.content == Content::Missing {
-            let (files, known) = (add.options.files_of(&add.torrent), recovery.settled(&add.dir));
+            let (disk, files) = (self.disk.clone(), add.options.files_of(&add.torrent));
+            let before = Before {
+                known: recovery.settled(&add.dir),
+                taken: self.swarms.all().iter().map(|other| other.storage.root()).collect(),
+                keeps_changes: add.keeps_changes,
+            };
+            let older = add.older.take().or_else(|| recovery.older(&add.dir));
             let torrent = Arc::clone(&add.torrent);
-            let taken: Vec<_> = self.swarms.all().iter().map(|other| other.storage.root()).collect();
-            let (disk, older) = (self.disk.clone(), add.older.take().or_else(|| recovery.older(&add.dir)));
-            let storage = Storage::download_files(disk, torrent, &add.dir, &files, &known, &taken, older)?;
+            let storage = Storage::download_files(disk, torrent, &add.dir, &files, &before, older);
+            let storage = match storage {
+                Err(why @ StorageError::ChangedByUser(_)) => {
+                    return self.begin_changed(add, &before.known, recovery, &why);
+                }
+                storage => storage?,
+            };
             if !storage.is_all_settled() {
                 let recovered = recovery.judge(&storage);
                 return self.begin(add, storage, recovered);
@@ -188,6 +209,23 @@ impl Engine {
         if lacks_only_its_name || (add.content == Content::Verified && add.remember) {
             swarm.save()?;
         }
+        Ok(swarm)
+    }
+
+    /// A download that was complete, and that its user has changed since, stays as it is: what is left of it
+    /// is shared once the user wants that, and what an earlier run knew is kept for then.
+    fn begin_changed(
+        &self,
+        add: AddTorrent,
+        known: &BTreeMap<usize, Stamp>,
+        recovery: Recovery,
+        why: &StorageError,
+    ) -> Result<Arc<Swarm>, StartError> {
+        let storage = Storage::changed(Arc::clone(&add.torrent), &add.dir, known);
+        let recovered = recovery.judge(&storage);
+        let recovered = Recovered { file: None, unverified: Vec::new(), ..recovered };
+        let swarm = self.begin(add, storage, recovered)?;
+        swarm.fail(&why.to_string());
         Ok(swarm)
     }
 

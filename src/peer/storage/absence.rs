@@ -7,13 +7,12 @@
 //! is the one that it was, the files were removed.
 
 use super::older::Older;
-use super::places::Places;
+use super::places::{Before, Places};
 use super::stamp::Stamp;
 use super::{Access, Disk, Storage, StorageError};
 use crate::bitfield::Bitfield;
 use crate::torrent::{Selection, Torrent};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -41,7 +40,7 @@ impl FolderId {
 /// What is wanted of a torrent whose folder is not there, and which files had their final names.
 pub struct Awaited {
     files: Selection,
-    known: BTreeMap<usize, Stamp>,
+    before: Before,
 }
 
 /// Whether the folder `dir` is absent, if it was the folder `known`.
@@ -60,18 +59,18 @@ impl Storage {
         torrent: Arc<Torrent>,
         dir: &Path,
         files: Selection,
-        known: BTreeMap<usize, Stamp>,
+        before: Before,
         folder: Option<FolderId>,
         older: Option<Older>,
     ) -> Self {
-        let places = Places::expected(&torrent, dir, &files, &known);
+        let places = Places::expected(&torrent, dir, &files, &before.known);
         let storage = Storage::new(torrent, disk, dir, places, Access::Download);
         if storage.is_all_settled() {
-            let _ = storage.stamps.set(known.values().copied().map(Some).collect()); // it is new
+            let _ = storage.stamps.set(before.known.values().copied().map(Some).collect()); // it is new
         }
         *storage.folder.lock() = folder;
         *storage.older.lock() = older;
-        *storage.awaited.lock() = Some(Awaited { files, known });
+        *storage.awaited.lock() = Some(Awaited { files, before });
         storage
     }
 
@@ -128,10 +127,8 @@ impl Storage {
 
     fn find_awaited(&self, awaited: &Awaited) -> Result<(), StorageError> {
         let mut places = Places::wanted(&self.torrent, &self.dir, &awaited.files);
-        match self.older() {
-            Some(_) => places.gather(&self.disk)?,
-            None => drop(places.find(&self.disk, &self.torrent, &awaited.known, &[])?),
-        }
+        let older = self.older();
+        places.find(&self.disk, &self.torrent, &awaited.before, older.as_ref())?;
         if self.is_all_settled() && !places.is_all_settled() {
             return Err(StorageError::Vanished(self.root())); // the next start sees what is left
         }

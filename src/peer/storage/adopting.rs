@@ -32,6 +32,8 @@ pub enum Finding {
     Partly,
     /// Nothing of it is right.
     Foreign,
+    /// It was complete, and its user has changed it since.
+    Changed,
 }
 
 /// What was found in all files.
@@ -49,6 +51,18 @@ impl Look {
             *finding = match *finding {
                 Finding::Unproven { .. } => Finding::Unproven { ours: false },
                 Finding::Partly => Finding::Foreign,
+                same => same,
+            };
+        }
+    }
+
+    /// Files that were complete, and have another size or time now: what is not right in them was changed by
+    /// their user.
+    pub fn are_the_user_s(&mut self, was_complete: impl Fn(usize) -> bool) {
+        for (_, finding) in self.findings.iter_mut().filter(|(index, _)| was_complete(*index)) {
+            *finding = match *finding {
+                Finding::Unproven { .. } => Finding::Unproven { ours: false },
+                Finding::Partly | Finding::Foreign => Finding::Changed,
                 same => same,
             };
         }

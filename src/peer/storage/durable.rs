@@ -1,8 +1,11 @@
 //! What was written becomes durable, and a complete download gets its name. One thread at a time, which is
 //! the caller's part; the locks are those of the storage.
 
+use super::stamp::Stamp;
 use super::{Dirty, Storage, StorageError, failed};
+use crate::bitfield::Bitfield;
 use crate::disk::{self, above};
+use crate::torrent::Piece;
 use std::fs;
 use std::io;
 
@@ -61,21 +64,73 @@ impl Storage {
         Ok(())
     }
 
+    /// The pieces among `pieces` for which the files are long enough. A piece beyond the end of its file
+    /// cannot be durable, whatever was recorded.
+    pub fn within_files(&self, pieces: &Bitfield) -> Bitfield {
+        let geometry = self.torrent.geometry();
+        let lens = (0..self.torrent.files().len())
+            .map(|index| fs::metadata(self.path(index)).map_or(0, |meta| meta.len()));
+        let lens: Vec<u64> = lens.collect();
+        let is_there = |piece: &Piece| {
+            let mut spans = geometry.spans(*piece, 0, geometry.piece_len(*piece));
+            spans.all(|span| span.file.is_none_or(|file| span.offset + span.len as u64 <= lens[file]))
+        };
+        let mut within = Bitfield::new(pieces.len());
+        for piece in geometry.pieces_in(pieces).filter(is_there) {
+            within.set(piece.index());
+        }
+        within
+    }
+
+    /// Removes the older version whose place a complete download takes, unless its user has changed it, or
+    /// something else is in the way. True if the next start has to know that before the download gets its
+    /// name. Only one thread at a time may call this, as for [`sync`](Self::sync).
+    pub fn clear_way(&self) -> Result<bool, StorageError> {
+        let older = self.older().filter(|older| !older.is_cleared());
+        let Some(older) = older.filter(|_| !self.is_shared() && !self.is_finished()) else {
+            return Ok(false);
+        };
+        self.finish_files()?;
+        self.sync()?;
+        self.is_way_free()?;
+        let folders = older.clear_away(&self.disk)?;
+        *self.older.lock() = Some(older.cleared());
+        self.dirty.lock().folders.extend(folders);
+        self.sync()?;
+        Ok(true)
+    }
+
+    /// Whether the older version may give way: its user has not changed it, and nothing else has a name that
+    /// the download needs.
+    pub fn is_way_free(&self) -> Result<(), StorageError> {
+        let Some(older) = self.older() else { return Ok(()) };
+        if let Some(path) = older.changed() {
+            return Err(StorageError::ChangedByUser(path.to_owned()));
+        }
+        self.places.read().is_way_free(&older)
+    }
+
+    /// Whether each file that is there is as it was when it was complete.
+    pub fn is_as_known(&self) -> bool {
+        let is_known = |index| {
+            let now = fs::symlink_metadata(self.path(index)).ok();
+            now.is_none_or(|now| Stamp::of_metadata(&now).ok() == self.stamp_of(index))
+        };
+        (0..self.torrent.files().len()).all(is_known)
+    }
+
     /// Syncs a complete download and gives it its final name, or the wanted files theirs. Only one thread at
     /// a time may call this, as for [`sync`](Self::sync). Only complete files ever have a final name.
     pub fn finish(&self) -> Result<(), StorageError> {
         if self.is_shared() {
             return Ok(());
         }
+        self.clear_way()?;
         if !self.is_finished() {
             self.finish_files()?;
             self.sync()?;
-            let older = self.older();
-            if let Some(older) = &older {
-                let folders = older.clear_away(&self.disk)?;
-                self.dirty.lock().folders.extend(folders);
-            }
-            let changed = self.places.write().settle(&self.disk, older.is_some())?;
+            let replaces = self.older().is_some();
+            let changed = self.places.write().settle(&self.disk, replaces)?;
             *self.older.lock() = None;
             self.dirty.lock().folders.extend(changed.iter().map(|path| above(path).to_owned()));
         }

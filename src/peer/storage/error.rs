@@ -1,7 +1,7 @@
 //! What goes wrong with a torrent's files, in words for the user. Pure.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Why a torrent's files cannot be read or written.
@@ -45,11 +45,9 @@ pub enum StorageError {
     /// A file has another size or time than when it was first shared.
     #[error("{} was changed while it was shared: offer it anew to share what it is now", .0.display())]
     Changed(PathBuf),
-    /// A newer version cannot take the place of a file, since its user has changed it.
-    #[error(
-        "{} was changed here, and is not replaced by the newer version: move it away, and `resume`",
-        .0.display()
-    )]
+    /// A file that was complete, and that its user has changed since: it is never written over, neither by
+    /// what it was nor by a newer version.
+    #[error("{} was changed here, and is not overwritten: move it away, and `resume`", .0.display())]
     ChangedByUser(PathBuf),
     /// A write to content that is only shared.
     #[error("{} is only shared, and never written", .0.display())]
@@ -70,6 +68,16 @@ fn in_words(why: &io::Error) -> String {
 }
 
 impl StorageError {
+    /// What the user has to see to before it makes sense to try again.
+    pub fn obstacle(&self) -> Option<&Path> {
+        match self {
+            StorageError::InTheWay(path) | StorageError::Link(path) | StorageError::ChangedByUser(path) => {
+                Some(path)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether there is no space left.
     pub fn is_for_space(&self) -> bool {
         matches!(self, StorageError::Io { why, .. } if why.kind() == io::ErrorKind::StorageFull)

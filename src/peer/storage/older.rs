@@ -7,7 +7,8 @@
 use super::stamp::Stamp;
 use super::{Storage, StorageError, failed, is_link};
 use crate::disk::{Disk, above};
-use crate::torrent::{Piece, Torrent};
+use crate::hash::Hash256;
+use crate::torrent::{FileEntry, Piece, Torrent};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 pub struct Older {
     /// The folder that the files of a torrent with several lie in. It is removed if nothing is left in it.
     root: PathBuf,
+    /// Empty once they have been removed, and the new version is about to take their place.
     files: Vec<OldFile>,
     /// For each file of the new version, the index of the old file that may hold the same.
     sources: Vec<Option<usize>>,
@@ -31,29 +33,63 @@ struct OldFile {
     path: PathBuf,
     /// As it was when it was complete.
     stamp: Stamp,
+    /// Its path below the torrent's folder; empty for a torrent that is a single file.
+    #[serde(default)]
+    below: Vec<String>,
+    /// The hash of its content, if the torrent says it (v2).
+    #[serde(default)]
+    pieces_root: Option<Hash256>,
 }
 
 impl Older {
-    /// The copy in `old`, which is complete, as a source of the torrent `new`. A file of the new version is
-    /// looked for in the old one with the same content (v2), or else the same path.
+    /// The complete files of `old` as sources of the torrent `new`.
     pub fn new(old: &Storage, new: &Torrent) -> Self {
-        let mut files = Vec::new();
-        let (mut by_path, mut by_root) = (HashMap::new(), HashMap::new());
-        for (index, entry) in old.torrent().files().iter().enumerate() {
-            let Some(stamp) = old.stamp_of(index) else { continue };
-            by_path.insert(&entry.path, files.len());
-            if let Some(root) = entry.pieces_root {
-                by_root.insert(root, files.len());
-            }
-            files.push(OldFile { path: old.path(index), stamp });
-        }
-        let single = (new.is_single_file() && old.torrent().is_single_file()).then_some(0);
-        let source = |entry: &crate::torrent::FileEntry| {
+        let (settled, is_single) = (old.settled(), old.torrent().is_single_file());
+        let entries = old.torrent().files().iter().enumerate();
+        let files = entries.filter_map(|(index, entry)| {
+            let stamp = old.stamp_of(index).or_else(|| settled.get(&index).copied())?;
+            let below = if is_single { Vec::new() } else { entry.path.clone() };
+            Some(OldFile { path: old.path(index), stamp, below, pieces_root: entry.pieces_root })
+        });
+        Older { root: old.final_root(), files: files.collect(), sources: Vec::new() }.for_torrent(new)
+    }
+
+    /// The same files as sources of the torrent `new`. A file of the new version is looked for in the old one
+    /// with the same content (v2), or else the same path.
+    pub fn for_torrent(self, new: &Torrent) -> Self {
+        let files = || self.files.iter().enumerate();
+        let by_root: HashMap<_, _> =
+            files().filter_map(|(index, file)| Some((file.pieces_root?, index))).collect();
+        let by_path: HashMap<_, _> = files().map(|(index, file)| (&file.below[..], index)).collect();
+        let source = |entry: &FileEntry| {
+            let below = if new.is_single_file() { &[][..] } else { &entry.path[..] };
             let same = entry.pieces_root.and_then(|root| by_root.get(&root));
-            same.or_else(|| by_path.get(&entry.path)).copied().or(single.filter(|_| !files.is_empty()))
+            same.or_else(|| by_path.get(below)).copied()
         };
         let sources = new.files().iter().map(source).collect();
-        Older { root: old.root(), files, sources }
+        Older { sources, ..self }
+    }
+
+    /// The same, once its files have been removed.
+    pub fn cleared(&self) -> Self {
+        Older { root: self.root.clone(), files: Vec::new(), sources: Vec::new() }
+    }
+
+    /// Whether its files have been removed.
+    pub fn is_cleared(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Whether something will be at `path` once the old files have been removed.
+    pub fn leaves(&self, path: &Path) -> bool {
+        let Ok(meta) = fs::symlink_metadata(path) else { return false };
+        if !meta.is_dir() {
+            return !self.files.iter().any(|file| file.path == path);
+        }
+        // A folder is removed with the last old file in it.
+        let is_ours = self.files.iter().any(|file| file.path.starts_with(path));
+        let inside = fs::read_dir(path).into_iter().flatten().flatten();
+        !is_ours || inside.into_iter().any(|entry| self.leaves(&entry.path()))
     }
 
     /// Where the older copy is, and the new one will be.
@@ -99,7 +135,11 @@ impl Older {
             return Err(StorageError::ChangedByUser(path.to_owned()));
         }
         let mut folders = BTreeSet::new();
-        for OldFile { path, .. } in self.files.iter().filter(|file| file.is_there()) {
+        for file in self.files.iter().filter(|file| file.is_there()) {
+            let path = &file.path;
+            if !file.is_unchanged() {
+                return Err(StorageError::ChangedByUser(path.clone())); // since the look at all of them
+            }
             disk.remove(path).map_err(failed("remove", path))?;
             let above = path.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));
             folders.extend(above.map(Path::to_owned));
@@ -130,20 +170,12 @@ impl OldFile {
 }
 
 /// Removes what an older version that is not complete left in `NAME.part`, and the new one has no place for.
-/// Files of the same path stay: what is equal in them is found there.
+/// Files of the same path stay: what is equal in them is found there. Nobody may be writing to it any more.
 pub fn drop_leftovers(old: &Storage, new: &Torrent) {
     let kept: BTreeSet<&Vec<String>> = new.files().iter().map(|entry| &entry.path).collect();
     for (index, entry) in old.torrent().files().iter().enumerate() {
         if !old.torrent().is_single_file() && !kept.contains(&entry.path) {
-            let path = old.path(index);
-            let _ = fs::remove_file(&path); // it may not have been begun
-            let mut above = path.parent();
-            while let Some(folder) = above.filter(|folder| *folder != old.root()) {
-                if fs::remove_dir(folder).is_err() {
-                    break; // something is left in it
-                }
-                above = folder.parent();
-            }
+            old.places.read().remove_begun(index);
         }
     }
 }

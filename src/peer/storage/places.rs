@@ -22,6 +22,9 @@
 
 mod start;
 
+pub use start::Before;
+
+use super::older::Older;
 use super::stamp::Stamp;
 use super::{StorageError, failed, is_link, part};
 use crate::disk::Disk;
@@ -204,6 +207,19 @@ impl Places {
         }
     }
 
+    /// Removes a file that was begun and has not got its final name, and the folders that are empty then.
+    pub fn remove_begun(&self, index: usize) {
+        let path = self.path(index);
+        let folders = self.folders_to(&path);
+        if self.of(index) == Place::Settled || folders.iter().any(|folder| is_link(folder)) {
+            return; // what is there is not ours
+        }
+        let _ = fs::remove_file(&path); // it may not have been begun
+        for folder in folders.iter().skip(1).rev() {
+            let _ = fs::remove_dir(folder); // a folder that is not empty stays
+        }
+    }
+
     // ---- the end ------------------------------------------------------------------------------------------
 
     /// Whether every wanted file is complete under its final name, for certain.
@@ -218,6 +234,23 @@ impl Places {
     /// The wanted files that are not settled yet.
     pub fn unsettled(&self) -> Vec<usize> {
         (0..self.places.len()).filter(|index| self.of(*index) == Place::Wanted).collect()
+    }
+
+    /// What will have its final name next is free to have it: nothing is there but files of the older
+    /// version.
+    pub fn is_way_free(&self, older: &Older) -> Result<(), StorageError> {
+        for index in self.unsettled() {
+            let to = self.path_in(Place::Settled, index);
+            let is_folder =
+                |folder: &PathBuf| fs::symlink_metadata(folder).map_or(true, |meta| meta.is_dir());
+            let above = self.folders_to(&to).into_iter().find(|folder| !is_folder(folder));
+            for path in above.into_iter().chain([to]) {
+                if older.leaves(&path) {
+                    return Err(StorageError::InTheWay(path));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Gives the wanted files their final names: with one rename, unless some files of the torrent have
@@ -256,7 +289,10 @@ impl Places {
         let home = self.homes.get(index).copied().unwrap_or(Place::Aside);
         let to = self.path_in(home, index);
         let is_foreign = self.unproven.get(&index) == Some(&false);
+        let now = Stamp::of(&from).ok();
+        let is_changed = self.stamps.get(&index).is_some_and(|stamp| now.is_some_and(|now| now != *stamp));
         match fs::symlink_metadata(&from).is_ok() {
+            true if is_changed => return Err(StorageError::ChangedByUser(from)),
             true if is_foreign => return Err(StorageError::InTheWay(from)),
             true => {
                 self.make_folders(disk, &to)?;

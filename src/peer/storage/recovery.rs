@@ -4,7 +4,7 @@
 use super::older::Older;
 use super::resume::{Resume, ResumeFile};
 use super::stamp::Stamp;
-use super::{Storage, absence};
+use super::{Before, Storage, absence};
 use crate::bitfield::Bitfield;
 use crate::disk::Disk;
 use crate::torrent::{Piece, Selection, Torrent};
@@ -54,6 +54,11 @@ impl Recovery {
         self.resume.as_ref().is_some_and(|resume| resume.paused)
     }
 
+    /// Whether it was the user's own content, which is only read.
+    pub fn is_own(&self) -> bool {
+        self.resume.as_ref().is_some_and(|resume| resume.own)
+    }
+
     /// The files that were wanted, if not all were.
     pub fn wanted(&self, torrent: &Torrent) -> Option<Selection> {
         Selection::of_indexes(torrent, self.resume.as_ref()?.wanted.as_ref()?)
@@ -96,11 +101,12 @@ impl Recovery {
         torrent: &Arc<Torrent>,
         dir: &Path,
         files: Selection,
+        keeps_changes: bool,
     ) -> (Storage, Recovered) {
-        let known = self.settled(dir);
+        let before = Before { known: self.settled(dir), taken: Vec::new(), keeps_changes };
         let folder = self.resume.as_ref().and_then(|resume| resume.folder);
         let older = self.older(dir);
-        let storage = Storage::awaited(disk, Arc::clone(torrent), dir, files, known, folder, older);
+        let storage = Storage::awaited(disk, Arc::clone(torrent), dir, files, before, folder, older);
         let pieces = torrent.geometry().piece_count();
         let durable = self.resume.as_ref().and_then(|resume| resume.pieces(pieces));
         let durable = durable.unwrap_or_else(|| Bitfield::new(pieces));

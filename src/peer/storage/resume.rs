@@ -45,6 +45,9 @@ pub struct Resume {
     /// The files that are wanted, by index, if not all are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Vec<usize>>,
+    /// Whether it is the user's own content, which is only read.
+    #[serde(default)]
+    pub own: bool,
     /// The older version whose place the download takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub older: Option<Older>,
@@ -68,6 +71,7 @@ impl Resume {
             files,
             settled: BTreeMap::new(),
             wanted: None,
+            own: false,
             older: None,
             paused,
             trouble: None,

@@ -2,16 +2,17 @@
 //! uses the folder, by a lock on the file `lock`.
 //!
 //! It holds `lock`, `peer_id`, `ledger.json`, `bans.json` ([`bans`](crate::peer::bans)),
-//! `published.json` ([`library`](crate::peer::app::library)), `offered.json`, `mirrored.json`,
-//! `torrents/KEY.torrent`,
-//! and `resume/KEY.json` ([`resume`](super::resume)).
+//! `published.json` ([`library`](crate::peer::app::library)), `offered.json`, `mirrored.json`, `secret`,
+//! `torrents/KEY.torrent`, and `resume/KEY.json` ([`resume`](super::resume)).
 
 use super::resume::{Resume, ResumeFile};
 use crate::atomic;
 use crate::disk::Disk;
 use crate::lock;
+use crate::protocol::catalogue::Giver;
 use crate::protocol::handshake::PeerId;
 use crate::torrent::{InfoHash, Torrent};
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use std::collections::BTreeMap;
@@ -21,9 +22,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Our files in the folder, apart from `lock` and those that belong to one torrent.
-const FILES: [&str; 6] = ["peer_id", "ledger.json", PUBLISHED, OFFERED, MIRRORED, "bans.json"];
+const FILES: [&str; 7] = ["peer_id", "ledger.json", PUBLISHED, OFFERED, MIRRORED, SECRET, "bans.json"];
 const OFFERED: &str = "offered.json";
 const MIRRORED: &str = "mirrored.json";
+const SECRET: &str = "secret";
 const PUBLISHED: &str = "published.json";
 const TORRENTS: &str = "torrents";
 const LOCK: &str = "lock";
@@ -122,6 +124,23 @@ impl StateDir {
         }
     }
 
+    /// What proves to the trackers that an offer is by the same peer as an earlier one: 32 hexadecimal digits
+    /// that only this user can read.
+    pub fn secret(&self) -> Result<String, StateError> {
+        let path = self.path.join(SECRET);
+        let is_whole = |secret: &String| secret.len() == 32 && secret.bytes().all(|b| b.is_ascii_hexdigit());
+        if let Some(secret) = fs::read_to_string(&path).ok().filter(is_whole) {
+            return Ok(secret);
+        }
+        let failed = |why| StateError::Io { path: path.clone(), why };
+        let mut bytes = [0; 16];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .map_err(|why| failed(why.into()))?;
+        let secret = HEXLOWER.encode(&bytes);
+        atomic::write_secret_on(&self.disk, &path, secret.as_bytes()).map_err(failed)?;
+        Ok(secret)
+    }
+
     /// The path of the ledger.
     pub fn ledger(&self) -> PathBuf {
         self.path.join("ledger.json")
@@ -171,12 +190,12 @@ impl StateDir {
     }
 
     /// The torrents that earlier runs fetched as a mirror, and who offered them.
-    pub fn mirrored(&self) -> BTreeMap<InfoHash, PeerId> {
+    pub fn mirrored(&self) -> BTreeMap<InfoHash, Giver> {
         by_hash(&fs::read(self.path.join(MIRRORED)).unwrap_or_default())
     }
 
     /// Saves which torrents were fetched as a mirror, for the next run.
-    pub fn keep_mirrored(&self, mirrored: &BTreeMap<InfoHash, PeerId>) -> Result<(), StateError> {
+    pub fn keep_mirrored(&self, mirrored: &BTreeMap<InfoHash, Giver>) -> Result<(), StateError> {
         self.keep_by_hash(MIRRORED, mirrored)
     }
 
@@ -255,9 +274,11 @@ mod tests {
         assert_eq!(again.offered(), offers);
         fs::write(dir.path().join(OFFERED), format!("[\"{}\"]", InfoHash([1; 20]))).unwrap();
         assert_eq!(again.offered(), BTreeMap::from([(InfoHash([1; 20]), Vec::new())]), "of an older shoal");
-        let mirrored = BTreeMap::from([(InfoHash([4; 20]), name)]);
+        let mirrored = BTreeMap::from([(InfoHash([4; 20]), Giver::by_secret("1"))]);
         again.keep_mirrored(&mirrored).unwrap();
         assert_eq!(again.mirrored(), mirrored);
+        let secret = again.secret().unwrap();
+        assert_eq!((secret.len(), again.secret().unwrap()), (32, secret));
     }
 
     #[test]

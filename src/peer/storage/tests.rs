@@ -20,7 +20,7 @@ impl Storage {
     /// something else, or if another download uses it.
     fn download(torrent: Arc<Torrent>, dir: &Path) -> Result<Self, StorageError> {
         let all = Selection::all(&torrent);
-        Storage::download_files(Disk::default(), torrent, dir, &all, &BTreeMap::new(), &[], None)
+        Storage::download_files(Disk::default(), torrent, dir, &all, &Before::default(), None)
     }
 }
 

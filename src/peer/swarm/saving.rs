@@ -73,7 +73,10 @@ impl Swarm {
         if !finishes {
             return self.save_durable();
         }
-        if let Err(why) = self.storage.finish() {
+        // What a crash leaves in the middle is told from what its user changed by the saved state.
+        let way =
+            self.storage.clear_way().and_then(|cleared| if cleared { self.save_durable() } else { Ok(()) });
+        if let Err(why) = way.and_then(|()| self.storage.finish()) {
             if self.is_away() {
                 return self.saved_before(&why);
             }
@@ -125,6 +128,7 @@ impl Swarm {
         resume.settled = self.storage.settled();
         resume.folder = self.storage.folder();
         resume.wanted = self.storage.wanted_only();
+        resume.own = self.storage.is_own();
         resume.older = self.storage.older();
         file.save(&resume).map_err(|why| {
             let path = self.storage.dir().to_owned();

@@ -107,7 +107,7 @@ fn answers_survive_their_line() {
     let events = [
         Event::Added { entry: entry() },
         Event::Removed { key: "k".into(), name: "n".into(), reason: "r".into() },
-        Event::Offered { entry: entry(), by: PeerId([1; 20]), replaces: vec!["0".repeat(40)] },
+        Event::Offered { entry: entry(), by: Giver::by_secret("1"), replaces: vec!["0".repeat(40)] },
     ];
     let answers = replies
         .into_iter()

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use crate::protocol::catalogue::PeerId;
+use crate::protocol::catalogue::{Giver, PeerId};
 use crate::torrent::Torrent;
 
 use super::SessionId;
@@ -72,14 +72,16 @@ pub struct Listing {
     /// The path of the file where it is shared, if that is not only its name, and the session that told it.
     pub path: Option<String>,
     pub placed_by: Option<SessionId>,
-    /// The peer that offers it to all others.
-    pub offer: Option<PeerId>,
-    /// The last peer that offered it, even if it does not any more: only that one may replace it.
-    pub was_offered_by: Option<PeerId>,
+    /// The sessions that have it as their own, and did not download it.
+    pub owners: HashSet<SessionId>,
+    /// Who offers it to all others.
+    pub offer: Option<Giver>,
+    /// The last one that offered it, even if it does not any more: nobody else may replace it.
+    pub was_offered_by: Option<Giver>,
     /// The keys that the offer replaces. At most `MAX_REPLACED`.
     pub replaces: Vec<String>,
-    /// Whether a newer version replaces it: then it is not found by its name any more.
-    pub is_replaced: bool,
+    /// Whose newer version replaces it: then it is not found by its name any more.
+    pub replaced_by: Option<Giver>,
     /// Why sessions that are members cannot download it.
     pub blocked: HashMap<SessionId, String>,
     /// Why it is not available any more; `None` if it is available or never was.
@@ -102,15 +104,21 @@ impl Listing {
             local: HashSet::new(),
             path: None,
             placed_by: None,
+            owners: HashSet::new(),
             offer: None,
             was_offered_by: None,
             replaces: Vec::new(),
-            is_replaced: false,
+            replaced_by: None,
             blocked: HashMap::new(),
             gone: None,
             changed_at: 0,
             offered_at: 0,
         }
+    }
+
+    /// Whether a newer version replaces it.
+    pub fn is_replaced(&self) -> bool {
+        self.replaced_by.is_some()
     }
 
     /// Forgets why a session could not download it.
@@ -146,6 +154,7 @@ impl Listing {
         let left = self.sessions.remove(&(contact.peer_id, contact.addresses.observed()));
         debug_assert_eq!(left, Some(id), "a peer has one session in a swarm");
         self.local.remove(&id);
+        self.owners.remove(&id);
         self.unblock(id);
         if let Have::Some(bits) = have {
             self.partial.remove(&id);

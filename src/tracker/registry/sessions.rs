@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::protocol::catalogue::{DEFAULT_WANT, Held, Hello, Holder, MAX_LISTED, PeerInfo, Pieces, Refusal};
+use crate::protocol::catalogue::{
+    DEFAULT_WANT, Giver, Held, Hello, Holder, MAX_LISTED, PeerInfo, Pieces, Refusal,
+};
 use crate::torrent::InfoHash;
 use crate::tracker::address::PeerAddresses;
 
@@ -25,6 +27,8 @@ pub struct Read {
 /// What the registry keeps for a session.
 pub struct SessionRecord {
     pub contact: Arc<Contact>,
+    /// Under which name its offers go.
+    pub giver: Giver,
     pub torrents: HashSet<InfoHash>,
 }
 
@@ -39,7 +43,8 @@ impl Registry {
             port: hello.port,
             client: hello.client.chars().filter(|c| !c.is_control()).take(64).collect(),
         });
-        self.sessions.insert(id, SessionRecord { contact, torrents: HashSet::new() });
+        let giver = hello.giver(observed);
+        self.sessions.insert(id, SessionRecord { contact, giver, torrents: HashSet::new() });
         let offers = if hello.mirror { Cursor::default() } else { self.offers.end() };
         (id, Read { changes: self.changes.end(), offers })
     }
@@ -70,7 +75,7 @@ impl Registry {
         if !bits.is_full() && self.sums.memory + bits.as_bytes().len() > self.limits.set_bytes {
             return Err(Refusal::new("the tracker follows as many unfinished downloads as it can"));
         }
-        let contact = session.contact.clone();
+        let (contact, giver) = (session.contact.clone(), session.giver);
         // The same peer may be a member already, through an earlier session or as an announcer. It
         // would count twice.
         let (peer_id, ip) = (contact.peer_id, contact.addresses.observed());
@@ -91,7 +96,7 @@ impl Registry {
             session.torrents.insert(hash);
         }
         if offer {
-            self.offer(hash, peer_id);
+            self.offer(hash, giver);
         }
         Ok(())
     }
@@ -120,7 +125,7 @@ impl Registry {
         if !session.torrents.remove(&hash) {
             return Err(Refusal::new("this session has not published the torrent"));
         }
-        let by = session.contact.peer_id;
+        let by = session.giver;
         if let Some(listing) = self.swarms.get_mut(&hash).and_then(|swarm| swarm.listing.as_mut())
             && listing.offer == Some(by)
         {

@@ -105,7 +105,7 @@ impl Swarm {
             leeches: self.leeches.len(),
             announcers: self.len() - listing.map_or(0, |listing| listing.sessions.len()),
             available: usize::from(
-                listing.is_some_and(|listing| !listing.is_replaced) && self.is_available(),
+                listing.is_some_and(|listing| !listing.is_replaced()) && self.is_available(),
             ),
             memory: listing.map_or(0, |listing| listing.memory),
         }
@@ -150,7 +150,7 @@ impl Swarm {
 
     /// Whether a newer version replaces it.
     pub fn is_replaced(&self) -> bool {
-        self.listing.as_ref().is_some_and(|listing| listing.is_replaced)
+        self.listing.as_ref().is_some_and(|listing| listing.is_replaced())
     }
 
     /// Why a member cannot download it, if it says so.

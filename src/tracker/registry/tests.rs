@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::bencode;
 use crate::protocol::announce::{Announce, AnnounceEvent, AnnounceReply};
-use crate::protocol::catalogue::{DEFAULT_WANT, Entry, Found, Held, Hello, PeerId};
+use crate::protocol::catalogue::{DEFAULT_WANT, Entry, Found, Giver, Held, Hello, PeerId};
 
 const NEAR: &str = "192.168.1.10";
 const FAR: &str = "203.0.113.9";
@@ -67,6 +67,7 @@ impl World {
             addresses: told.iter().map(|told| ip(told)).collect(),
             client: "test".into(),
             mirror,
+            secret: Some(id.to_string()),
         };
         self.registry.hello(&hello, ip(from))
     }
@@ -96,7 +97,10 @@ impl World {
             .map(|event| match event {
                 Event::Added { entry } => format!("added {} {}", entry.name, entry.available),
                 Event::Removed { name, reason, .. } => format!("removed {name}: {reason}"),
-                Event::Offered { entry, by, .. } => format!("offered {} by {}", entry.name, by.0[0]),
+                Event::Offered { entry, by, .. } => {
+                    let is_by = |id: &u8| by == Giver::by_secret(&id.to_string());
+                    format!("offered {} by {}", entry.name, (0..=255).find(is_by).unwrap())
+                }
             })
             .collect()
     }

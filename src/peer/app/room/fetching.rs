@@ -23,33 +23,74 @@ pub struct Wish<'a> {
     pub files: &'a [String],
 }
 
+/// A torrent of the catalogue, and the path of its file where it is shared.
+pub struct FoundHere {
+    pub torrent: Torrent,
+    path: Option<String>,
+}
+
+impl FoundHere {
+    /// Whether this is its path, its name, or the beginning of its key: not only its name without the
+    /// extension.
+    fn is_called(&self, name: &str) -> bool {
+        let key = name.to_ascii_lowercase();
+        let is_key = key.len() >= 6 && self.torrent.key().starts_with(&key);
+        self.torrent.name() == name || self.path.as_deref() == Some(name) || is_key
+    }
+}
+
+/// What came of a wish to download.
+#[derive(Default)]
+pub struct Begun {
+    /// The downloads, with those that are here already.
+    pub swarms: Vec<Arc<Swarm>>,
+    /// What of a folder or pattern cannot be downloaded, and why.
+    pub failed: Vec<(String, RoomError)>,
+}
+
 impl RoomHost {
     /// Begins to download all that this names: a path, name or key, or else a folder of the catalogue, or a
-    /// pattern. What is here already is among it.
+    /// pattern, or else a name without its extension. What is here already is among it.
     pub fn download(
         self: &Arc<Self>,
         trackers: &Trackers,
         name: &str,
         wish: Wish,
-    ) -> Result<Vec<Arc<Swarm>>, RoomError> {
-        let unknown = match self.download_one(trackers, name, wish) {
-            Err(RoomError::Refused(refusal)) if refusal.choices.is_empty() => RoomError::Refused(refusal),
-            one => return Ok(vec![one?]),
+    ) -> Result<Begun, RoomError> {
+        let found = self.metainfo(trackers, name);
+        let is_it = match &found {
+            Ok(found) => found.is_called(name),
+            Err(why) => !matches!(why, RoomError::Refused(_)),
         };
-        let mut swarms = Vec::new();
-        for entry in matching(&trackers.search("")?, name) {
-            swarms.push(self.download_one(trackers, &entry.key, wish)?);
+        if !is_it {
+            let listed = trackers.search("")?;
+            let matching = matching(&listed, name);
+            if !matching.is_empty() {
+                return Ok(self.download_all(trackers, &matching, wish));
+            }
         }
-        if swarms.is_empty() { Err(unknown) } else { Ok(swarms) }
+        let swarm = self.download_one(trackers, found?, wish)?;
+        Ok(Begun { swarms: vec![swarm], failed: Vec::new() })
+    }
+
+    fn download_all(self: &Arc<Self>, trackers: &Trackers, entries: &[&Entry], wish: Wish) -> Begun {
+        let mut begun = Begun::default();
+        for entry in entries {
+            let found = self.metainfo(trackers, &entry.key);
+            match found.and_then(|found| self.download_one(trackers, found, wish)) {
+                Ok(swarm) => begun.swarms.push(swarm),
+                Err(why) => begun.failed.push((entry.label().to_owned(), why)),
+            }
+        }
+        begun
     }
 
     fn download_one(
         self: &Arc<Self>,
         trackers: &Trackers,
-        name: &str,
+        FoundHere { torrent, path }: FoundHere,
         wish: Wish,
     ) -> Result<Arc<Swarm>, RoomError> {
-        let (torrent, path) = self.metainfo(trackers, name)?;
         let files = match wish.files {
             [] => None,
             words => {
@@ -64,10 +105,11 @@ impl RoomHost {
             if is_elsewhere || here.storage.wanted_only() != files.as_ref().and_then(Selection::indexes) {
                 return Err(RoomError::HereAlready(here.storage.root()));
             }
-            if !here.is_complete() && !here.is_running() {
-                here.unpause();
-                self.find_peers(trackers, &here)?;
+            if here.is_complete() || here.is_running() {
+                return Ok(here);
             }
+            let here = self.go_on(trackers, &here)?;
+            self.find_peers(trackers, &here)?;
             return Ok(here);
         }
         self.keep(&torrent)?;
@@ -79,7 +121,7 @@ impl RoomHost {
     }
 
     /// The torrent with this path, name or key, and its path where it is shared.
-    pub fn metainfo(&self, trackers: &Trackers, name: &str) -> Result<(Torrent, Option<String>), RoomError> {
+    pub fn metainfo(&self, trackers: &Trackers, name: &str) -> Result<FoundHere, RoomError> {
         let FoundTorrent { key, path, metainfo } = match trackers.torrent(name) {
             Err(AskError::Refused(refusal)) => match only_available(&refusal.choices) {
                 Some(entry) => trackers.torrent(&entry.key)?,
@@ -88,7 +130,7 @@ impl RoomHost {
             answer => answer?,
         };
         let torrent = Torrent::parse(&metainfo).map_err(|why| RoomError::Content(why.to_string()))?;
-        if torrent.key() == key { Ok((torrent, path)) } else { Err(RoomError::WrongTorrent(key)) }
+        if torrent.key() == key { Ok(FoundHere { torrent, path }) } else { Err(RoomError::WrongTorrent(key)) }
     }
 
     /// Asks the trackers for the peers of this torrent, and connects to them.

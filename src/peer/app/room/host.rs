@@ -11,12 +11,13 @@ use crate::peer::app::progress::plural;
 use crate::peer::catalogue::{Host, Publication, Trackers};
 use crate::peer::engine::{AddTorrent, Engine, StartError};
 use crate::peer::swarm::{Observer, Swarm};
-use crate::protocol::catalogue::{Event, Held, Hello, MAX_REPLACED, PeerId, Publish, is_path};
+use crate::protocol::catalogue::{Event, Giver, Held, Hello, MAX_REPLACED, Publish, is_path};
 use crate::protocol::extension;
 use crate::torrent::{InfoHash, Torrent};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,13 +33,15 @@ pub(super) struct RoomHost {
     uploads: PathBuf,
     pub downloads: PathBuf,
     mirror: bool,
+    /// What proves to the trackers that an offer is ours.
+    secret: Option<String>,
     pub reporter: Reporter,
     pub to_thread: Sender<Task>,
     /// The torrents that we offered to everybody, in this run or an earlier one, each with the keys of the
     /// older versions that it replaces.
     pub offered: Mutex<BTreeMap<InfoHash, Vec<String>>>,
     /// The torrents that we fetched as a mirror, and who offered them.
-    pub mirrored: Mutex<BTreeMap<InfoHash, PeerId>>,
+    pub mirrored: Mutex<BTreeMap<InfoHash, Giver>>,
     /// What was offered to us and cannot be fetched now, and why. At most the offers that wait.
     blocked: Mutex<BTreeMap<InfoHash, Blocked>>,
     pub rates: Mutex<BTreeMap<InfoHash, Rates>>,
@@ -53,15 +56,17 @@ impl RoomHost {
         mirror: bool,
         reporter: Reporter,
         to_thread: Sender<Task>,
-    ) -> Self {
+    ) -> Result<Self, StartError> {
+        let secret = peer.state().map(|state| state.secret()).transpose()?;
         let offered = Mutex::new(peer.state().map_or_else(BTreeMap::new, |state| state.offered()));
         let mirrored = Mutex::new(peer.state().map_or_else(BTreeMap::new, |state| state.mirrored()));
         let (uploads, downloads) = (uploads.to_owned(), downloads.to_owned());
-        RoomHost {
+        Ok(RoomHost {
             peer,
             uploads,
             downloads,
             mirror,
+            secret,
             reporter,
             to_thread,
             offered,
@@ -69,7 +74,7 @@ impl RoomHost {
             blocked: Mutex::default(),
             rates: Mutex::default(),
             publishing: Mutex::default(),
-        }
+        })
     }
 
     /// Stops sharing or downloading a torrent. Its files stay.
@@ -101,8 +106,9 @@ impl RoomHost {
         }
     }
 
-    /// Notes that we offer this, in place of what we offered before under its name. Returns that.
-    pub fn offered_before(&self, swarm: &Swarm) -> Vec<InfoHash> {
+    /// Notes that we offer this, in place of what we offered before under its name. Returns that, each with
+    /// the keys that it replaced.
+    pub fn offered_before(&self, swarm: &Swarm) -> BTreeMap<InfoHash, Vec<String>> {
         let new = swarm.torrent.info_hash();
         let offered = self.offered.lock().clone();
         // An older one may not be here, if its folder is gone; its metainfo is kept all the same.
@@ -113,43 +119,41 @@ impl RoomHost {
         let is_older = |hash: &InfoHash| {
             *hash != new && torrent_of(hash).is_some_and(|old| old.name() == swarm.torrent.name())
         };
-        let older: Vec<InfoHash> = offered.keys().copied().filter(is_older).collect();
-        let keys = older.iter().filter_map(torrent_of).map(|old| old.key());
-        let before = older.iter().chain([&new]).filter_map(|hash| offered.get(hash)).flatten().cloned();
+        let (older, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            offered.into_iter().partition(|(hash, _)| is_older(hash));
+        let keys = older.keys().filter_map(torrent_of).map(|old| old.key());
+        let before = older.values().chain(rest.get(&new)).flatten().cloned();
         let mut replaces: Vec<String> = Vec::new();
         for key in keys.chain(before) {
             if key != swarm.torrent.key() && !replaces.contains(&key) && replaces.len() < MAX_REPLACED {
                 replaces.push(key);
             }
         }
-        self.change_offers(|offered| offered.insert(new, replaces.clone()).as_ref() != Some(&replaces));
+        // At once, so that no crash leaves two of one name.
+        self.change_offers(|offered| {
+            offered.retain(|hash, _| !older.contains_key(hash));
+            offered.insert(new, replaces.clone()).as_ref() != Some(&replaces)
+        });
         older
+    }
+
+    /// The trackers refused an offer: what was offered before stays offered.
+    pub fn offer_again(&self, refused: InfoHash, older: BTreeMap<InfoHash, Vec<String>>) {
+        self.change_offers(|offered| {
+            offered.remove(&refused);
+            offered.extend(older);
+            true
+        });
     }
 
     /// Changes what we offer, and saves it for the next run if it has changed.
     pub fn change_offers(&self, change: impl FnOnce(&mut BTreeMap<InfoHash, Vec<String>>) -> bool) {
-        let changed = {
-            let mut offered = self.offered.lock();
-            change(&mut offered).then(|| offered.clone())
-        };
-        if let (Some(offered), Some(state)) = (changed, self.peer.state())
-            && let Err(why) = state.keep_offered(&offered)
-        {
-            log::warn!("{why}");
-        }
+        change_and_keep(&self.offered, change, |offered| self.peer.state()?.keep_offered(offered).err());
     }
 
     /// The same for what we mirror.
-    pub fn change_mirrored(&self, change: impl FnOnce(&mut BTreeMap<InfoHash, PeerId>) -> bool) {
-        let changed = {
-            let mut mirrored = self.mirrored.lock();
-            change(&mut mirrored).then(|| mirrored.clone())
-        };
-        if let (Some(mirrored), Some(state)) = (changed, self.peer.state())
-            && let Err(why) = state.keep_mirrored(&mirrored)
-        {
-            log::warn!("{why}");
-        }
+    pub fn change_mirrored(&self, change: impl FnOnce(&mut BTreeMap<InfoHash, Giver>) -> bool) {
+        change_and_keep(&self.mirrored, change, |mirrored| self.peer.state()?.keep_mirrored(mirrored).err());
     }
 
     /// What the trackers are told of a torrent that is here.
@@ -171,6 +175,7 @@ impl RoomHost {
         Publication {
             path: self.path_of(swarm),
             offer: offer.is_some(),
+            own: swarm.storage.is_own(),
             replaces: offer.unwrap_or_default(),
             blocked: swarm.blocked(),
             ..Publication::new(Arc::clone(&swarm.torrent), Held::from(&swarm.have().0))
@@ -205,6 +210,28 @@ impl RoomHost {
     }
 }
 
+/// Changes a table, and keeps it for the next run if it has changed; `keep` gives the error. The disk is not
+/// waited for under the lock, so two threads may keep it in the wrong order: each looks whether it kept the
+/// newest.
+fn change_and_keep<T: Clone + PartialEq, E: Display>(
+    table: &Mutex<T>,
+    change: impl FnOnce(&mut T) -> bool,
+    keep: impl Fn(&T) -> Option<E>,
+) {
+    if !change(&mut table.lock()) {
+        return;
+    }
+    loop {
+        let now = table.lock().clone();
+        if let Some(why) = keep(&now) {
+            log::warn!("{why}");
+        }
+        if *table.lock() == now {
+            return;
+        }
+    }
+}
+
 impl Observer for RoomHost {
     fn completed(&self, swarm: &Swarm) {
         self.reporter.completed(swarm);
@@ -228,6 +255,7 @@ impl Host for RoomHost {
             addresses: addresses.collect(),
             client: extension::CLIENT.to_owned(),
             mirror: self.mirror,
+            secret: self.secret.clone(),
         }
     }
 
@@ -266,13 +294,13 @@ impl Host for RoomHost {
     fn on_event(&self, event: Event) {
         if let Event::Offered { entry, by, replaces } = &event
             && self.mirror
-            && *by != self.peer.shared.peer_id
+            && self.secret.as_ref().is_none_or(|secret| *by != Giver::by_secret(secret))
         {
             let offer = Offer { entry: entry.clone(), by: *by, replaces: replaces.clone() };
             let _ = self.to_thread.try_send(Task::Fetch(offer)); // for a full channel see `ROOM`
         }
         if let Event::Removed { key, .. } = &event
-            && self.mirror
+            && key.parse().is_ok_and(|hash| self.blocked.lock().contains_key(&hash))
         {
             let _ = self.to_thread.try_send(Task::Gone(key.clone())); // likewise
         }

@@ -4,7 +4,7 @@
 //! addresses lock, one at a time, for one look-up.
 
 use super::host::RoomHost;
-use super::offers::Offers;
+use super::offers::{LOOK, Offers};
 use super::task::Task;
 use crate::bitfield::Bitfield;
 use crate::peer::app::pace::Pace;
@@ -39,6 +39,8 @@ struct Note {
     told: usize,
     /// When the tracker was last asked for peers.
     asked_at: Option<Instant>,
+    /// When it was last looked whether something is in its way.
+    way_looked_at: Instant,
     /// Why it cannot be fetched, as the tracker was told.
     blocked: Option<String>,
     pace: Pace,
@@ -105,6 +107,10 @@ impl Keeper {
             note.blocked = blocked;
             self.trackers.refresh(&[swarm.torrent.info_hash()]);
         }
+        if !swarm.is_running() && now >= note.way_looked_at + LOOK {
+            note.way_looked_at = now;
+            self.host.look_at_the_way(&self.trackers, swarm);
+        }
         if swarm.is_running() && swarm.waits_for_its_place() && swarm.has_all_wanted() {
             self.host.make_way(&self.trackers, swarm);
         }
@@ -120,6 +126,6 @@ impl Keeper {
 
 impl Note {
     fn new(swarm: &Swarm, now: Instant) -> Self {
-        Note { told: 0, asked_at: None, blocked: None, pace: Pace::of(swarm, now) }
+        Note { told: 0, asked_at: None, way_looked_at: now, blocked: None, pace: Pace::of(swarm, now) }
     }
 }

@@ -1,6 +1,6 @@
 //! What the room's thread is asked to do.
 
-use crate::protocol::catalogue::{Entry, PeerId};
+use crate::protocol::catalogue::{Entry, Giver};
 
 /// What the room's thread is asked to do.
 pub(super) enum Task {
@@ -17,7 +17,7 @@ pub(super) enum Task {
 /// An offer of another peer.
 pub(super) struct Offer {
     pub entry: Entry,
-    pub by: PeerId,
+    pub by: Giver,
     /// The keys of what that peer offered before, and what this is a newer version of.
     pub replaces: Vec<String>,
 }

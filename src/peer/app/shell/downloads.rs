@@ -6,7 +6,7 @@ use crate::peer::app::command::{Download, excerpt};
 use crate::peer::app::notices::Notice;
 use crate::peer::app::progress::{Gauge, TICK, plural, show_bytes};
 use crate::peer::app::report;
-use crate::peer::app::room::{RoomError, Wish};
+use crate::peer::app::room::{Begun, RoomError, Wish};
 use crate::peer::swarm::{State, Swarm};
 use crate::protocol::catalogue::Entry;
 use crossbeam_channel::select;
@@ -49,29 +49,37 @@ impl Shell {
         let wish = Wish { to: to.as_deref(), files };
         let whole = names.join(" ");
         let refused = match self.room.download(&whole, wish) {
-            Ok(swarms) => return Ok((swarms, true)),
+            Ok(begun) => return Ok(self.told(begun)),
             Err(why) if names.len() == 1 => return Err(self.explain(&whole, why)),
             Err(why) => why,
         };
         let begun: Vec<_> = names.iter().map(|name| (name, self.room.download(name, wish))).collect();
         if begun
             .iter()
-            .all(|(_, swarm)| matches!(swarm, Err(RoomError::Refused(no)) if no.choices.is_empty()))
+            .all(|(_, begun)| matches!(begun, Err(RoomError::Refused(no)) if no.choices.is_empty()))
         {
             return Err(self.explain(&whole, refused)); // the words were meant as one name
         }
-        let mut swarms = Vec::new();
-        let mut all_begun = true;
-        for (name, found) in begun {
-            match found {
-                Ok(found) => swarms.extend(found),
-                Err(why) => {
-                    all_begun = false;
-                    self.complain(&self.explain(name, why));
+        let mut all = Begun::default();
+        for (name, begun) in begun {
+            match begun {
+                Ok(begun) => {
+                    all.swarms.extend(begun.swarms);
+                    all.failed.extend(begun.failed);
                 }
+                Err(why) => all.failed.push((name.clone(), why)),
             }
         }
-        Ok((swarms, all_begun))
+        Ok(self.told(all))
+    }
+
+    /// Tells what of the downloads could not be begun. Gives the others, and whether they are all.
+    fn told(&self, begun: Begun) -> (Vec<Arc<Swarm>>, bool) {
+        let all_begun = begun.failed.is_empty();
+        for (name, why) in begun.failed {
+            self.complain(&self.explain(&name, why));
+        }
+        (begun.swarms, all_begun)
     }
 
     /// The error for the user. It lists the keys to choose from if the name is ambiguous, and similar names

@@ -5,6 +5,7 @@ use super::{Place, Places, rename};
 use crate::bitfield::Bitfield;
 use crate::disk::Disk;
 use crate::peer::storage::adopting::{self, Finding, Look};
+use crate::peer::storage::older::Older;
 use crate::peer::storage::stamp::Stamp;
 use crate::peer::storage::{StorageError, failed, is_link};
 use crate::torrent::locate::locate;
@@ -14,17 +15,28 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What is known of the files that are there before a download begins.
+#[derive(Default)]
+pub struct Before {
+    /// The files that were settled, with their stamps from then.
+    pub known: BTreeMap<usize, Stamp>,
+    /// The paths of other torrents' files and folders.
+    pub taken: Vec<PathBuf>,
+    /// Whether what was settled, and has been changed since, is its user's; otherwise it is mended.
+    pub keeps_changes: bool,
+}
+
 impl Places {
     /// The files of content that is complete, and has names of the torrent itself where a download would have
-    /// others; `None` if there is no such content. `known` is as for [`find`](Self::find).
-    pub fn made_elsewhere(torrent: &Torrent, dir: &Path, known: &BTreeMap<usize, Stamp>) -> Option<Self> {
+    /// others; `None` if there is no such content.
+    pub fn made_elsewhere(torrent: &Torrent, dir: &Path, before: &Before) -> Option<Self> {
         let located = locate(torrent, dir)?;
         let paths = located.paths(dir);
         let fits = |(path, file): (&PathBuf, &FileEntry)| {
             fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == file.len)
         };
         let is_known = |(index, path): (usize, &PathBuf)| {
-            Stamp::of(path).is_ok_and(|stamp| known.get(&index) == Some(&stamp))
+            Stamp::of(path).is_ok_and(|stamp| before.known.get(&index) == Some(&stamp))
         };
         let is_right = || {
             let pieces: Vec<Piece> = torrent.geometry().pieces().collect();
@@ -35,28 +47,35 @@ impl Places {
         is_complete.then(|| Places::new(torrent, dir, |_| Place::Settled).named(Some(located)))
     }
 
-    /// Finds the files that are settled, and moves the others to where they belong now. `known` are files
-    /// with their stamps from when they were settled. A file that is not among them, or has changed, must
-    /// match the torrent at least in part, and `NAME` must not be among the paths `taken` by other torrents;
-    /// otherwise it is in the way, and nothing is moved. Returns the pieces that were found to be right.
+    /// Finds the files that are settled, and moves the others to where they belong now. A file that is not
+    /// known, or has changed, must match the torrent at least in part, and `NAME` must not be among the paths
+    /// of other torrents; otherwise it is in the way, and nothing is moved. Returns the pieces that were
+    /// found to be right.
+    ///
+    /// An `older` version may lie under `NAME`: until its files have been removed, nothing there is looked
+    /// at, and after that, files of others may be all that is left of it.
     pub fn find(
         &mut self,
         disk: &Disk,
         torrent: &Torrent,
-        known: &BTreeMap<usize, Stamp>,
-        taken: &[PathBuf],
+        before: &Before,
+        older: Option<&Older>,
     ) -> Result<Bitfield, StorageError> {
+        let Before { known, taken, keeps_changes } = before;
         let complete = self.base(Place::Settled);
         let mut good = Bitfield::new(torrent.geometry().piece_count());
-        if fs::symlink_metadata(&complete).is_ok() {
+        if older.is_none_or(Older::is_cleared) && fs::symlink_metadata(&complete).is_ok() {
             let present = self.find_known(known)?;
             let mut look = self.look_at(torrent, &present);
             if taken.contains(&complete) {
                 look.belongs_to_another();
             }
+            if *keeps_changes {
+                look.are_the_user_s(|index| known.contains_key(&index));
+            }
             self.adopt(disk, &look, &present)?;
             good = look.good;
-            if !self.places.contains(&Place::Settled) {
+            if older.is_none() && !self.places.contains(&Place::Settled) {
                 self.leave(complete)?;
             }
         }
@@ -137,6 +156,9 @@ impl Places {
                 Finding::Partly => adopted.push(index),
                 Finding::Foreign => {
                     return Err(StorageError::InTheWay(self.path_in(Place::Settled, index)));
+                }
+                Finding::Changed => {
+                    return Err(StorageError::ChangedByUser(self.path_in(Place::Settled, index)));
                 }
             }
         }

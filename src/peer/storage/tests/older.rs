@@ -1,5 +1,6 @@
 //! A newer version takes the place of an older one: what of it is read, what is removed, and what never is.
 
+use super::super::older::drop_leftovers;
 use super::*;
 
 /// An older version that was downloaded, and the newer one that takes its place.
@@ -25,13 +26,17 @@ impl Change {
 
     /// The download of the newer version.
     fn download(&self, older: Older) -> Storage {
-        let (torrent, all) = (Arc::clone(&self.new.torrent), Selection::all(&self.new.torrent));
-        let (dir, known) = (self.new.to.path(), BTreeMap::new());
-        let storage =
-            Storage::download_files(Disk::default(), torrent, dir, &all, &known, &[], Some(older)).unwrap();
+        let storage = self.again(older);
         self.new.fill(&storage);
         storage.sync().unwrap();
         storage
+    }
+
+    /// The same after a restart, with nothing to fetch.
+    fn again(&self, older: Older) -> Storage {
+        let (torrent, all) = (Arc::clone(&self.new.torrent), Selection::all(&self.new.torrent));
+        let dir = self.new.to.path();
+        Storage::download_files(Disk::default(), torrent, dir, &all, &Before::default(), Some(older)).unwrap()
     }
 
     fn path(&self, below: &str) -> PathBuf {
@@ -124,6 +129,72 @@ fn what_was_cut_short_in_the_middle_of_the_exchange_goes_on() {
     assert_eq!(names(&change.path("")), ["a", "c"]);
 }
 
+/// Bug: the older files were gone already when it turned out that one of the newer ones has no place, and
+/// what had its place by then was taken for changed by the user.
+#[test]
+fn nothing_is_removed_if_something_is_in_the_way_of_the_newer_version() {
+    let change = Change::new(&[("a", 100), ("sub/b", 10)], &[("a", 200), ("mine", 20), ("sub", 5)]);
+    let storage = change.download(change.older());
+    for (at, below) in ["mine", "sub/too"].into_iter().enumerate() {
+        fs::write(change.path(below), "of the user").unwrap();
+        let in_the_way = change.path(["mine", "sub"][at]);
+        assert!(matches!(storage.finish(), Err(StorageError::InTheWay(path)) if path == in_the_way));
+        assert_eq!(fs::metadata(change.path("a")).unwrap().len(), 100);
+        fs::remove_file(change.path(below)).unwrap();
+    }
+    storage.finish().unwrap();
+    assert_eq!(names(&change.path("")), ["a", "mine", "sub"]);
+}
+
+/// Bug: a crash between two of these renames left files that were taken for changed by the user, for good.
+#[test]
+fn a_crash_between_the_renames_of_the_newer_version_leaves_nothing_unknown() {
+    let change = Change::new(&[("a", 100), ("b", 10)], &[("a", 200), ("c", 20)]);
+    fs::write(change.path("mine"), "of the user").unwrap();
+    let storage = change.download(change.older());
+    assert!(storage.clear_way().unwrap() && !storage.clear_way().unwrap());
+    let saved = storage.older().unwrap();
+    drop(storage);
+    fs::rename(change.new.to.path().join("top.part/a"), change.path("a")).unwrap();
+    change.again(saved).finish().unwrap();
+    assert_eq!(names(change.new.to.path()), ["top"]);
+    assert_eq!(names(&change.path("")), ["a", "c", "mine"]);
+    assert_eq!(fs::metadata(change.path("a")).unwrap().len(), 200);
+}
+
+/// Bug: they were removed with what was begun of the older version, though their user had changed them.
+#[test]
+fn files_of_an_unfinished_older_version_that_have_their_names_are_not_thrown_away() {
+    let (old, new) = (Stage::folder(&[("a", 100), ("b", 10)]), Stage::folder(&[("a", 200)]));
+    let some = Selection::of_indexes(&old.torrent, &[1]).unwrap();
+    let torrent = Arc::clone(&old.torrent);
+    let (dir, before) = (new.to.path(), Before::default());
+    let begun = Storage::download_files(Disk::default(), torrent, dir, &some, &before, None).unwrap();
+    old.fill(&begun);
+    begun.sync().unwrap();
+    begun.finish().unwrap();
+    let path = new.to.path().join("top/b");
+    assert!(path.exists());
+    drop_leftovers(&begun, &new.torrent);
+    assert!(path.exists());
+    let older = Older::new(&begun, &new.torrent);
+    assert_eq!(older.changed(), None);
+    fs::write(&path, "my own words").unwrap();
+    assert_eq!(older.changed(), Some(path.as_path()));
+}
+
+#[test]
+fn what_is_equal_is_found_by_a_third_version_too() {
+    let change = Change::new(&[("a", 10), ("b", 3 * PIECE_LEN)], &[("a", 10), ("b", 3 * PIECE_LEN)]);
+    let third = Stage::folder(&[("0", 10), ("00", 10), ("a", 10), ("b", 3 * PIECE_LEN)]);
+    let older = change.older().for_torrent(&third.torrent);
+    let index = third.torrent.geometry().pieces_of(3).nth(1).unwrap();
+    let expected = third.data(third.piece(index));
+    let mut data = vec![0; expected.len()];
+    assert!(older.read(&third.torrent, third.piece(index), &mut data));
+    assert!(data == expected);
+}
+
 #[test]
 fn a_single_file_is_replaced_as_a_folder_is() {
     let (old, new) = (Stage::file(100), Stage::file(3 * PIECE_LEN));
@@ -143,6 +214,6 @@ fn what_was_begun_of_an_older_version_leaves_nothing_behind() {
     let (old, new) = (Stage::folder(&[("a", 100), ("sub/gone", 10)]), Stage::folder(&[("a", 200)]));
     let begun = Storage::download(Arc::clone(&old.torrent), new.to.path()).unwrap();
     old.fill(&begun);
-    super::super::older::drop_leftovers(&begun, &new.torrent);
+    drop_leftovers(&begun, &new.torrent);
     assert_eq!(names(&new.to.path().join("top.part")), ["a"]);
 }

@@ -18,7 +18,9 @@ impl World {
 
     fn found(&self) -> Vec<u32> {
         let Found { entries, .. } = self.registry.search("course", true, 0);
-        entries.iter().map(|entry| entry.n_parts).collect()
+        let mut found: Vec<u32> = entries.iter().map(|entry| entry.n_parts).collect();
+        found.sort_unstable();
+        found
     }
 }
 
@@ -69,8 +71,64 @@ fn only_who_offered_a_torrent_can_replace_it() {
     assert_eq!(world.offer(other, &theirs, &[&one]), [""; 0]);
     assert_eq!(world.found(), [1, 2]);
     world.publish(other, &course(3), Held::All);
-    assert_eq!(world.offer(giver, &course(4), &[&course(3)]), [""; 0], "it was never offered");
+    world.registry.own(other, course(3).info_hash(), true);
+    assert_eq!(world.offer(giver, &course(4), &[&course(3)]), [""; 0], "it is the other's own");
+    assert_eq!(world.offer(giver, &torrent("else", 5), &[&one]), [""; 0], "another name");
     assert_eq!(world.registry.replace(giver, one.info_hash(), &["no key".to_owned()]), [""; 0]);
+}
+
+/// Bug: whoever offered a torrent last could replace it, so anybody could hide what others share.
+#[test]
+fn nobody_hides_what_another_shares() {
+    let mut world = World::new();
+    let (owner, _) = world.join(1, NEAR);
+    let (vandal, _) = world.join(2, FAR);
+    let (film, theirs) = (course(1), course(2));
+    world.publish(owner, &film, Held::All);
+    world.registry.own(owner, film.info_hash(), true);
+    world.registry.publish(vandal, film.info_hash(), &Held::Ranges(Vec::new()), true).unwrap();
+    assert_eq!(world.offer(vandal, &theirs, &[&film]), [""; 0]);
+    assert_eq!(world.found(), [1, 2]);
+
+    // Nor what another offers, as long as that one is here.
+    let (offered, giver) = (course(3), world.join(3, NEAR).0);
+    world.offer(giver, &offered, &[]);
+    world.registry.publish(vandal, offered.info_hash(), &Held::Ranges(Vec::new()), true).unwrap();
+    assert_eq!(world.offer(vandal, &theirs, &[&offered]), [""; 0]);
+
+    // What was hidden while its owner was away is back with it.
+    world.registry.leave(owner, Departure::Left);
+    let before = world.registry.metainfo_bytes;
+    assert_eq!(world.offer(vandal, &theirs, &[&film]), [film.key()]);
+    assert!(world.registry.metainfo_bytes < before, "its metainfo is not kept any more");
+    let (owner, mut read) = world.join(1, NEAR);
+    world.publish(owner, &film, Held::All);
+    assert!(world.registry.is_replaced(film.info_hash()));
+    world.registry.own(owner, film.info_hash(), true);
+    assert_eq!(world.found(), [1, 2, 3]);
+    assert_eq!(world.registry.metainfo_bytes, before);
+    assert_eq!(world.events(&mut read), ["added course true"]);
+}
+
+/// Bug: a tracker that had restarted showed each older version that a member still had beside the newest.
+#[test]
+fn after_a_restart_it_does_not_matter_who_comes_first() {
+    let (one, two) = (course(1), course(2));
+    for giver_is_first in [true, false] {
+        let mut world = World::new();
+        let (giver, _) = world.join(1, NEAR);
+        let (mirror, _) = world.join(2, FAR);
+        if giver_is_first {
+            world.offer(giver, &two, &[&one]);
+            assert_eq!(world.registry.catalogue(&one), Some(one.key()));
+            world.publish(mirror, &one, Held::All);
+        } else {
+            world.publish(mirror, &one, Held::All);
+            world.offer(giver, &two, &[&one]);
+        }
+        assert_eq!(world.found(), [2]);
+        assert_eq!(world.registry.census().available, 1);
+    }
 }
 
 #[test]
