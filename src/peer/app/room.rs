@@ -11,6 +11,7 @@ mod offers;
 mod publishing;
 mod resuming;
 mod task;
+mod versions;
 
 use super::library::{Found, make_torrent};
 use super::notices::{Notice, Reporter};

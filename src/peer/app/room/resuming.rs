@@ -47,12 +47,17 @@ impl RoomHost {
             swarm.unpause();
             return Ok(Arc::clone(swarm));
         }
-        let torrent = Arc::clone(&swarm.torrent);
-        self.peer.swarms.remove(torrent.info_hash());
-        let recovery = Recovery::load(self.peer.state().map(|state| state.resume(&torrent.key())));
-        let swarm = self.take_up(torrent, swarm.storage.dir(), recovery)?;
+        self.peer.swarms.remove(swarm.torrent.info_hash());
+        let swarm = self.take_up_again(swarm)?;
         trackers.refresh(&[swarm.torrent.info_hash()]);
         Ok(swarm)
+    }
+
+    /// Adds a torrent anew that was removed from the engine, as it was last saved.
+    pub fn take_up_again(self: &Arc<Self>, swarm: &Swarm) -> Result<Arc<Swarm>, StartError> {
+        let torrent = Arc::clone(&swarm.torrent);
+        let recovery = Recovery::load(self.peer.state().map(|state| state.resume(&torrent.key())));
+        self.take_up(torrent, swarm.storage.dir(), recovery)
     }
 
     /// What is our user's, such as what we offered, is only read: it may have been changed meanwhile.
