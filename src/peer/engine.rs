@@ -13,6 +13,7 @@ use super::connection::accept::{self, AcceptMail, Acceptor, ConnectionLimits, Re
 use super::storage::StorageError;
 use super::storage::state_dir::{StateDir, StateError};
 use super::swarm::Job;
+use super::swarm::busy::Busy;
 use super::swarm::shared::{Shared, Tuning};
 use super::swarm::table::Swarms;
 use super::upload::choker::Choker;
@@ -174,6 +175,7 @@ impl Engine {
             inbox,
             mailbox: to_accept.clone(),
             swarms: Arc::clone(&swarms),
+            busy: Busy::default(),
             shared: Arc::clone(&shared),
             connections: ConnectionLimits::new(config.max_connections),
             reconnects: ReconnectLimit::default(),

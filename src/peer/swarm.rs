@@ -33,6 +33,7 @@
 //! not announced, in one write.
 
 mod absence;
+pub(crate) mod busy;
 mod first_copy;
 mod members;
 pub mod options;
@@ -331,9 +332,12 @@ impl Swarm {
         self.complete.load(Ordering::Acquire)
     }
 
-    /// Whether it is complete, and was from the start, and nobody has asked for any of it.
+    /// Whether it is complete, and was from the start, and nobody is here for it or has asked for any of it.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.is_complete() && self.counts.totals() == (0, 0) && self.finished_len.load(Ordering::Acquire) == 0
+        self.is_complete()
+            && self.counts.totals() == (0, 0)
+            && self.finished_len.load(Ordering::Acquire) == 0
+            && self.members.lock().is_empty()
     }
 
     /// Whether all that is wanted is here, but not everything (BEP 21).

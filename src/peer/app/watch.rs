@@ -37,6 +37,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LARGE: u64 = 256 << 20;
 /// How often the folder is scanned in any case, since some file systems report no changes.
 const LOOK: Duration = Duration::from_secs(60);
+/// How many times as long as a scan takes it is at least until the next one, so that a large folder at rest
+/// costs no more than a small one.
+const REST: u32 = 2000;
+/// How long that is at most.
+const LOOK_LAST: Duration = Duration::from_secs(600);
 
 /// How soon a folder that is not there is looked for again, at first.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
@@ -89,7 +94,7 @@ impl Watch {
             watched.scan(Duration::ZERO);
         }
         let thread = threads::spawn("watch", move || {
-            let wait = if in_background { watched.scan(Duration::ZERO) } else { watched.next_look() };
+            let wait = if in_background { watched.scan(Duration::ZERO) } else { watched.next_look(LOOK) };
             watched.run(&nudges, wait);
         })?;
         Ok(Watch { nudge, give_up, thread: Mutex::new(Some(thread)) })
@@ -166,8 +171,10 @@ impl Watched {
                 room.tell(Notice::Hashing(path.to_owned()));
             }
         };
+        let begin = Instant::now();
         match self.library.scan(settled, hashing) {
             Ok(mut changes) => {
+                let rest = LOOK.max((begin.elapsed() * REST).min(LOOK_LAST));
                 if let Some(what) = changes.left_out.take() {
                     log::info!("{what}");
                     self.room.tell(Notice::LeftOut(what));
@@ -176,7 +183,7 @@ impl Watched {
                 let (unsettled, absent) = (changes.unsettled, changes.absent);
                 self.is_absent(absent);
                 apply(changes, &self.room);
-                if unsettled { QUIET } else { self.next_look() }
+                if unsettled { QUIET } else { self.next_look(rest) }
             }
             Err(why) => {
                 log::warn!("cannot look into {}: {why}", self.library.dir().display());
@@ -201,8 +208,8 @@ impl Watched {
         }
     }
 
-    fn next_look(&mut self) -> Duration {
-        self.absent.as_mut().map_or(LOOK, Backoff::failed)
+    fn next_look(&mut self, rest: Duration) -> Duration {
+        self.absent.as_mut().map_or(rest, Backoff::failed)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::peer::connection;
 use crate::peer::handle::Mail;
 use crate::peer::identity::ConnId;
 use crate::peer::swarm::Swarm;
+use crate::peer::swarm::busy::Busy;
 use crate::peer::swarm::shared::Shared;
 use crate::peer::swarm::table::Swarms;
 use crate::threads;
@@ -62,6 +63,8 @@ pub struct Acceptor {
     pub mailbox: Mailbox<AcceptMail>,
     /// All torrents.
     pub swarms: Arc<Swarms>,
+    /// Those of them that have addresses, or wait for their folders.
+    pub busy: Busy,
     /// What all torrents share.
     pub shared: Arc<Shared>,
     /// The connections that exist, and how many may.
@@ -161,7 +164,10 @@ impl Acceptor {
     /// until the next time.
     fn look_at_all(&mut self) -> io::Result<Duration> {
         let mut due: Option<Instant> = None;
-        for swarm in self.swarms.all().iter().filter(|swarm| swarm.concerns_accept()) {
+        for swarm in &self.busy.among(&self.swarms, &self.shared, Swarm::concerns_accept) {
+            if !swarm.concerns_accept() {
+                continue;
+            }
             swarm.look_for_folder_if_due(Instant::now());
             while let Some(addr) = self.next_address(swarm) {
                 let started = self.start(Origin::Dialled(addr, Arc::clone(swarm)), addr.ip());

@@ -9,7 +9,6 @@ use super::{Job, State, Swarm};
 use crate::backoff::Backoff;
 use crate::torrent::Piece;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long to wait until the folder is looked for, at first and at most.
@@ -80,7 +79,7 @@ impl Swarm {
             self.storage.close_files();
             self.doubt_unsaved();
             *self.absence.lock() = Some(Absence::new());
-            self.concerns_accept.store(true, Ordering::Release);
+            self.concern_accept();
             self.close_all("its folder is not there");
         }
     }
@@ -117,7 +116,7 @@ impl Swarm {
     /// Has a worker look for the folder now.
     pub(super) fn look_for_folder_now(self: &Arc<Self>) {
         let begins = self.absence.lock().get_or_insert_with(Absence::new).begin();
-        self.concerns_accept.store(true, Ordering::Release);
+        self.concern_accept();
         if begins {
             self.pool.push(Job::LookForFolder(Arc::clone(self)));
         }

@@ -59,6 +59,7 @@ impl Swarm {
         }
         self.picker.lock().joined(handle.id);
         self.shared.uploads.joined(Arc::clone(handle), Instant::now());
+        self.shared.stir();
         true
     }
 
@@ -137,7 +138,13 @@ impl Swarm {
         let usable = addrs.filter(|addr| self.shared.families.has(addr.ip()));
         usable.for_each(|addr| addresses.add(addr, given, now));
         drop(addresses);
+        self.concern_accept();
+    }
+
+    /// The thread `accept` has something to do for it.
+    pub(super) fn concern_accept(&self) {
         self.concerns_accept.store(true, Ordering::Release);
+        self.shared.stir();
     }
 
     /// Whether the thread `accept` has something to do for it: it has addresses, or its folder is absent.

@@ -73,6 +73,9 @@ pub struct Shared {
     absent: Mutex<BTreeSet<PathBuf>>,
     port: AtomicU16,
     next_conn: AtomicU64,
+    /// How often a torrent got something to do that it had not: a peer, an address, a folder that is not
+    /// there.
+    stirs: AtomicU64,
     /// Whether the engine has stopped, so that no torrent goes on.
     stopped: AtomicBool,
 }
@@ -103,6 +106,7 @@ impl Shared {
             absent: Mutex::default(),
             port: AtomicU16::new(0),
             next_conn: AtomicU64::new(1),
+            stirs: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         }
     }
@@ -139,6 +143,15 @@ impl Shared {
     /// The engine has stopped.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
+    }
+
+    /// A torrent got something to do. The threads that look after all torrents look through them anew.
+    pub(crate) fn stir(&self) {
+        self.stirs.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn stirs(&self) -> u64 {
+        self.stirs.load(Ordering::Acquire)
     }
 
     /// A name for a new connection.

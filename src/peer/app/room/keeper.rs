@@ -10,6 +10,7 @@ use crate::bitfield::Bitfield;
 use crate::peer::app::pace::Pace;
 use crate::peer::catalogue::Trackers;
 use crate::peer::swarm::Swarm;
+use crate::peer::swarm::busy::Busy;
 use crate::protocol::catalogue::Request;
 use crate::torrent::InfoHash;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -28,6 +29,8 @@ pub(super) struct Keeper {
     trackers: Arc<Trackers>,
     /// All torrents at the last look. The table gives the same list as long as none is added or removed.
     seen: Option<Arc<[Arc<Swarm>]>>,
+    /// Those of them that do not rest.
+    busy: Busy,
     offers: Offers,
     /// Of those that are or were at work in this run.
     notes: BTreeMap<InfoHash, Note>,
@@ -48,7 +51,14 @@ struct Note {
 
 impl Keeper {
     pub fn new(host: Arc<RoomHost>, trackers: Arc<Trackers>) -> Self {
-        Keeper { host, trackers, seen: None, offers: Offers::default(), notes: BTreeMap::new() }
+        Keeper {
+            host,
+            trackers,
+            seen: None,
+            busy: Busy::default(),
+            offers: Offers::default(),
+            notes: BTreeMap::new(),
+        }
     }
 
     /// The work of the thread, until it is told to stop.
@@ -58,7 +68,7 @@ impl Keeper {
             match tasks.recv_deadline(look_at) {
                 Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Task::Fetch(offer)) => {
-                    self.seen = None; // a torrent that is given up is let go of
+                    self.let_go(); // of a torrent that is given up
                     self.offers.take(&self.host, &self.trackers, offer);
                 }
                 Ok(Task::Gone(key)) => self.offers.gone(&self.host, &self.trackers, &key),
@@ -71,9 +81,14 @@ impl Keeper {
         }
     }
 
+    fn let_go(&mut self) {
+        self.seen = None;
+        self.busy = Busy::default();
+    }
+
     fn look(&mut self) {
         if self.offers.are_waiting() {
-            self.seen = None; // as above
+            self.let_go(); // as above
             self.offers.retry(&self.host, &self.trackers);
         }
         let (swarms, now) = (self.host.peer.swarms.all(), Instant::now());
@@ -83,8 +98,9 @@ impl Keeper {
             self.host.rates.lock().retain(|hash, _| here.contains(hash));
             self.seen = Some(Arc::clone(&swarms));
         }
-        for swarm in swarms.iter().filter(|swarm| !swarm.is_untouched()) {
-            self.look_at(swarm, now);
+        let shared = &self.host.peer.shared;
+        for swarm in self.busy.among(&self.host.peer.swarms, shared, |swarm| !swarm.is_untouched()) {
+            self.look_at(&swarm, now);
         }
     }
 
