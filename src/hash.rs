@@ -1,4 +1,5 @@
-//! SHA-1, SHA-256 and the merkle trees of BitTorrent v2 (BEP 52). Pure; no thread, no lock.
+//! SHA-1, SHA-256 and the merkle trees of BitTorrent v2 (BEP 52). Pure, but for the clock by which the code
+//! paths are compared; no thread, no lock.
 //!
 //! Callers with several messages to hash pass them in one call ([`sha1_many`], [`sha256_many`],
 //! [`leaf_hashes`], [`Sha1s`]). The messages are hashed in parallel, in the lanes of the processor's
@@ -8,6 +9,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `choice.rs` | which code paths there are, and the rule by which one is chosen |
+//! | `calibration.rs` | how long each takes on this processor |
 //! | `kernel.rs` | what a code path is, and the call to it |
 //! | `lanes.rs` | assigns messages to lanes |
 //! | `stream.rs` | messages that come in parts; padding |
@@ -25,6 +27,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod calibration;
 mod choice;
 mod kernel;
 mod lanes;

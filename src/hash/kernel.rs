@@ -32,8 +32,9 @@ pub(super) struct Kernel<const W: usize> {
     pub name: &'static str,
     /// How many messages it hashes in parallel, at most [`MAX_LANES`].
     pub lanes: usize,
-    /// Approximate cycles for one block in every lane; see `docs/HASHING.md`.
-    pub cycles: u32,
+    /// Cycles for one block in every lane, on the processor on which it was written. It is a guess, until
+    /// this one is measured.
+    pub cycles: u64,
     /// Whether this processor has the instructions.
     pub is_there: fn() -> bool,
     /// Adds that number of blocks to each lane.
@@ -59,11 +60,5 @@ impl<const W: usize> Kernel<W> {
         // `count` blocks.
         unsafe { (self.compress)(columns, &inputs, count) };
         count
-    }
-
-    /// Cycles for a block of one message, if there are `messages` of them. In 256ths, to stay with
-    /// whole numbers.
-    pub fn cycles_each(&self, messages: usize) -> u32 {
-        256 * self.cycles / messages.clamp(1, self.lanes) as u32
     }
 }

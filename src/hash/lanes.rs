@@ -14,6 +14,7 @@ pub(super) struct Run<'a, const W: usize> {
 
 /// Adds its blocks to every state. The runs may be of any length; afterwards they have no blocks.
 pub(super) fn advance<const W: usize>(hash: &Hash<W>, mut runs: &mut [Run<W>]) {
+    hash.used();
     loop {
         runs = unfinished(runs);
         if runs.is_empty() {

@@ -5,6 +5,7 @@ use data_encoding::HEXLOWER;
 use super::*;
 
 mod paths;
+mod plan;
 mod speed;
 
 fn hex(bytes: &[u8]) -> String {
