@@ -2,10 +2,12 @@
 
     bench.py [--size 1GiB] [--runs 5] [--clients shoal,libtorrent,...] [--formats v1,v2,hybrid]
              [--scenarios 1-1,1-4,4-1,create,verify] [--no-sha] [--env CLIENT:NAME=VALUE]... [--output FILE]
+             [--against REV]
 
 The files lie in memory, every end is a process of its own, the connections are plain TCP over loopback, and all clients get
 the same `.torrent` and the same tracker (`gun.py`). Every leecher checks every hash, and every copy is compared. Each figure
-is the median of the runs; the clients take turns at going first. `README.md` beside this says what each column means.
+is the median of the runs; the clients take turns at going first. `--against` builds an earlier commit of shoal, and measures it
+in turns with the others, under the name `before`. `README.md` beside this says what each column means.
 
 Progress goes to standard error, the table to standard output, and to a file if told: as JSON with every single run if it is
 named so.
@@ -21,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "interop"))
 
+import against  # noqa: E402
 import contenders  # noqa: E402
 import goals  # noqa: E402
 import hashing  # noqa: E402
@@ -131,6 +134,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenarios", type=words_of(SCENARIOS), default=",".join(SCENARIOS))
     parser.add_argument("--no-sha", action="store_true", help="hide the SHA instructions from the programs' hashing")
     parser.add_argument("--env", action="append", default=[], metavar="CLIENT:NAME=VALUE", help="in the environment of one client")
+    parser.add_argument("--against", metavar="REV", help="a commit of shoal to compare with, which is built for it")
     parser.add_argument("--output", type=Path, help="write the results there too: NAME.json all runs, any other name the text")
     parser.add_argument("--bin", type=Path, default=ROOT / "target/release", help="folder of our binaries")
     parser.add_argument("--peers", type=Path, default=ROOT / "target/peers", help="where `make bench-peers` installed")
@@ -142,7 +146,7 @@ def add_environment(found: list[Contender], settings: list[str]):
     for setting in settings:
         client, _, rest = setting.partition(":")
         name, equals, value = rest.partition("=")
-        if client not in contenders.NAMES or not equals:
+        if client not in (*contenders.NAMES, "before") or not equals:
             sys.exit(f"bench: `{setting}` is not of the form CLIENT:NAME=VALUE")
         for contender in found:
             if contender.name == client:
@@ -169,6 +173,11 @@ def write(path: Path, text: str, head: str, bench: Bench):
 def main() -> int:
     args = parse()
     found, notes = contenders.find(args.clients, args.bin.resolve(), args.peers.resolve(), args.no_sha)
+    if args.against:
+        binaries, revision = against.build(args.against, ROOT / "target/against")
+        before = contenders.find_before(binaries, revision)
+        before.environment.update(contenders.HIDDEN_SHA if args.no_sha else {})
+        found.insert(0, before)
     add_environment(found, args.env)
     notes += machine.unrest()
     wanted, args.size = args.size, room.fitting(args.size, copies_of(args.scenarios))
@@ -181,12 +190,15 @@ def main() -> int:
     try:
         say(head)
         bench = Bench(args, found, folder)
+        kernels = [contender.name + " hashes " + how for contender in found for how in hashing.kernels(contender, bench.data, folder)]
         bench.run()
     finally:
         shutil.rmtree(folder)
     cells = bench.cells()
     failures = [f"failed: {failure.strip()}" for failure in bench.failures]
-    text = "\n".join([head, "", table.render(cells), "", *goals.report(cells), *failures])
+    with_sha = machine.has_sha() and not args.no_sha
+    verdicts = [*goals.report(cells, with_sha), *goals.progress(cells)]
+    text = "\n".join([head, *kernels, "", table.render(cells), "", *verdicts, *failures])
     print(text)
     if args.output:
         write(args.output, text, head, bench)

@@ -184,6 +184,11 @@ def find_shoal(binaries: Path, _: Path) -> Contender | None:
     return Shoal("shoal", last_word([program, "--version"]), program=str(program)) if program.exists() else None
 
 
+def find_before(binaries: Path, revision: str) -> Shoal:
+    """An earlier commit of shoal."""
+    return Shoal("before", revision, program=str(binaries / "torrent"))
+
+
 def find_libtorrent(kind: type[Libtorrent], name: str) -> Contender:
     return kind(name, libtorrent.__version__)
 

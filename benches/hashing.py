@@ -6,12 +6,13 @@ the reference: the same hashes of pieces, the same roots.
 """
 
 import json
+import re
 import time
 from pathlib import Path
 
 import libtorrent
 
-from contenders import Contender
+from contenders import Contender, Shoal
 from figures import Figures, reap_and_watch
 from processes import Failure, Process
 
@@ -28,6 +29,23 @@ def create(contender: Contender, reference: Path, data: Path, form: str, piece_l
 
 def verify(contender: Contender, torrent: Path, data: Path, work: Path) -> Figures:
     return run(contender, contender.verify(torrent, data.parent), data, work)
+
+
+def kernels(contender: Contender, data: Path, folder: Path) -> list[str]:
+    """By which code path a shoal hashes here, as it says itself: `SHA-1 of 16 messages by avx512`, and SHA-256."""
+    if not isinstance(contender, Shoal):
+        return []
+    few, work = folder / "few", folder / "kernels"
+    with data.open("rb") as whole:
+        few.write_bytes(whole.read(1 << 20))
+    command = contender.create(few, work / "few.torrent", "hybrid", 1 << 16)
+    environment = {**contender.environment, "SHOAL_LOG": "debug"}
+    process = Process(contender.name, command, work / "log", work / "home", environment=environment)
+    try:
+        process.finish(LIMIT)
+    finally:
+        process.stop()
+    return sorted(set(re.findall(r"SHA-\d+ of \d+ messages by [^(\n]*[^( \n]", process.text())))
 
 
 def run(contender: Contender, command: list, data: Path, work: Path) -> Figures:

@@ -18,6 +18,11 @@ def describe(hidden_sha: bool) -> str:
     return f"{name[1] if name else os.uname().machine}, {os.cpu_count()} cores ({', '.join(known)}){hidden}, load before: {load():.2f}"
 
 
+def has_sha() -> bool:
+    """Whether the processor has SHA instructions."""
+    return bool({"sha_ni", "sha1", "sha2"} & set(Path("/proc/cpuinfo").read_text().split()))
+
+
 def load() -> float:
     return os.getloadavg()[0]
 
