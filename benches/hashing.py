@@ -37,8 +37,8 @@ def kernels(contender: Contender, data: Path, folder: Path) -> list[str]:
         return []
     few, work = folder / "few", folder / "kernels"
     with data.open("rb") as whole:
-        few.write_bytes(whole.read(1 << 20))
-    command = contender.create(few, work / "few.torrent", "hybrid", 1 << 16)
+        few.write_bytes(whole.read(16 << 20))
+    command = contender.create(few, work / "few.torrent", "hybrid", 1 << 14)
     environment = {**contender.environment, "SHOAL_LOG": "debug"}
     process = Process(contender.name, command, work / "log", work / "home", environment=environment)
     try:

@@ -14,6 +14,7 @@ mod membership;
 mod opening;
 mod outbox;
 mod sending;
+mod spares;
 mod transport;
 
 pub use end::End;

@@ -4,9 +4,10 @@
 //! One arena holds the bytes: messages, and blocks as they were read from the file, where neighbours lie side
 //! by side. The order in which they are sent is kept apart. So a block that was read together with its
 //! neighbours gets its header in front of it without being moved. When all has been sent, the arena is used
-//! from its start again, and its memory stays in the processor's cache. Its owner adds blocks only when
-//! nothing is left to send; messages come in addition, and `CLOGGED` bounds all of it.
+//! from its start again; a large one is lent to the next connection ([`spares`]). Its owner adds blocks only
+//! when nothing is left to send; messages come in addition, and `CLOGGED` bounds all of it.
 
+use super::spares::{self, LARGE};
 use crate::protocol::wire::{PIECE_HEADER_LEN, piece_header};
 use crate::torrent::{Block, Piece};
 use std::collections::VecDeque;
@@ -59,6 +60,9 @@ impl Outbox {
 
     /// The next `len` bytes of the arena. Only memory that was never used is zeroed.
     fn add(&mut self, len: usize) -> Range<usize> {
+        if self.filled == 0 && len >= LARGE && self.arena.len() < LARGE {
+            self.arena = spares::take();
+        }
         let range = self.filled..self.filled + len;
         self.filled = range.end;
         if self.arena.len() < self.filled {
@@ -129,6 +133,9 @@ impl Outbox {
             self.order.pop_front();
         }
         self.filled = 0;
+        if self.arena.len() >= LARGE {
+            spares::give(std::mem::take(&mut self.arena));
+        }
     }
 }
 
@@ -199,6 +206,23 @@ mod tests {
         expected.extend(&choke);
         assert_eq!(socket.taken, expected);
         assert!(matches!(decode(&socket.taken, 1 << 16), Ok(Some((Message::Choke, 5)))));
+    }
+
+    /// Hundreds that were busy once would each keep what they needed then.
+    #[test]
+    fn memory_is_lent_to_others_once_all_has_been_sent() {
+        let mut outbox = Outbox::default();
+        for _ in 0..3 {
+            outbox.push(&[7; 2 * LARGE], plain);
+            assert!(outbox.arena.len() >= 2 * LARGE);
+            let mut socket = Vec::new();
+            outbox.flush(&mut socket).unwrap();
+            assert!(socket == [7; 2 * LARGE] && outbox.is_empty() && outbox.arena.is_empty());
+        }
+        for _ in 0..100 {
+            spares::give(vec![0; LARGE]);
+        }
+        assert!((0..100).filter(|_| !spares::take().is_empty()).count() < 100, "not all are kept");
     }
 
     /// Bug: what had been sent stayed in memory until all had, so a peer that always left a little unread
