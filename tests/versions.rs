@@ -66,6 +66,14 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
+/// Makes these files below a folder.
+fn put(dir: &Path, files: BTreeMap<PathBuf, Vec<u8>>) {
+    for (name, bytes) in files {
+        fs::create_dir_all(dir.join(&name).parent().unwrap()).unwrap();
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+}
+
 fn is_here(swarm: &Swarm, mirror: &str, course: &Course) -> bool {
     let downloads = swarm.home(mirror).join("downloads");
     !downloads.join("course.part").exists() && files(&downloads.join("course")) == files(&course.dir)
@@ -146,10 +154,7 @@ fn a_newer_version_replaces_the_older_one_and_only_what_differs_is_fetched() {
     giver.ask("upload course");
     wait_for(&swarm, "mirror", &course);
     fs::remove_dir_all(&course.dir).unwrap();
-    for (name, bytes) in names {
-        fs::create_dir_all(course.dir.join(&name).parent().unwrap()).unwrap();
-        fs::write(course.dir.join(name), bytes).unwrap();
-    }
+    put(&course.dir, names);
     giver.ask("upload course");
     wait_for(&swarm, "mirror", &course);
     wait_for(&swarm, "late", &course);
@@ -343,10 +348,7 @@ fn a_newer_version_by_somebody_else_is_not_taken() {
     giver.ask("upload course");
     wait_for(&swarm, "mirror", &course);
     let theirs = swarm.home("thief").join("course");
-    for (name, bytes) in files(&course.dir) {
-        fs::create_dir_all(theirs.join(&name).parent().unwrap()).unwrap();
-        fs::write(theirs.join(name), bytes).unwrap();
-    }
+    put(&theirs, files(&course.dir));
     let state = |name: &str| swarm.home(name).join(".shoal");
     fs::create_dir_all(state("thief")).unwrap();
     fs::copy(state("giver").join("peer_id"), state("thief").join("peer_id")).unwrap();

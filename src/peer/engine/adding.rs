@@ -230,7 +230,7 @@ impl Engine {
     }
 
     /// What an earlier run knew of a torrent.
-    fn recovery(&self, torrent: &Torrent, remember: bool) -> Recovery {
+    pub(crate) fn recovery(&self, torrent: &Torrent, remember: bool) -> Recovery {
         let state = self.state.as_ref().filter(|_| remember);
         Recovery::load(state.map(|state| state.resume(&torrent.key())))
     }

@@ -55,9 +55,8 @@ impl RoomHost {
 
     /// Adds a torrent anew that was removed from the engine, as it was last saved.
     pub fn take_up_again(self: &Arc<Self>, swarm: &Swarm) -> Result<Arc<Swarm>, StartError> {
-        let torrent = Arc::clone(&swarm.torrent);
-        let recovery = Recovery::load(self.peer.state().map(|state| state.resume(&torrent.key())));
-        self.take_up(torrent, swarm.storage.dir(), recovery)
+        let recovery = self.peer.recovery(&swarm.torrent, true);
+        self.take_up(Arc::clone(&swarm.torrent), swarm.storage.dir(), recovery)
     }
 
     /// What is our user's, such as what we offered, is only read: it may have been changed meanwhile.

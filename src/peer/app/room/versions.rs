@@ -33,13 +33,14 @@ impl RoomHost {
     ) -> Result<Arc<Swarm>, RoomError> {
         let (complete, unfinished): (Vec<_>, Vec<_>) =
             self.replaced_by(offer, torrent).into_iter().partition(|old| old.is_complete());
-        // Nothing is given up in vain.
-        self.place_for(complete.iter().chain(&unfinished), torrent)?;
         for old in complete.iter().chain(&unfinished) {
             if old.is_paused_by_user() {
                 let name = old.torrent.name();
                 return Err(RoomError::Content(format!("the older version of {name} is paused: resume it")));
             }
+        }
+        if !unfinished.is_empty() {
+            self.place_for(complete.iter().chain(&unfinished), torrent)?; // nothing is given up in vain
         }
         unfinished.iter().for_each(|old| drop(self.peer.swarms.remove(old.torrent.info_hash())));
         let begun = unfinished.iter().try_for_each(wait_until_idle).and_then(|()| {
