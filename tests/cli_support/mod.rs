@@ -204,6 +204,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it may have ended
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("it said:\n{}", self.lines.lines.lock().unwrap().0.join("\n"));
+        }
     }
 }
 

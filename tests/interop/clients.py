@@ -5,6 +5,7 @@ case it works for, which starts the process and ends it.
 """
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -184,8 +185,18 @@ class Tracker:
         wait_until(announced, f"{seed.name} to announce itself", pause=0.05)
 
 
+# Below the ports that the system gives to outgoing connections, in an order of this process's own: each is asked for once.
+PORTS = iter(random.sample(range(10_000, 30_000), 20_000))
+
+
 def free_port() -> int:
-    """A port for a program that cannot choose one by itself: free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port for a program that cannot choose one by itself: free a moment ago, and taken by nothing else here since."""
+    for port in PORTS:
+        try:
+            for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+                with socket.socket(type=kind) as probe:
+                    probe.bind(("", port))
+        except OSError:
+            continue
+        return port
+    raise Failure("all ports were used")

@@ -2,6 +2,8 @@
 //! and time left, elsewhere a line now and then. Runs on the thread that draws, and takes the torrents' locks
 //! only to read their progress.
 
+mod terminal;
+
 use crate::peer::swarm::{State, Swarm};
 use crate::printable::line;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,6 +11,7 @@ use rustix::termios::tcgetwinsize;
 use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
+use terminal::{Resizable, StandardError};
 
 /// How often progress is shown.
 pub const TICK: Duration = Duration::from_millis(200);
@@ -98,7 +101,12 @@ struct Drawn {
 
 impl Default for Drawing {
     fn default() -> Self {
-        Drawing { bars: MultiProgress::new(), drawn: Vec::new(), is_narrow: is_narrow(), since: None }
+        Drawing {
+            bars: MultiProgress::with_draw_target(on_terminal()),
+            drawn: Vec::new(),
+            is_narrow: is_narrow(),
+            since: None,
+        }
     }
 }
 
@@ -107,6 +115,11 @@ impl Drawing {
     /// is removed.
     pub fn show(&mut self, gauges: &[Gauge]) {
         self.show_at(gauges, Instant::now());
+    }
+
+    /// Prints something where the bars are, which are drawn again below it.
+    pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bars.suspend(print)
     }
 
     fn show_at(&mut self, gauges: &[Gauge], now: Instant) {
@@ -174,6 +187,11 @@ fn bar_of(gauge: &Gauge, is_narrow: bool) -> ProgressBar {
         .with_message(gauge.doing.clone())
 }
 
+/// Draws on standard error, at most so many times a second as `indicatif` does by itself.
+fn on_terminal() -> ProgressDrawTarget {
+    ProgressDrawTarget::term_like_with_hz(Box::new(Resizable::new(StandardError, terminal::reflows())), 20)
+}
+
 /// Whether standard error is a terminal that has no room for a bar beside the words.
 fn is_narrow() -> bool {
     tcgetwinsize(stderr()).is_ok_and(|size| (1..WIDE).contains(&size.ws_col))
@@ -196,7 +214,7 @@ pub fn bytes_bar(total: u64, doing: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template(
         "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
     );
-    let bar = ProgressBar::new(total).with_message(doing);
+    let bar = ProgressBar::with_draw_target(Some(total), on_terminal()).with_message(doing);
     if let Ok(style) = style { bar.with_style(style) } else { bar }
 }
 

@@ -92,12 +92,13 @@ pub fn download(order: &Order, stop: &Receiver<()>, mut report: impl FnMut(&str)
                     .filter(|(hash, _)| *hash == swarm.torrent.info_hash())
                     .for_each(|(_, announcer)| announcer.nudge(completed(swarm)));
                 let name = swarm.storage.root();
-                report(&match order.options.files.as_ref().filter(|_| swarm.is_partial_seed()) {
+                let line = match order.options.files.as_ref().filter(|_| swarm.is_partial_seed()) {
                     Some(files) => {
                         format!("{}: {} complete", name.display(), show_chosen(files, &swarm.torrent))
                     }
                     None => format!("{}: complete", name.display()),
-                });
+                };
+                drawing.aside(|| report(&line));
             }
         }
         let ended = |swarm: &Arc<Swarm>| swarm.is_complete() || swarm.is_paused();

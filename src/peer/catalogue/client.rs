@@ -75,7 +75,10 @@ impl SessionClient {
         let (answer, answered) = crossbeam_channel::bounded(1);
         match self.mailbox.post(LinkMail { request, answer: Some(answer) }) {
             Ok(()) => Ok(answered),
-            Err(Undelivered::Full(_)) => Err(AskError::Busy),
+            Err(Undelivered::Full(mail)) => {
+                self.has_no_room(mail);
+                Err(AskError::Busy)
+            }
             Err(Undelivered::Closed(_)) => Err(AskError::Lost),
         }
     }
@@ -83,10 +86,14 @@ impl SessionClient {
     /// Sends to the tracker and does not wait. If the request is lost, everything is published again at the
     /// next connection, or as soon as the mailbox has room. A refusal is logged.
     pub fn tell(&self, request: Request) {
-        if let Err(Undelivered::Full(_)) = self.mailbox.post(LinkMail { request, answer: None }) {
-            self.shared.lose_word();
-            self.mailbox.wake();
+        if let Err(Undelivered::Full(mail)) = self.mailbox.post(LinkMail { request, answer: None }) {
+            self.has_no_room(mail);
         }
+    }
+
+    fn has_no_room(&self, mail: LinkMail) {
+        self.shared.has_no_room(mail);
+        self.mailbox.wake();
     }
 
     /// Has the tracker told, in one go and without waiting, what these torrents are now: published, or no

@@ -262,10 +262,8 @@ impl<'a> Link<'a> {
         while let Some(mail) = self.inbox.take() {
             if self.backlog.len() < BACKLOG {
                 self.backlog.push_back(mail);
-            } else if let Some(asker) = mail.answer {
-                let _ = asker.try_send(Err(AskError::Busy)); // the caller may have given up
             } else {
-                self.shared.lose_word();
+                self.shared.has_no_room(mail);
             }
         }
         self.publish_some(); // what was due before a question was put goes out before it

@@ -187,9 +187,15 @@ impl ClientShared {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// A request will not be sent: everything must be published again.
-    pub fn lose_word(&self) {
-        self.stale.lock().all = true;
+    /// A request will not be sent. Without what it would have told the tracker, everything must be published
+    /// again; who asks a question asks again.
+    pub fn has_no_room(&self, mail: LinkMail) {
+        if mail.answer.is_none() || matches!(mail.request, Request::Publish(_)) {
+            self.stale.lock().all = true;
+        }
+        if let Some(answer) = mail.answer {
+            let _ = answer.try_send(Err(AskError::Busy)); // the caller may have given up
+        }
     }
 
     /// The tracker is to be told of these torrents.
@@ -226,5 +232,56 @@ impl ClientShared {
             State::Down(why) => why.clone(),
             State::Connecting | State::Up => "the tracker has not answered yet".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::catalogue::List;
+
+    /// Has one torrent.
+    struct Sharer;
+
+    const SHARED: InfoHash = InfoHash([1; 20]);
+
+    impl Host for Sharer {
+        fn hello(&self) -> Hello {
+            unreachable!("nothing is connected")
+        }
+
+        fn published(&self) -> Vec<InfoHash> {
+            vec![SHARED]
+        }
+
+        fn publication(&self, _hash: InfoHash) -> Option<Publication> {
+            None
+        }
+
+        fn on_event(&self, _event: Event) {}
+
+        fn on_connection(&self, _up: bool, _why: &str) {}
+    }
+
+    /// Bug: an offer for which there was no room was not made again while the connection lasted, although its
+    /// user was told that it would be.
+    #[test]
+    fn what_was_to_be_published_and_had_no_room_is_published_again() {
+        let shared = ClientShared::new(Arc::new(Sharer));
+        let publish = || Request::Publish(Publish::new(b"", Held::All));
+        let mail = |request| {
+            let (answer, answered) = crossbeam_channel::bounded(1);
+            (LinkMail { request, answer: Some(answer) }, answered)
+        };
+        let (question, answered) = mail(Request::List(List::default()));
+        shared.has_no_room(question);
+        assert!(matches!(answered.try_recv(), Ok(Err(AskError::Busy))));
+        assert!(shared.take_stale().is_empty(), "who asked asks again");
+        let (offer, answered) = mail(publish());
+        shared.has_no_room(offer);
+        assert!(matches!(answered.try_recv(), Ok(Err(AskError::Busy))));
+        assert_eq!(shared.take_stale(), [SHARED]);
+        shared.has_no_room(LinkMail { request: publish(), answer: None });
+        assert_eq!(shared.take_stale(), [SHARED]);
     }
 }
