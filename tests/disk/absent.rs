@@ -6,9 +6,10 @@ use crate::common::truth::durable_in;
 use shoal::peer::engine::Config;
 use shoal::peer::swarm::Job;
 
-fn resume_of(state: &Path, torrent: &Torrent) -> serde_json::Value {
+/// What was saved of a torrent; nothing at first.
+fn resume_of(state: &Path, torrent: &Torrent) -> Option<serde_json::Value> {
     let path = state.join("resume").join(format!("{}.json", torrent.key()));
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    Some(serde_json::from_slice(&fs::read(path).ok()?).unwrap())
 }
 
 fn is_absent(swarm: &Swarm) -> bool {
@@ -53,7 +54,8 @@ impl Away {
     }
 
     fn vouched(&self) -> u32 {
-        let bytes = serde_json::to_vec(&resume_of(&self.at("state"), &self.source.torrent)).unwrap();
+        let Some(resume) = resume_of(&self.at("state"), &self.source.torrent) else { return 0 };
+        let bytes = serde_json::to_vec(&resume).unwrap();
         durable_in(&bytes, self.source.torrent.geometry().piece_count()).count()
     }
 }

@@ -334,3 +334,43 @@ fn a_finished_download_that_was_changed_is_neither_served_nor_vouched_for() {
     assert!(!shaky.to().join("file").exists(), "what of it is right goes on");
     shaky.assert_finished(&swarm);
 }
+
+/// Reads the resume state at the moment in which a file gets its final name.
+struct AtNaming {
+    resume: PathBuf,
+    saved: Mutex<Vec<serde_json::Value>>,
+}
+
+impl Between for AtNaming {
+    fn pass(&self, op: &Op<'_>, go: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        if let Op::Rename { to, .. } = *op
+            && to.ends_with("to/file")
+        {
+            let json = fs::read(&self.resume).unwrap_or_default();
+            self.saved.lock().unwrap().push(serde_json::from_slice(&json).unwrap_or_default());
+        }
+        go()
+    }
+}
+
+/// Bug: after a kill between the rename and the save, what a user changed in a complete file was taken for
+/// damage at the next start, and fetched anew over the user's words.
+#[test]
+fn what_has_its_final_name_is_known_as_its_user_s_from_that_moment_on() {
+    let (source, seed) = (Source::file("file", 3_000_000), peer());
+    source.share(&seed);
+    let place = tempfile::tempdir().unwrap();
+    let (state, to) = (place.path().join("state"), place.path().join("to"));
+    let resume = state.join("resume").join(format!("{}.json", source.torrent.key()));
+    let between = Arc::new(AtNaming { resume: resume.clone(), saved: Mutex::default() });
+    let disk = Disk::with(Arc::clone(&between) as Arc<dyn Between>);
+    let leecher = Engine::start(&Config { disk, ..config(Some(&state)) }).unwrap();
+    let swarm = source.download(&leecher, &seed, &to);
+    wait_until("it is complete", || swarm.is_complete());
+    drop((swarm, leecher));
+    let saved = between.saved.lock().unwrap();
+    assert_eq!(saved.len(), 1);
+    assert_eq!(saved[0]["files"][0]["size"], 3_000_000, "{:#}", saved[0]);
+    let afterwards: serde_json::Value = serde_json::from_slice(&fs::read(&resume).unwrap()).unwrap();
+    assert_eq!(saved[0], afterwards);
+}

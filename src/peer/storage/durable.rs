@@ -6,6 +6,7 @@ use super::{Dirty, Storage, StorageError, failed};
 use crate::bitfield::Bitfield;
 use crate::disk::{self, above};
 use crate::torrent::Piece;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -122,13 +123,30 @@ impl Storage {
     /// Syncs a complete download and gives it its final name, or the wanted files theirs. Only one thread at
     /// a time may call this, as for [`sync`](Self::sync). Only complete files ever have a final name.
     pub fn finish(&self) -> Result<(), StorageError> {
+        self.prepare()?;
+        self.take_names()
+    }
+
+    /// Syncs a complete download, and clears the way for its final names. Returns whether older files were
+    /// removed, which must be saved before it takes them: see [`clear_way`](Self::clear_way).
+    pub fn prepare(&self) -> Result<bool, StorageError> {
         if self.is_shared() {
-            return Ok(());
+            return Ok(false);
         }
-        self.clear_way()?;
+        let has_cleared = self.clear_way()?;
         if !self.is_finished() {
             self.finish_files()?;
             self.sync()?;
+        }
+        Ok(has_cleared)
+    }
+
+    /// Gives what was [prepared](Self::prepare) its final names.
+    pub fn take_names(&self) -> Result<(), StorageError> {
+        if self.is_shared() {
+            return Ok(());
+        }
+        if !self.is_finished() {
             let replaces = self.older().is_some();
             let changed = self.places.write().settle(&self.disk, replaces)?;
             *self.older.lock() = None;
@@ -138,6 +156,16 @@ impl Storage {
         self.sync()?; // makes the new names durable
         self.stamp();
         Ok(())
+    }
+
+    /// What [`stamps`](Self::stamps) and [`settled`](Self::settled) will be once what was
+    /// [prepared](Self::prepare) has its final names: a rename changes no stamp.
+    pub fn known_next(&self) -> (Vec<Stamp>, BTreeMap<usize, Stamp>) {
+        let next = self.places.read().stamps_next();
+        match next.len() == self.torrent.files().len() {
+            true => (next.into_values().collect(), BTreeMap::new()),
+            false => (Vec::new(), next),
+        }
     }
 
     fn finish_files(&self) -> Result<(), StorageError> {

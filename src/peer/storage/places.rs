@@ -330,6 +330,13 @@ impl Places {
         if self.is_all_settled() { BTreeMap::new() } else { self.stamps.clone() }
     }
 
+    /// The stamps of the settled files once all that is wanted is settled.
+    pub fn stamps_next(&self) -> BTreeMap<usize, Stamp> {
+        let next = self.unsettled().into_iter().chain(self.unproven_but_wanted());
+        let next = next.filter_map(|index| Some((index, Stamp::of(&self.path(index)).ok()?)));
+        self.stamps.clone().into_iter().chain(next).collect()
+    }
+
     /// Whether every file of the torrent has its final name.
     pub fn is_all_settled(&self) -> bool {
         self.unproven.is_empty() && self.places.iter().all(|place| *place == Place::Settled)

@@ -376,8 +376,11 @@ fn a_download_is_known_as_it_was_when_it_was_complete() {
     let storage = stage.download().unwrap();
     assert!(storage.stamps().is_empty());
     stage.fill(&storage);
-    storage.finish().unwrap();
+    storage.prepare().unwrap();
+    let next = storage.known_next();
+    storage.take_names().unwrap();
     let stamps = storage.stamps();
+    assert_eq!(next, (stamps.clone(), storage.settled()), "as was known before");
     let file = OpenOptions::new().write(true).open(stage.to.path().join("top")).unwrap();
     file.write_all_at(b"changed", 0).unwrap();
     // A later clock tick, without waiting for it
@@ -385,6 +388,21 @@ fn a_download_is_known_as_it_was_when_it_was_complete() {
     assert_eq!(storage.stamps(), stamps);
     let mut data = vec![0; PIECE_LEN];
     assert!(matches!(storage.read(stage.piece(0), 0, &mut data), Err(StorageError::Changed(_))));
+}
+
+#[test]
+fn some_files_are_known_as_they_were_when_they_were_complete() {
+    let stage = Stage::folder(&[("a", PIECE_LEN), ("b", PIECE_LEN), ("c", 0)]);
+    let files = Selection::of_indexes(&stage.torrent, &[1, 2]).unwrap();
+    let (torrent, dir) = (Arc::clone(&stage.torrent), stage.to.path());
+    let storage =
+        Storage::download_files(Disk::default(), torrent, dir, &files, &Before::default(), None).unwrap();
+    stage.fill(&storage);
+    storage.prepare().unwrap();
+    let next = storage.known_next();
+    storage.take_names().unwrap();
+    assert_eq!(next, (Vec::new(), storage.settled()));
+    assert_eq!(next.1.keys().copied().collect::<Vec<_>>(), [1, 2]);
 }
 
 /// Bug: the next piece made the file long again, with a hole in place of other pieces. They were taken for

@@ -5,7 +5,9 @@ use super::{Job, Swarm};
 use crate::bitfield::Bitfield;
 use crate::peer::storage::StorageError;
 use crate::peer::storage::resume::{Resume, ResumeFile};
+use crate::peer::storage::stamp::Stamp;
 use crate::torrent::Piece;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -73,10 +75,16 @@ impl Swarm {
         if !finishes {
             return self.save_durable();
         }
-        // What a crash leaves in the middle is told from what its user changed by the saved state.
-        let way =
-            self.storage.clear_way().and_then(|cleared| if cleared { self.save_durable() } else { Ok(()) });
-        if let Err(why) = way.and_then(|()| self.storage.finish()) {
+        let mut saved = Ok(());
+        let named = self.storage.prepare().and_then(|has_cleared| {
+            // From the moment on at which a file has its final name it is its user's to change. So what is
+            // saved at the end is saved before that: a change after a crash in the middle is known as one.
+            let (stamps, settled) = self.storage.known_next();
+            saved = self.save_as(stamps, settled);
+            if has_cleared { std::mem::replace(&mut saved, Ok(())) } else { Ok(()) }
+        });
+        let replaced = self.storage.older().is_some();
+        if let Err(why) = named.and_then(|()| self.storage.take_names()) {
             if self.is_away() {
                 return self.saved_before(&why);
             }
@@ -87,10 +95,12 @@ impl Swarm {
             return Err(why);
         }
         self.now_complete();
-        let durable = self.save_durable();
+        if replaced || saved.is_err() {
+            saved = self.save_durable(); // without the older version
+        }
         self.wake_all();
         self.observer.completed(self);
-        durable
+        saved
     }
 
     /// Whether an older version must be given up before this download can have its place:
@@ -116,8 +126,13 @@ impl Swarm {
 
     /// Saves which pieces are durable.
     fn save_durable(&self) -> Result<(), StorageError> {
-        let Some(file) = &self.resume else { return Ok(()) };
         let stamps = if self.is_complete() { self.storage.stamps() } else { Vec::new() };
+        self.save_as(stamps, self.storage.settled())
+    }
+
+    /// Saves which pieces are durable, and which files have their final names: all of these, or some.
+    fn save_as(&self, stamps: Vec<Stamp>, settled: BTreeMap<usize, Stamp>) -> Result<(), StorageError> {
+        let Some(file) = &self.resume else { return Ok(()) };
         // The next start has to know that the kernel may show what is not on the disk.
         let lost = self.rewrite.load(Ordering::Acquire) && !self.is_complete();
         let lost = lost.then(|| "the disk lost what was written to it".to_owned());
@@ -125,7 +140,7 @@ impl Swarm {
         let paused = self.by_user.load(Ordering::Acquire);
         let durable = self.durable.lock().clone();
         let mut resume = Resume::new(self.storage.dir(), &durable, stamps, paused).troubled(trouble);
-        resume.settled = self.storage.settled();
+        resume.settled = settled;
         resume.folder = self.storage.folder();
         resume.wanted = self.storage.wanted_only();
         resume.own = self.storage.is_own();
