@@ -2,7 +2,7 @@
 
     tracker.py [--runs 3] [--seconds 5] [--only udp,http,sessions] [--peers FOLDER] [--bin FOLDER]
 
-- udp: requests a second that `aquatic_udp_load_test` gets answered by shoal and by aquatic_udp;
+- udp: requests a second that `aquatic_udp_load_test` gets answered by shoal and by aquatic_udp, each with one thread and with two;
 - http: announces a second that wrk gets answered by shoal and by opentracker, on connections that are kept and on one each;
 - sessions: requests a second over one session with 1, 100 and 10,000 torrents in the catalogue, and with one swarm of 100,000
   peers, and the tracker's memory then. Nobody else speaks this language, so there is no rival.
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 INTEROP = Path(__file__).resolve().parents[1] / "tests" / "interop"
@@ -32,6 +33,7 @@ CONNECTIONS = 32
 TORRENTS = 1000  # that wrk announces to
 CATALOGUES = (1, 100, 10_000)
 SWARM = 100_000
+UDP_THREADS = (1, 2)
 
 # What the generator of aquatic is told; all else is as it comes.
 LOAD = {
@@ -60,14 +62,14 @@ class Bench:
         self.started += 1
         return Process(name, command, self.folder / f"{self.started}-{name}.log", self.folder / "home")
 
-    def shoal(self) -> tuple[Process, int]:
-        tracker = self.process("shoal", [self.bin / "tracker", "--listen", f"{LOCALHOST}:0"])
+    def shoal(self, threads: int = 16) -> tuple[Process, int]:
+        tracker = self.process("shoal", [self.bin / "tracker", "--listen", f"{LOCALHOST}:0", "--udp-threads", threads])
         return tracker, int(tracker.address().rsplit(":", 1)[1])
 
-    def aquatic(self) -> tuple[Process, int]:
+    def aquatic(self, threads: int) -> tuple[Process, int]:
         port = free_port()
         program = self.peers / "bin" / "aquatic_udp"
-        config = {"address": f'"{LOCALHOST}:{port}"'}
+        config = {"address": f'"{LOCALHOST}:{port}"', "socket_workers": threads}
         return self.process("aquatic", [program, "-c", configure(program, config, self.folder / "aquatic.toml")]), port
 
     def opentracker(self) -> tuple[Process, int]:
@@ -133,9 +135,9 @@ def udp(bench: Bench):
     if not generator.exists():
         print(f"udp: left out, {generator} is not there", flush=True)
         return
-    for _ in range(bench.runs):
+    for _, threads in product(range(bench.runs), UDP_THREADS):
         for who, start in rivals.items():
-            tracker, port = start()
+            tracker, port = start(threads)
             try:
                 load = LOAD | {"server_address": f'"{LOCALHOST}:{port}"', "duration": bench.seconds}
                 report = run([generator, "-c", configure(generator, load, bench.folder / "load.toml")])
@@ -144,8 +146,9 @@ def udp(bench: Bench):
             report = report[report.rindex("load test report"):]
             if number_in(r"Error responses:\s+([\d.]+)", report) > 0:
                 raise Failure(f"{who} refused announces")
-            bench.note("udp: requests", who, number_in(r"responses per second: ([\d.]+)", report))
-            bench.note("udp: announces among them", who, number_in(r"Announce responses:\s+([\d.]+)", report))
+            how = f"udp, {threads} thread{'s' * (threads > 1)}:"
+            bench.note(f"{how} requests", who, number_in(r"responses per second: ([\d.]+)", report))
+            bench.note(f"{how} announces among them", who, number_in(r"Announce responses:\s+([\d.]+)", report))
 
 
 # Each request is another peer of another swarm; the numbers come from a seed, so that all runs are alike.

@@ -107,6 +107,9 @@ pub struct Limits {
     pub http_idle: Duration,
     /// Maximum number of bytes of all long lines together, being received or sent.
     pub line_bytes: usize,
+    /// Maximum number of threads that answer UDP, of which there is one per core. Far fewer than the default
+    /// can fill any link with answers.
+    pub udp_threads: usize,
     /// Limits of the catalogue and the swarms, and the announce interval.
     pub registry: RegistryLimits,
 }
@@ -122,6 +125,7 @@ impl Default for Limits {
             stall: Duration::from_secs(30),
             http_idle: Duration::from_secs(30),
             line_bytes: 256 << 20,
+            udp_threads: 16,
             registry: RegistryLimits::default(),
         }
     }
@@ -164,7 +168,8 @@ impl Tracker {
     pub fn start(config: Config) -> Result<Tracker, StartError> {
         net::raise_descriptor_limit();
         let listen_failed = |source| StartError::Listen { address: config.listen, source };
-        let (listener, sockets) = udp::bind_both(config.listen).map_err(listen_failed)?;
+        let (listener, sockets) =
+            udp::bind_both(config.listen, config.limits.udp_threads).map_err(listen_failed)?;
         let addr = listener.local_addr().map_err(listen_failed)?;
 
         let mut registry = Registry::new(config.limits.registry.clone(), fastrand::u64(..), Instant::now());

@@ -33,6 +33,10 @@ struct Args {
     #[arg(long, env = "SHOAL_TRACKER_TRUSTED_PROXY", value_name = "IP|NETWORK", value_parser = front::proxy)]
     #[arg(value_delimiter = ',')]
     trusted_proxy: Vec<IpNet>,
+    /// Most threads that answer UDP. There is one per core.
+    #[arg(long, env = "SHOAL_TRACKER_UDP_THREADS", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256), default_value_t = 16)]
+    udp_threads: u16,
 }
 
 fn main() -> ExitCode {
@@ -51,7 +55,8 @@ fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     // This comes before the threads start, so that a signal during the start is not lost.
     let stop = interrupt::channel()?;
     let front = Front { public_url: args.public_url, trusted_proxies: args.trusted_proxy };
-    let config = Config { listen: args.listen, data: args.data, limits: Limits::default(), front };
+    let limits = Limits { udp_threads: args.udp_threads.into(), ..Limits::default() };
+    let config = Config { listen: args.listen, data: args.data, limits, front };
     let tracker = Tracker::start(config)?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "tracker listening on {}", tracker.addr())?;

@@ -18,6 +18,7 @@ mod listing;
 mod member;
 mod names;
 mod sessions;
+mod spot;
 mod swarm;
 mod versions;
 
@@ -227,7 +228,7 @@ impl Registry {
             self.aliases.insert(alias, hash);
             let mut other = self.take_out(alias);
             swarm.downloaded = swarm.downloaded.saturating_add(other.downloaded);
-            while let Some(who) = other.nth(0).map(|peer| *peer.who) {
+            while let Some(who) = other.nth(0).map(|peer| peer.who()) {
                 let member = other.part(&who);
                 if let Some(member) = member.filter(|_| swarm.get(&who).is_none()) {
                     swarm.join(who, member);

@@ -34,19 +34,16 @@ const MAX_PACKET: usize = 2048;
 /// system may give less.
 const BACKLOG: usize = 4 << 20;
 
-/// Maximum number of threads. Far fewer can fill any link with answers.
-const MAX_THREADS: usize = 16;
-
 /// Maximum number of attempts to find a port that is free for both TCP and UDP.
 const ATTEMPTS: usize = 20;
 
-/// Listens on `address`: one socket for TCP, and one per core for UDP. With port 0, a port is chosen that is
-/// free for both.
-pub fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, Vec<UdpSocket>)> {
+/// Listens on `address`: one socket for TCP, and one per core for UDP, up to `threads`. With port 0, a port
+/// is chosen that is free for both.
+pub fn bind_both(address: SocketAddr, threads: usize) -> io::Result<(TcpListener, Vec<UdpSocket>)> {
     let mut attempts = 1;
     loop {
         let listener = TcpListener::bind(address)?;
-        match bind_sockets(listener.local_addr()?) {
+        match bind_sockets(listener.local_addr()?, threads) {
             Ok(sockets) => {
                 listener.set_nonblocking(true)?;
                 return Ok((listener, sockets));
@@ -57,11 +54,11 @@ pub fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, Vec<UdpSocket>
     }
 }
 
-fn bind_sockets(address: SocketAddr) -> io::Result<Vec<UdpSocket>> {
+fn bind_sockets(address: SocketAddr, threads: usize) -> io::Result<Vec<UdpSocket>> {
     // Sockets that share the address share its packets, so no other process may have bound it.
     drop(UdpSocket::bind(address)?);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = if net::SPREADS_PACKETS { cores.min(MAX_THREADS) } else { 1 };
+    let count = if net::SPREADS_PACKETS { cores.min(threads.max(1)) } else { 1 };
     let sockets: Vec<UdpSocket> = (0..count).map(|_| net::bind_udp(address)).collect::<io::Result<_>>()?;
     for socket in &sockets {
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(socket, BACKLOG);

@@ -4,7 +4,8 @@
 //! added again when it announces. The cost of an announce depends on the number of peers that it is told, not
 //! on the size of the swarm.
 
-use std::net::IpAddr;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::protocol::announce::{
@@ -15,6 +16,7 @@ use crate::protocol::catalogue::{DEFAULT_WANT, PeerId, Refusal};
 use crate::torrent::InfoHash;
 use crate::tracker::address::PeerAddresses;
 
+use super::crowd::MemberRef;
 use super::member::{Caller, Have, Member, Who};
 use super::swarm::Swarm;
 use super::{Departure, Registry, RegistryLimits};
@@ -32,6 +34,8 @@ pub struct Told {
     event: AnnounceEvent,
     want: usize,
     key: Option<Key>,
+    /// Whether the reply is to have the peer ids.
+    wants_ids: bool,
 }
 
 impl From<&Announce> for Told {
@@ -44,6 +48,7 @@ impl From<&Announce> for Told {
             event: announce.event,
             want: announce.want.unwrap_or(DEFAULT_WANT).min(MAX_WANT),
             key: announce.key.as_deref().and_then(Key::from_bytes),
+            wants_ids: !announce.compact && !announce.no_peer_id,
         }
     }
 }
@@ -58,6 +63,7 @@ impl From<&UdpAnnounce> for Told {
             event: announce.event,
             want: announce.want.map_or(DEFAULT_WANT, |want| want as usize).min(MAX_WANT),
             key: Key::from_number(announce.key),
+            wants_ids: false,
         }
     }
 }
@@ -80,7 +86,7 @@ impl Registry {
         from: IpAddr,
         now: Instant,
     ) -> Result<AnnounceReply, Refusal> {
-        self.announce_among(&told.into(), from, now, |_| true)
+        self.announce_among(&told.into(), from, now, false)
     }
 
     /// As [`Registry::announce`], but only with peers of the asker's own address family: a UDP packet has no
@@ -94,8 +100,7 @@ impl Registry {
         from: IpAddr,
         now: Instant,
     ) -> Result<AnnounceReply, Refusal> {
-        let is_v4 = from.to_canonical().is_ipv4();
-        self.announce_among(&told.into(), from, now, |ip| ip.is_ipv4() == is_v4)
+        self.announce_among(&told.into(), from, now, true)
     }
 
     fn announce_among(
@@ -103,22 +108,23 @@ impl Registry {
         told: &Told,
         from: IpAddr,
         now: Instant,
-        fits: impl Fn(IpAddr) -> bool,
+        only_its_family: bool,
     ) -> Result<AnnounceReply, Refusal> {
         let hash = self.primary(told.info_hash);
         let asker = PeerAddresses::new(from, &[]);
-        let who = Who::Announcer(asker.observed(), told.port);
+        let at = SocketAddr::new(asker.observed(), told.port);
+        let who = Who::Announcer(at.ip(), at.port());
         if told.event == AnnounceEvent::Stopped {
             self.change(hash, Departure::Left, |swarm| swarm.part(&who));
             let numbers = self.scraped(hash, hash);
             return Ok(self.announce_reply(numbers, &asker, Vec::new()));
         }
-        let is_known = self.swarms.contains_key(&hash);
-        if !is_known && self.loose_swarms() >= self.limits.torrents {
-            return Err(Refusal::new("the tracker follows as many swarms as it can, try later"));
-        }
-        if !is_known {
-            self.swarms.insert(hash, Swarm::default());
+        let (loose, most) = (self.loose_swarms(), self.limits.torrents);
+        if let Entry::Vacant(place) = self.swarms.entry(hash) {
+            if loose >= most {
+                return Err(Refusal::new("the tracker follows as many swarms as it can, try later"));
+            }
+            place.insert(Swarm::default());
         }
         let caller = Caller::Announcer { peer_id: told.peer_id, key: told.key, heard: self.tick(now) };
         let member = Member { caller, have: Have::announced(told.left, told.event) };
@@ -126,13 +132,19 @@ impl Registry {
         let (limits, mut rng) = (self.limits.clone(), self.rng.fork());
         let answer = self.change(hash, Departure::Lost, |swarm| {
             admit(swarm, who, member, told, has_room.then_some(&limits));
-            let picked = swarm.pick(&asker, told.want, &mut rng, told.left == 0, |peer, address| {
-                *peer.who != who && peer.peer_id() != told.peer_id && fits(address.ip())
+            let picked = swarm.pick(&asker, told.want, &mut rng, told.left == 0, |peer| {
+                // The asker may be here a second time: by its session, or with an address of the other
+                // family. A third address is somebody else's, whatever peer id was sent from there.
+                let is_its_family = peer.is_v4_for(&asker) == at.is_ipv4();
+                let may_be_asker = peer.is_session() || !is_its_family;
+                let is_asker = peer.is_at(at) || (may_be_asker && peer.has_id(told.peer_id));
+                (is_its_family || !only_its_family) && !is_asker
             });
-            let peers = picked
-                .into_iter()
-                .map(|(peer, address)| AnnouncedPeer { peer_id: Some(peer.peer_id()), address })
-                .collect();
+            let announced = |peer: MemberRef| {
+                let peer_id = told.wants_ids.then(|| peer.member.peer_id());
+                Some(AnnouncedPeer { peer_id, address: peer.address_for(&asker)? })
+            };
+            let peers = picked.into_iter().filter_map(announced).collect();
             (scraped(swarm, hash), peers)
         });
         let (numbers, peers) = answer.unzip();
@@ -210,7 +222,7 @@ impl Registry {
         let first = end.saturating_sub(at_most);
         *looks += end - first;
         let peers = (first..end).filter_map(|place| swarm.nth(place));
-        let silent: Vec<Who> = peers.filter(|peer| is_silent(peer.member)).map(|peer| *peer.who).collect();
+        let silent: Vec<Who> = peers.filter(|peer| is_silent(peer.member)).map(|peer| peer.who()).collect();
         if !silent.is_empty() {
             self.change(hash, Departure::Silent, |swarm| {
                 silent.iter().rev().for_each(|who| drop(swarm.part(who)));

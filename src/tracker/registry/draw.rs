@@ -11,8 +11,7 @@ use std::net::SocketAddr;
 
 use crate::tracker::address::PeerAddresses;
 
-use super::crowd::Crowd;
-use super::member::MemberRef;
+use super::crowd::{Crowd, MemberRef};
 
 /// Maximum number of members examined for each that is wanted.
 const LOOKS: usize = 8;
@@ -26,14 +25,14 @@ pub struct Draw<'a, F> {
     want: usize,
     wanted: F,
     looks: usize,
-    picked: Vec<(MemberRef<'a>, SocketAddr)>,
+    picked: Vec<MemberRef<'a>>,
     /// The addresses in `picked`; `None` without sessions. Each announcer has an address of its own; only a
     /// session may share one.
     seen: Option<HashSet<SocketAddr>>,
 }
 
-impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
-    /// Chooses up to `want` members that `wanted` accepts, with the addresses at which `asker` reaches them.
+impl<'a, F: Fn(MemberRef) -> bool> Draw<'a, F> {
+    /// Chooses up to `want` members that `wanted` accepts and `asker` reaches.
     pub fn new(asker: &'a PeerAddresses, want: usize, has_sessions: bool, wanted: F) -> Draw<'a, F> {
         Draw {
             asker,
@@ -49,9 +48,9 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
     pub fn everybody(&mut self, seeds: Option<&'a Crowd>, leeches: Option<&'a Crowd>) {
         let mut far = Vec::new();
         for peer in [leeches, seeds].into_iter().flatten().flat_map(Crowd::iter) {
-            if let Some(address) = self.looked_at(peer) {
-                let side = if self.asker.is_near(address.ip()) { &mut self.picked } else { &mut far };
-                side.push((peer, address));
+            if self.looked_at(peer) {
+                let side = if peer.is_near(self.asker) { &mut self.picked } else { &mut far };
+                side.push(peer);
             }
         }
         self.picked.append(&mut far);
@@ -71,9 +70,7 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
         let share = share(seeds, leeches);
         let [seeds, leeches] = [seeds, leeches].map(|crowd| crowd.map(|crowd| crowd.all(rng)));
         let asker = self.asker;
-        let is_far =
-            |peer: &MemberRef| peer.address_for(asker).is_none_or(|address| !asker.is_near(address.ip()));
-        self.take(mixed(seeds, leeches, share, rng.fork()).filter(is_far));
+        self.take(mixed(seeds, leeches, share, rng.fork()).filter(|peer| !peer.is_near(asker)));
     }
 
     /// Takes members from `peers` until enough are picked or examined.
@@ -83,8 +80,8 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
         }
         for peer in peers {
             self.looks -= 1;
-            if let Some(address) = self.looked_at(peer) {
-                self.picked.push((peer, address));
+            if self.looked_at(peer) {
+                self.picked.push(peer);
             }
             if self.picked.len() >= self.want || self.looks == 0 {
                 return;
@@ -92,15 +89,16 @@ impl<'a, F: Fn(MemberRef, SocketAddr) -> bool> Draw<'a, F> {
         }
     }
 
-    /// The address at which the asker reaches the peer, if the peer is wanted and was not picked before.
-    fn looked_at(&mut self, peer: MemberRef<'a>) -> Option<SocketAddr> {
-        let address = peer.address_for(self.asker)?;
-        let is_wanted =
-            (self.wanted)(peer, address) && self.seen.as_mut().is_none_or(|seen| seen.insert(address));
-        is_wanted.then_some(address)
+    /// Whether the asker reaches the peer, and the peer is wanted and was not picked before.
+    fn looked_at(&mut self, peer: MemberRef<'a>) -> bool {
+        if !peer.is_reached_by(self.asker) || !(self.wanted)(peer) {
+            return false;
+        }
+        let (seen, asker) = (self.seen.as_mut(), self.asker);
+        seen.is_none_or(|seen| peer.address_for(asker).is_some_and(|address| seen.insert(address)))
     }
 
-    pub fn picked(self) -> Vec<(MemberRef<'a>, SocketAddr)> {
+    pub fn picked(self) -> Vec<MemberRef<'a>> {
         self.picked
     }
 }
@@ -113,17 +111,16 @@ fn share(seeds: Option<&Crowd>, leeches: Option<&Crowd>) -> u8 {
 
 /// Items of both iterators, about `share` of 256 from the first, until both are at their end.
 fn mixed<T>(
-    first: Option<impl Iterator<Item = T>>,
-    second: Option<impl Iterator<Item = T>>,
+    mut first: Option<impl Iterator<Item = T>>,
+    mut second: Option<impl Iterator<Item = T>>,
     share: u8,
     mut rng: fastrand::Rng,
 ) -> impl Iterator<Item = T> {
-    let (mut first, mut second) = (first.into_iter().flatten(), second.into_iter().flatten());
-    std::iter::from_fn(move || {
-        if rng.u8(..) < share {
-            first.next().or_else(|| second.next())
-        } else {
-            second.next().or_else(|| first.next())
-        }
+    fn next<T>(items: &mut Option<impl Iterator<Item = T>>) -> Option<T> {
+        items.as_mut()?.next()
+    }
+    std::iter::from_fn(move || match rng.u8(..) < share {
+        true => next(&mut first).or_else(|| next(&mut second)),
+        false => next(&mut second).or_else(|| next(&mut first)),
     })
 }

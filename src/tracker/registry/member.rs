@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::bitfield::Bitfield;
 use crate::protocol::announce::{AnnounceEvent, Key};
 use crate::protocol::catalogue::{PeerId, PeerInfo, Pieces};
-use crate::tracker::address::{self, PeerAddresses};
+use crate::tracker::address::PeerAddresses;
 
 use super::SessionId;
 
@@ -122,6 +122,15 @@ pub enum Caller {
     Announcer { peer_id: PeerId, key: Option<Key>, heard: Tick },
 }
 
+impl Caller {
+    pub fn peer_id(&self) -> PeerId {
+        match self {
+            Caller::Session(contact) => contact.peer_id,
+            Caller::Announcer { peer_id, .. } => *peer_id,
+        }
+    }
+}
+
 /// A member of a swarm.
 #[derive(Debug)]
 pub struct Member {
@@ -129,43 +138,22 @@ pub struct Member {
     pub have: Have,
 }
 
-/// A member, with its identity.
-#[derive(Debug, Clone, Copy)]
-pub struct MemberRef<'a> {
-    pub who: &'a Who,
-    pub member: &'a Member,
-}
-
-impl MemberRef<'_> {
+impl Member {
     pub fn peer_id(&self) -> PeerId {
-        match &self.member.caller {
-            Caller::Session(contact) => contact.peer_id,
-            Caller::Announcer { peer_id, .. } => *peer_id,
+        self.caller.peer_id()
+    }
+
+    /// The peer id and key of an announcer that sent one.
+    pub fn key(&self) -> Option<(PeerId, Key)> {
+        match &self.caller {
+            Caller::Announcer { peer_id, key, .. } => key.map(|key| (*peer_id, key)),
+            Caller::Session(_) => None,
         }
     }
 
-    /// The address that it connects from.
-    pub fn observed(&self) -> IpAddr {
-        match (self.who, &self.member.caller) {
-            (_, Caller::Session(contact)) => contact.addresses.observed(),
-            (Who::Announcer(ip, _), _) => *ip,
-            (Who::Session(_), _) => unreachable!("a session has a contact"),
-        }
-    }
-
-    /// The address at which `asker` reaches it; `None` if it cannot.
-    pub fn address_for(&self, asker: &PeerAddresses) -> Option<SocketAddr> {
-        match (self.who, &self.member.caller) {
-            (_, Caller::Session(contact)) => contact.address_for(asker),
-            (Who::Announcer(ip, port), _) => {
-                address::is_within_reach(*ip, asker).then(|| SocketAddr::new(*ip, *port))
-            }
-            (Who::Session(_), _) => None,
-        }
-    }
-
+    /// What others are told of it.
     pub fn info(&self, address: SocketAddr, (have, n_parts): (u32, u32)) -> PeerInfo {
-        match &self.member.caller {
+        match &self.caller {
             Caller::Session(contact) => contact.info(address, have, n_parts),
             Caller::Announcer { peer_id, .. } => PeerInfo {
                 peer_id: *peer_id,

@@ -1,7 +1,7 @@
 //! Sessions in the registry: how they begin and end, what they publish, and which peers they are told. Pure.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::protocol::catalogue::{
@@ -11,7 +11,8 @@ use crate::torrent::InfoHash;
 use crate::tracker::address::PeerAddresses;
 
 use super::change_log::Cursor;
-use super::member::{Caller, Contact, Have, Member, MemberRef, Who};
+use super::crowd::MemberRef;
+use super::member::{Caller, Contact, Have, Member, Who};
 use super::{Departure, Registry, unknown};
 
 /// A session's number, never used twice.
@@ -83,7 +84,7 @@ impl Registry {
         let announcer = Who::Announcer(ip, contact.port);
         self.change(hash, Departure::Lost, |swarm| {
             former.map(|former| swarm.part(&Who::Session(former)));
-            if swarm.find(&announcer).is_some_and(|peer| peer.peer_id() == peer_id) {
+            if swarm.find(&announcer).is_some_and(|peer| peer.has_id(peer_id)) {
                 swarm.part(&announcer);
             }
             let member = Member { caller: Caller::Session(contact), have: Have::from_bits(bits) };
@@ -160,12 +161,12 @@ impl Registry {
         };
         let want = want.unwrap_or(DEFAULT_WANT).min(MAX_LISTED);
         let me = &asker.contact;
-        let picked = swarm.pick(&me.addresses, want, &mut self.rng, false, |peer, _| !is_peer(peer, me));
-        let info = |(peer, address): (MemberRef, SocketAddr)| PeerInfo {
-            blocked: swarm.blocked(peer.who).cloned(),
-            ..peer.info(address, swarm.progress(peer.member))
+        let picked = swarm.pick(&me.addresses, want, &mut self.rng, false, |peer| !is_peer(peer, me));
+        let info = |peer: MemberRef| {
+            let blocked = swarm.blocked(&peer.who()).cloned();
+            Some(PeerInfo { blocked, ..swarm.info(peer, &me.addresses)? })
         };
-        Ok(picked.into_iter().map(info).collect())
+        Ok(picked.into_iter().filter_map(info).collect())
     }
 
     /// The other sessions.
@@ -195,12 +196,12 @@ impl Registry {
         };
         let me = &asker.contact;
         let picked =
-            swarm.holders(&me.addresses, DEFAULT_WANT, &mut self.rng, pieces, |peer, _| !is_peer(peer, me));
+            swarm.holders(&me.addresses, DEFAULT_WANT, &mut self.rng, pieces, |peer| !is_peer(peer, me));
         Ok(picked
             .into_iter()
-            .map(|(peer, address)| Holder {
-                peer: peer.info(address, swarm.progress(peer.member)),
-                ranges: peer.member.have.within(pieces),
+            .filter_map(|peer| {
+                let ranges = peer.member.have.within(pieces);
+                Some(Holder { peer: swarm.info(peer, &me.addresses)?, ranges })
             })
             .collect())
     }
@@ -214,7 +215,7 @@ fn is_same_peer(a: &Contact, b: &Contact) -> bool {
 
 /// Whether a member is the peer of `contact`, in the same sense.
 fn is_peer(member: MemberRef, contact: &Contact) -> bool {
-    member.peer_id() == contact.peer_id && member.observed() == contact.addresses.observed()
+    member.has_id(contact.peer_id) && member.observed() == contact.addresses.observed()
 }
 
 fn bad_ranges(n_parts: u32) -> Refusal {

@@ -5,24 +5,21 @@
 //! from announces alone.
 //!
 //! Invariants: no member is in both crowds; `listing.coverage` and `listing.memory` are sums over
-//! the members; the listing's tables have all sessions that are members; `keys` has every announcer
-//! that sent a key; `partial_seeds` counts those of the leechers.
+//! the members; the listing's tables have all sessions that are members; `partial_seeds` counts those of
+//! the leechers.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::{AddAssign, SubAssign};
 
 use crate::protocol::announce::Key;
-use crate::protocol::catalogue::{Entry, PeerId, Pieces};
+use crate::protocol::catalogue::{Entry, PeerId, PeerInfo, Pieces};
 use crate::tracker::address::PeerAddresses;
 
 use super::SessionId;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, MemberRef};
 use super::draw::Draw;
 use super::listing::{Facts, Listing};
-use super::member::{Caller, Have, Member, MemberRef, Who};
+use super::member::{Caller, Have, Member, Who};
 
 /// Numbers of one swarm, or their sums over all swarms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,8 +59,6 @@ impl SubAssign for Sums {
 pub struct Swarm {
     seeds: Crowd,
     leeches: Crowd,
-    /// Announcers by a hash of peer id, key and address family, so that one with a new address is recognised.
-    keys: HashMap<u64, Who, RandomState>,
     /// Number of leechers that want nothing more (BEP 21).
     partial_seeds: usize,
     /// Number of announces with the event `completed`.
@@ -167,11 +162,6 @@ impl Swarm {
 
     /// Adds a member that is not in the swarm yet.
     pub fn enter(&mut self, who: Who, member: Member) {
-        if let (Who::Announcer(ip, _), Caller::Announcer { peer_id, key: Some(key), .. }) =
-            (who, &member.caller)
-        {
-            self.keys.insert(self.fingerprint(*peer_id, *key, ip), who);
-        }
         if let (Who::Session(id), Caller::Session(contact), Some(listing)) =
             (who, &member.caller, &mut self.listing)
         {
@@ -186,14 +176,6 @@ impl Swarm {
     pub fn part(&mut self, who: &Who) -> Option<Member> {
         let member = self.leeches.remove(who).or_else(|| self.seeds.remove(who))?;
         self.partial_seeds -= usize::from(member.have.is_partial_seed());
-        if let (Who::Announcer(ip, _), Caller::Announcer { peer_id, key: Some(key), .. }) =
-            (who, &member.caller)
-        {
-            let fingerprint = self.fingerprint(*peer_id, *key, *ip);
-            if self.keys.get(&fingerprint) == Some(who) {
-                self.keys.remove(&fingerprint);
-            }
-        }
         if let (Who::Session(id), Caller::Session(contact), Some(listing)) =
             (who, &member.caller, &mut self.listing)
         {
@@ -204,18 +186,23 @@ impl Swarm {
 
     /// Updates a member, and gives whether it was a seed before. If it is not in the swarm, it is given back.
     pub fn renew(&mut self, who: Who, member: Member) -> Result<bool, Member> {
-        if self.refresh(&who, &member) {
-            return Ok(member.have.is_all());
-        }
-        let Some(was_seed) = self.get(&who).map(|before| before.have.is_all()) else { return Err(member) };
-        self.join(who, member); // it became a seed, or another client has that address now
+        let is_seed = member.have.is_all();
+        let was_seed = match self.refresh(&who, &member) {
+            Some(true) => return Ok(is_seed),
+            Some(false) => is_seed, // another client has that address now
+            None if is_seed && self.leeches.get(&who).is_some() => false,
+            None if !is_seed && self.seeds.get(&who).is_some() => true,
+            None => return Err(member),
+        };
+        self.join(who, member);
         Ok(was_seed)
     }
 
     /// The same for an announcer if only the number of missing bytes has changed, by far the usual case.
-    fn refresh(&mut self, who: &Who, member: &Member) -> bool {
+    /// False if more has changed, `None` if there is no such seed, or no such leecher.
+    fn refresh(&mut self, who: &Who, member: &Member) -> Option<bool> {
         let crowd = if member.have.is_all() { &mut self.seeds } else { &mut self.leeches };
-        let Some(known) = crowd.get_mut(who) else { return false };
+        let known = crowd.get_mut(who)?;
         match (&mut known.caller, &member.caller) {
             (
                 Caller::Announcer { peer_id, key, heard },
@@ -223,29 +210,20 @@ impl Swarm {
             ) if (&*peer_id, &*key) == (id, k) => {
                 *heard = *now;
             }
-            _ => return false,
+            _ => return Some(false),
         }
         if let Have::Left(left) | Have::Unwanted(left) = member.have {
             self.partial_seeds -= usize::from(known.have.is_partial_seed());
             self.partial_seeds += usize::from(member.have.is_partial_seed());
             known.have = if member.have.is_partial_seed() { Have::Unwanted(left) } else { Have::Left(left) };
         }
-        true
+        Some(true)
     }
 
-    /// The announcer with this peer id and key and the address family of `ip`, at any address.
+    /// The announcer with this peer id and key and the address family of `ip`, at any address. A client with
+    /// both families announces from two addresses without having moved.
     pub fn announcer(&self, peer_id: PeerId, key: Key, ip: IpAddr) -> Option<Who> {
-        let who = self.keys.get(&self.fingerprint(peer_id, key, ip))?;
-        match &self.get(who)?.caller {
-            Caller::Announcer { peer_id: id, key: Some(k), .. } if (*id, *k) == (peer_id, key) => Some(*who),
-            _ => None, // another announcer with the same hash
-        }
-    }
-
-    /// Includes the address family: a client with both families announces from two addresses
-    /// without having moved.
-    fn fingerprint(&self, peer_id: PeerId, key: Key, ip: IpAddr) -> u64 {
-        self.keys.hasher().hash_one((peer_id, key, ip.is_ipv4()))
+        self.leeches.by_key(peer_id, key, ip).or_else(|| self.seeds.by_key(peer_id, key, ip))
     }
 
     /// Notes that a session finished the pieces of `ranges`. Gives false if it is not a member.
@@ -290,8 +268,14 @@ impl Swarm {
         })
     }
 
+    /// What `asker` is told of a member; `None` if it does not reach it.
+    pub fn info(&self, peer: MemberRef, asker: &PeerAddresses) -> Option<PeerInfo> {
+        let member = peer.member;
+        Some(member.info(peer.address_for(asker)?, self.progress(member)))
+    }
+
     /// Number of pieces that a member holds, and number of all pieces.
-    pub fn progress(&self, member: &Member) -> (u32, u32) {
+    fn progress(&self, member: &Member) -> (u32, u32) {
         let n_parts = self.facts().map_or(0, |facts| facts.n_parts);
         let have = match (&member.have, self.facts()) {
             (Have::All, _) => n_parts,
@@ -305,16 +289,16 @@ impl Swarm {
         (have, n_parts)
     }
 
-    /// Up to `want` members that `wanted` accepts, with the addresses at which `asker` reaches them: see
-    /// [`Draw`]. With `leeches_only` seeds are left out, because a seed is of no use to a seed.
+    /// Up to `want` members that `wanted` accepts and `asker` reaches: see [`Draw`]. With `leeches_only`
+    /// seeds are left out, because a seed is of no use to a seed.
     pub fn pick<'a>(
         &'a self,
         asker: &'a PeerAddresses,
         want: usize,
         rng: &mut fastrand::Rng,
         leeches_only: bool,
-        wanted: impl Fn(MemberRef, SocketAddr) -> bool,
-    ) -> Vec<(MemberRef<'a>, SocketAddr)> {
+        wanted: impl Fn(MemberRef) -> bool,
+    ) -> Vec<MemberRef<'a>> {
         let (seeds, leeches) = ((!leeches_only).then_some(&self.seeds), Some(&self.leeches));
         let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
         if seeds.map_or(0, Crowd::len) + self.leeches.len() <= want {
@@ -334,8 +318,8 @@ impl Swarm {
         want: usize,
         rng: &mut fastrand::Rng,
         (first, end): Pieces,
-        wanted: impl Fn(MemberRef, SocketAddr) -> bool,
-    ) -> Vec<(MemberRef<'a>, SocketAddr)> {
+        wanted: impl Fn(MemberRef) -> bool,
+    ) -> Vec<MemberRef<'a>> {
         let holds = |peer: &MemberRef| match &peer.member.have {
             Have::All => true,
             Have::Left(_) | Have::Unwanted(_) => false,
@@ -344,8 +328,7 @@ impl Swarm {
         let partial = self.listing.iter().flat_map(|listing| &listing.partial);
         let mut partial: Vec<MemberRef> = partial.filter_map(|id| self.session(*id)).filter(holds).collect();
         rng.shuffle(&mut partial);
-        let is_near =
-            |peer: &&MemberRef| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip()));
+        let is_near = |peer: &&MemberRef| peer.is_near(asker);
         let mut draw = Draw::new(asker, want, self.has_sessions(), wanted);
         draw.take(partial.iter().filter(is_near).copied());
         draw.near(Some(&self.seeds), None, rng);
@@ -359,7 +342,7 @@ impl Swarm {
     fn neighbours<'a>(&'a self, asker: &'a PeerAddresses) -> impl Iterator<Item = MemberRef<'a>> {
         let local = self.listing.iter().filter(|_| !asker.observed().is_loopback());
         let local = local.flat_map(|listing| &listing.local).filter_map(|id| self.session(*id));
-        local.filter(|peer| peer.address_for(asker).is_some_and(|address| asker.is_near(address.ip())))
+        local.filter(|peer| peer.is_near(asker))
     }
 
     fn session(&self, id: SessionId) -> Option<MemberRef<'_>> {

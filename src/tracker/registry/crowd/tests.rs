@@ -20,12 +20,12 @@ fn ip(who: &Who) -> IpAddr {
     *ip
 }
 
-/// Checks the invariant at the top of `crowd.rs`.
+/// Checks the invariants at the top of `crowd.rs` and `lists.rs`.
 fn check(crowd: &Crowd) {
-    let Some(by_address) = &crowd.by_address else { return assert!(crowd.len() <= SMALL) };
-    assert_eq!(by_address.values().map(Vec::len).sum::<usize>(), crowd.len());
-    for (place, (who, seat)) in crowd.row.iter().enumerate() {
-        assert_eq!(by_address[&ip(who)][seat.nth as usize] as usize, place);
+    assert_eq!(crowd.spots.len(), crowd.members.len());
+    match &crowd.lists {
+        Some(lists) => lists.check(crowd.spots.iter().zip(&crowd.members)),
+        None => assert!(crowd.len() <= SMALL),
     }
 }
 
@@ -71,8 +71,8 @@ fn a_draw_begins_anywhere_and_gives_everybody_once() {
     assert_eq!(crowd.near(Subnet::of([10, 9, 0, 0].into()), &mut rng).count(), 0);
     let (mut first, mut first_near) = (HashSet::new(), HashSet::new());
     for _ in 0..2000 {
-        let all: Vec<Who> = crowd.all(&mut rng).map(|peer| *peer.who).collect();
-        let near: Vec<Who> = crowd.near(subnet, &mut rng).map(|peer| *peer.who).collect();
+        let all: Vec<Who> = crowd.all(&mut rng).map(|peer| peer.who()).collect();
+        let near: Vec<Who> = crowd.near(subnet, &mut rng).map(|peer| peer.who()).collect();
         assert_eq!((all.len(), all.iter().collect::<HashSet<_>>().len()), (36, 36));
         assert_eq!((near.len(), near.iter().collect::<HashSet<_>>().len()), (12, 12));
         assert!(near.iter().all(|who| Subnet::of(ip(who)) == subnet));
@@ -83,7 +83,30 @@ fn a_draw_begins_anywhere_and_gives_everybody_once() {
     // The same if nearly all members are on the subnet.
     (0..9).for_each(|host| crowd.insert(Who::Announcer([10, 0, 1, 20 + host].into(), 1), member(1)));
     (5..30).for_each(|port| crowd.insert(Who::Announcer([10, 0, 1, 0].into(), port), member(1)));
-    assert!(crowd.is_most(subnet));
-    let near: HashSet<Who> = crowd.near(subnet, &mut rng).map(|peer| *peer.who).collect();
+    assert!(crowd.lists.as_ref().unwrap().is_most(subnet, crowd.len()));
+    let near: HashSet<Who> = crowd.near(subnet, &mut rng).map(|peer| peer.who()).collect();
     assert_eq!((near.len(), near.iter().all(|who| Subnet::of(ip(who)) == subnet)), (46, true));
+}
+
+#[test]
+fn an_announcer_is_found_by_its_key_wherever_it_stands() {
+    let mut rng = fastrand::Rng::with_seed(9);
+    let (mut crowd, mut model) = (Crowd::default(), HashMap::new());
+    for turn in 0..10_000 {
+        let id = rng.u8(..60);
+        let who = Who::Announcer([10, 0, 0, id].into(), 1);
+        let (peer_id, key) = (PeerId([id; 20]), Key::from_number(u32::from(id) + 1));
+        let wanted = if turn < 5000 { 40 } else { 4 };
+        if crowd.remove(&who).is_some() {
+            model.remove(&id);
+        } else if crowd.len() < wanted {
+            let caller = Caller::Announcer { peer_id, key, heard: Tick(0) };
+            crowd.insert(who, Member { caller, have: Have::from_left(1) });
+            model.insert(id, who);
+        }
+        check(&crowd);
+        let found = |ip: IpAddr| crowd.by_key(peer_id, key.unwrap(), ip);
+        assert_eq!(found([10, 9, 9, 9].into()), model.get(&id).copied());
+        assert_eq!(found("::1".parse().unwrap()), None, "of the other family");
+    }
 }

@@ -101,6 +101,26 @@ fn a_client_that_moved_or_came_back_counts_once() {
     assert_eq!(world.registry.census().announcers, 3);
 }
 
+/// Bug: peers with one peer id, as some programs have, were told of nobody, after a look at hundreds.
+#[test]
+fn who_asks_is_not_told_of_itself_but_of_others_with_its_peer_id() {
+    let mut world = World::new();
+    let hash = InfoHash([9; 20]);
+    let same = announce(hash, 1, 5, AnnounceEvent::Started);
+    let mut told = |from: &str| addresses(&world.registry.announce(&same, ip(from), world.start).unwrap());
+    assert_eq!(told(FAR), [""; 0]);
+    assert_eq!(told("2001:db8::1"), [""; 0], "that is its other address");
+    assert_eq!(told("198.51.100.1"), [format!("{FAR}:1")], "that is another peer");
+    assert_eq!(told(FAR), ["198.51.100.1:1"]);
+    // Nor of itself through its session.
+    let torrent = torrent("x", 4);
+    let (a, _) = world.join(b'z', NEAR);
+    let hash = world.publish(a, &torrent, Held::Ranges(vec![]));
+    let mut same = announce(hash, 6881, 5, AnnounceEvent::Started);
+    same.peer_id = PeerId([b'z'; 20]);
+    assert_eq!(addresses(&world.registry.announce(&same, ip(NEAR), world.start).unwrap()), [""; 0]);
+}
+
 #[test]
 fn a_peer_with_a_session_is_not_counted_again_when_it_announces_or_reconnects() {
     let mut world = World::new();
