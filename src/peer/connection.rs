@@ -161,6 +161,7 @@ impl Connection {
 
     /// From the first message to the last.
     fn live(mut self) -> End {
+        self.on_events();
         let end = loop {
             if let Err(end) = self.turn() {
                 break end;

@@ -120,6 +120,7 @@ impl Session {
             (_, 0) => {}
             _ => Message::Bitfield(self.told.as_bytes()).encode(&mut self.out),
         }
+        self.may_be_newcomer();
     }
 
     // ---- what comes in ------------------------------------------------------------------------------------

@@ -12,11 +12,14 @@
 
 #![allow(dead_code)] // each test file uses its own part of it
 
+mod flights;
 mod switch;
 
+pub use flights::Segment;
 pub use switch::Weather;
 
 use crate::cli_support::program;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,14 +99,20 @@ impl Lab {
     /// A command for one of our programs on a host.
     pub fn program(&self, host: u8, name: &str, folder: &Path) -> Command {
         let plain = program(name, folder);
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace(host)]).arg(plain.get_program()).current_dir(folder);
+        let mut command = self.foreign_program(host, plain.get_program(), folder);
         for (variable, value) in plain.get_envs() {
             match value {
                 Some(value) => command.env(variable, value),
                 None => command.env_remove(variable),
             };
         }
+        command
+    }
+
+    /// A command for any other program on a host.
+    pub fn foreign_program(&self, host: u8, name: impl AsRef<OsStr>, folder: &Path) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace(host)]).arg(name).current_dir(folder);
         command
     }
 
@@ -115,6 +124,11 @@ impl Lab {
     /// Frames that were carried, lost, and overtaken by later ones.
     pub fn counts(&self) -> switch::Counts {
         self.switch().counts()
+    }
+
+    /// The first TCP segments of the network, in the order in which they were sent.
+    pub fn segments(&self) -> Vec<Segment> {
+        self.switch().segments()
     }
 
     /// Takes a host's interface down: nobody gets a FIN, or anything else.

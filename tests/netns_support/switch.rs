@@ -1,7 +1,9 @@
 //! The switch: a thread in a namespace of its own that gets every Ethernet frame in a UDP packet (VXLAN, RFC
 //! 7348), finds out for which host it is, and holds it back, loses it, or lets later ones overtake it, all by
-//! chance from one seed. It owns the socket; the one lock is held for a look at the weather.
+//! chance from one seed. It owns the socket; its two locks, one after the other, are held for a look at the weather
+//! and for a note of each frame.
 
+use super::flights::{Flights, Segment};
 use parking_lot::Mutex;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::cmp::Reverse;
@@ -54,6 +56,7 @@ struct Shared {
     carried: AtomicU64,
     lost: AtomicU64,
     overtook: AtomicU64,
+    flights: Mutex<Flights>,
 }
 
 pub struct Switch {
@@ -91,6 +94,11 @@ impl Switch {
         let Shared { carried, lost, overtook, .. } = &*self.shared;
         Counts { carried: read(carried), lost: read(lost), overtook: read(overtook) }
     }
+
+    /// The first TCP segments of the network, in the order in which they were sent.
+    pub fn segments(&self) -> Vec<Segment> {
+        self.shared.flights.lock().segments().to_vec()
+    }
 }
 
 impl Drop for Switch {
@@ -109,8 +117,8 @@ fn open(namespace: &File, port: u16) -> io::Result<UdpSocket> {
 }
 
 /// A frame that waits: when it is to go, the how-manieth it is, so that those of one instant keep their
-/// order, where to, and the packet.
-type Held = Reverse<(Instant, u64, u8, Vec<u8>)>;
+/// order, where to, its flight, and the packet.
+type Held = Reverse<(Instant, u64, u8, u32, Vec<u8>)>;
 
 struct Worker {
     socket: UdpSocket,
@@ -145,7 +153,8 @@ impl Worker {
         while let Some(Reverse((due, ..))) = self.held.peek()
             && *due <= Instant::now()
         {
-            let Some(Reverse((_, _, host, packet))) = self.held.pop() else { return };
+            let Some(Reverse((_, _, host, flight, packet))) = self.held.pop() else { return };
+            self.shared.flights.lock().reaches(host, flight);
             let _ = self.socket.send_to(&packet, (under(host), self.port)); // the host may have gone
         }
     }
@@ -156,16 +165,17 @@ impl Worker {
         self.hosts.insert(source);
         let Some(frame) = packet.get_mut(HEADER..).filter(|frame| frame.len() >= 14) else { return };
         fill_checksum(frame);
+        let flight = self.shared.flights.lock().leaves(source, frame);
         // Host 7 has the Ethernet address 02:00:00:00:00:07; the rest is for everybody, as ARP's
         // questions are.
         let target = if frame[..5] == [2, 0, 0, 0, 0] { Some(frame[5]) } else { None };
         let others: Vec<u8> = self.hosts.iter().copied().filter(|host| *host != source).collect();
         for host in others.into_iter().filter(|host| target.is_none_or(|target| target == *host)) {
-            self.pass(host, packet);
+            self.pass(host, flight, packet);
         }
     }
 
-    fn pass(&mut self, host: u8, packet: &[u8]) {
+    fn pass(&mut self, host: u8, flight: u32, packet: &[u8]) {
         let Weather { delay, loss, overtaking } = *self.shared.weather.lock();
         if self.random.f64() < loss || self.held.len() >= MOST_HELD {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
@@ -174,12 +184,12 @@ impl Worker {
         self.shared.carried.fetch_add(1, Ordering::Relaxed);
         let mut due = Instant::now() + delay;
         if self.random.f64() < overtaking {
-            let held_for_it = |Reverse((_, _, to, _)): &Held| *to == host;
+            let held_for_it = |Reverse((_, _, to, ..)): &Held| *to == host;
             self.shared.overtook.fetch_add(self.held.iter().any(held_for_it).into(), Ordering::Relaxed);
             due -= delay;
         }
         self.numbered += 1;
-        self.held.push(Reverse((due, self.numbered, host, packet.to_vec())));
+        self.held.push(Reverse((due, self.numbered, host, flight, packet.to_vec())));
     }
 }
 

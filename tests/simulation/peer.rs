@@ -235,6 +235,7 @@ impl Peer {
         let told = self.finished.len();
         let driver = Driver::new(session, id, Arc::clone(&identity), told, false);
         let mut conn = Connection::new((id, link, side, far), dialled, driver, identity);
+        self.on_events(&mut conn, env);
         conn.plan(self.no, env.agenda.now(), env);
         self.conns.insert(id, conn);
         true

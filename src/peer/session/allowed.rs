@@ -18,11 +18,20 @@ impl Session {
         (self.peer_has.count() as usize) < SET_SIZE
     }
 
-    /// The other side said what it has. As a rule it does so once.
-    pub(super) fn on_first_word(&mut self) {
-        let is_first = !std::mem::replace(&mut self.has_spoken, true);
-        if is_first && self.agreement.fast && self.is_newcomer() && self.told.count() > 0 {
+    /// The other side counts as a newcomer until it says what it has. So what it is allowed goes out together
+    /// with what we have, and its first requests come back together with its interest, a round trip before
+    /// an upload slot could have been given.
+    pub(super) fn may_be_newcomer(&mut self) {
+        if self.agreement.fast && self.is_newcomer() && self.told.count() > 0 && !self.uploads.allows_some() {
             self.events.push_back(Event::Newcomer);
+        }
+    }
+
+    /// The other side said what it has. As a rule it does so once. A newcomer for whom there was no place when
+    /// the connection began may find one now.
+    pub(super) fn on_first_word(&mut self) {
+        if !std::mem::replace(&mut self.has_spoken, true) {
+            self.may_be_newcomer();
         }
     }
 

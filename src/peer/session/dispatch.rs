@@ -32,7 +32,8 @@ pub trait Environment {
     /// The peer has one more piece. Returns whether we lack it.
     fn peer_has(&mut self, piece: Piece) -> bool;
 
-    /// The peer has next to nothing. Whether it may be allowed some pieces without an upload slot (BEP 6).
+    /// The peer has next to nothing, as far as it has said. Whether it may be allowed some pieces without an
+    /// upload slot (BEP 6).
     fn welcome(&mut self) -> bool;
 
     /// The peer has something to trade by now.

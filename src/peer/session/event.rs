@@ -15,7 +15,8 @@ pub enum Event {
     HasPieces(Bitfield),
     /// It has one more piece.
     Has(Piece),
-    /// It has next to nothing, and may be allowed some pieces without an upload slot (BEP 6).
+    /// It has next to nothing, or has not said what it has: it may be allowed some pieces without an upload
+    /// slot (BEP 6).
     Newcomer,
     /// It wants, or no longer wants, to be served.
     Interested(bool),

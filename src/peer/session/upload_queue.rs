@@ -66,6 +66,11 @@ impl UploadQueue {
         self.allowed.entry(piece).or_insert(len.saturating_mul(TIMES));
     }
 
+    /// Whether any piece was allowed without a slot.
+    pub fn allows_some(&self) -> bool {
+        !self.allowed.is_empty()
+    }
+
     /// Whether the block may be sent without a slot. Then it may be so once less.
     fn spend(&mut self, block: Block) -> bool {
         let left = self.allowed.get_mut(&block.piece()).filter(|left| **left >= block.len());

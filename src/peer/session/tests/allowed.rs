@@ -3,11 +3,14 @@
 use super::*;
 use crate::protocol::allowed_fast::SET_SIZE;
 
-/// The session of a peer that has these pieces of a torrent of 20.
+/// The session of a peer that has these pieces of a torrent of 20. There was no place for another newcomer
+/// when it began.
 fn holder(have: &Bitfield, modern: bool) -> (Session, Instant) {
     let (torrent, now) = (torrent(&content(20 * PIECE_LEN as usize), PIECE_LEN), Instant::now());
     let mut session = session(&torrent, have, modern, now);
     says(&mut session, now);
+    let is_newcomer = matches!(session.next_event(), Some(Event::Newcomer));
+    assert_eq!(is_newcomer, modern && have.count() > 0);
     (session, now)
 }
 
@@ -186,4 +189,52 @@ fn what_the_other_side_lacks_is_not_looked_for_although_it_is_allowed() {
     assert!(!session.wants_work());
     session.on_message(Message::Have(7), now).unwrap();
     assert!(session.wants_work());
+}
+
+/// Bug: allowed pieces were named only in answer to what the other side has, and a slot is given only in answer
+/// to its interest. So a newcomer's first request went out a round trip later than it could.
+#[test]
+fn a_newcomer_requests_allowed_pieces_in_its_first_answer() {
+    let mut leecher = Leecher::new(3, true);
+    let mut seed = session(&leecher.torrent, &Bitfield::full(3), true, leecher.now);
+    assert!(matches!(seed.next_event(), Some(Event::Newcomer)));
+    seed.allow_fast();
+    let opening: Vec<u8> = seed.output(leecher.now).drain(..).collect();
+
+    leecher.session = session(&leecher.torrent, &Bitfield::new(3), true, leecher.now);
+    let mut rest = &opening[..];
+    while let Some((message, len)) = wire::decode(rest, 1 << 20).unwrap() {
+        leecher.hears(message).unwrap();
+        rest = &rest[len..];
+    }
+    assert!(matches!(&leecher.events()[..], [Event::Introduced(_), Event::HasPieces(_)]));
+    leecher.session.set_interested(true);
+    assert!(leecher.session.is_choked() && leecher.session.wants_work());
+    leecher.fetch(0);
+    let answer: Vec<u8> = leecher.session.output(leecher.now).drain(..).collect();
+
+    let mut rest = &answer[..];
+    while let Some((message, len)) = wire::decode(rest, 1 << 20).unwrap() {
+        seed.on_message(message, leecher.now).unwrap();
+        rest = &rest[len..];
+    }
+    assert_eq!(seed.uploads_waiting(), 4, "all blocks of the piece");
+    assert!(says(&mut seed, leecher.now).is_empty(), "nothing was refused, and nothing is allowed again");
+    let events: Vec<Event> = std::iter::from_fn(|| seed.next_event()).collect();
+    assert!(!events.iter().any(|event| matches!(event, Event::Newcomer)));
+}
+
+#[test]
+fn who_turns_out_to_have_enough_gets_nothing_of_what_it_was_allowed() {
+    let (torrent, now) = (torrent(&content(20 * PIECE_LEN as usize), PIECE_LEN), Instant::now());
+    let mut seed = session(&torrent, &first(20), true, now);
+    seed.allow_fast();
+    let allowed: Vec<String> = says(&mut seed, now).split_off(2);
+    assert_eq!(allowed.len(), SET_SIZE);
+    seed.on_message(Message::Bitfield(first(SET_SIZE as u32).as_bytes()), now).unwrap();
+    for index in 0..20 {
+        seed.on_message(Message::Request(wanted(index, 0, BLOCK_LEN)), now).unwrap();
+        assert_eq!(says(&mut seed, now), [format!("reject {index}:0")]);
+    }
+    assert_eq!(seed.uploads_waiting(), 0);
 }

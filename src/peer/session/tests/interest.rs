@@ -10,7 +10,7 @@ fn interest_is_told_once_each_way() {
         seed.on_message(message, now).unwrap();
     }
     let told: Vec<bool> = std::iter::from_fn(|| seed.next_event())
-        .map(|event| matches!(event, Event::Interested(true)))
+        .filter_map(|event| if let Event::Interested(is) = event { Some(is) } else { None })
         .collect();
     assert_eq!(told, [true, false]);
     for interested in [false, true, true, false] {
