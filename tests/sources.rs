@@ -10,7 +10,7 @@ use shoal::peer::download::partial::Partial;
 use shoal::peer::engine::AddTorrent;
 use shoal::peer::handle::{Handle, MAILBOX, Mail};
 use shoal::peer::identity::SourceIdentity;
-use shoal::peer::swarm::{Job, Swarm};
+use shoal::peer::swarm::Swarm;
 use shoal::torrent::{Format, Proof};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Server {
     }
 
     fn look_for_work(&self) {
-        self.swarm.pool.push(Job::Fetch(Arc::clone(&self.swarm), Arc::clone(&self.handle)));
+        self.swarm.look_for_work(Arc::clone(&self.handle), false);
     }
 
     /// Fills the piece, and gives it to the workers.

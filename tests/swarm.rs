@@ -314,6 +314,27 @@ fn who_waits_for_memory_is_told_when_some_is_free() {
     assert!(brought.iter().all(|sent| *sent < 15_000_000), "one got nearly all of the memory: {brought:?}");
 }
 
+/// Bug, found by the benchmark of a mesh: a connection that had offered to help with a piece, and was not
+/// needed, heard nothing when that piece became free. It found it half a second later; here, an hour.
+#[test]
+fn a_piece_that_is_given_back_goes_at_once_to_who_had_offered_to_help() {
+    let source = Source::new(15, 10_000, 1 << 14);
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Some(Duration::from_secs(3600));
+    let leecher = tuned(Tuning { look_again: hour, patience: hour, ..Tuning::default() });
+    let swarm = leecher.add(AddTorrent::download(source.torrent.clone(), dir.path())).unwrap();
+    let mut first = Raw::seed(leecher.addr(), &source.torrent, b'A', true);
+    first.request().expect("the only piece");
+    let mut second = Raw::seed(leecher.addr(), &source.torrent, b'B', true);
+    second.wait_for("interest", |message| matches!(message, Message::Interested));
+    std::thread::sleep(Duration::from_millis(200)); // for the offer and its refusal; less would test nothing
+    drop(first);
+    assert_eq!(second.request().map(|wanted| wanted.index), Some(0));
+    let bytes = std::fs::read(source.path()).unwrap();
+    second.send(Message::Piece { index: 0, begin: 0, data: &bytes });
+    wait_until("the download is complete", || swarm.is_complete());
+}
+
 #[test]
 fn fifty_small_torrents_at_once() {
     let sources: Vec<Source> =

@@ -265,7 +265,8 @@ impl Connection {
         let interest = Interest { readable: !self.is_held(self.read_at), writable };
         // The descriptor does not show what the transport holds already.
         let holds_input = interest.readable && self.transport.holds_input();
-        let timeout = if holds_input { Duration::ZERO } else { next.saturating_duration_since(self.now) };
+        let has_something = holds_input || self.has_news();
+        let timeout = if has_something { Duration::ZERO } else { next.saturating_duration_since(self.now) };
         let ready = self.inbox.wait(&self.transport, interest, Some(timeout))?;
         self.readable = ready.readable || holds_input;
         self.now = Instant::now();
@@ -273,6 +274,17 @@ impl Connection {
         self.rest_if_idle();
         self.on_events();
         Ok(())
+    }
+
+    /// From now on whoever finishes a piece wakes this thread if the peer is to be told at once. True if one
+    /// was finished before, so that nobody did.
+    fn has_news(&self) -> bool {
+        let tells_later = &self.member.handle.numbers.tells_later;
+        let (before, now) = (tells_later.load(Ordering::Relaxed), self.driver.tells_later());
+        if before != now {
+            tells_later.store(now, Ordering::SeqCst);
+        }
+        before && !now && self.member.swarm.has_finished_more_than(self.driver.told())
     }
 
     fn rest_if_idle(&mut self) {

@@ -158,6 +158,8 @@ pub struct Numbers {
     pub asks_us: AtomicBool,
     /// Whether the peer has an upload slot.
     pub admitted: AtomicBool,
+    /// Whether the connection tells its peer of finished pieces without being woken for each.
+    pub tells_later: AtomicBool,
 }
 
 impl Handle {

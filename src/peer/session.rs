@@ -377,6 +377,16 @@ impl Session {
         self.uploads.is_choking()
     }
 
+    /// Whether there is something to send.
+    pub fn is_about_to_speak(&self) -> bool {
+        !self.out.is_empty() || self.has_uploads()
+    }
+
+    /// Whether the other side wants to be served.
+    pub fn peer_is_interested(&self) -> bool {
+        self.peer_interested
+    }
+
     /// Whether we want to be served.
     pub fn is_interested(&self) -> bool {
         self.interested

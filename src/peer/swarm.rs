@@ -78,8 +78,15 @@ use std::time::Instant;
 /// What the workers of the pool do; `peer/workers.rs` says how.
 #[doc(hidden)]
 pub enum Job {
-    /// Find the next piece for this connection.
-    Fetch(Arc<Swarm>, Arc<Handle>),
+    /// Find the next piece for a connection.
+    Fetch {
+        /// The torrent.
+        swarm: Arc<Swarm>,
+        /// The connection.
+        handle: Arc<Handle>,
+        /// It knows that there was nothing to begin: that this is still so is no news to it.
+        again: bool,
+    },
     /// All blocks of some pieces are here: verify, write, mark.
     Finish(Arc<Swarm>),
     /// Look whether these pieces are on the disk. They are a part of all that are looked for.

@@ -24,8 +24,8 @@ const CHECK_MEMORY: usize = 4 << 20;
 /// Runs one job, and counts the pieces in it.
 pub fn run(worker_stats: &WorkerStats, turn: Turn, job: Job) {
     match job {
-        Job::Fetch(swarm, handle) => {
-            if let Some(piece) = fetch(&swarm, &handle) {
+        Job::Fetch { swarm, handle, again } => {
+            if let Some(piece) = fetch(&swarm, &handle, again) {
                 worker_stats.took(turn);
                 let how = turn.stolen_from.map(|victim| format!(", a job stolen from fetch-{victim}"));
                 log::trace!("piece {} is to come from {handle}{}", piece.index(), how.unwrap_or_default());
@@ -44,8 +44,8 @@ pub fn run(worker_stats: &WorkerStats, turn: Turn, job: Job) {
 }
 
 /// Picks the next missing piece that the connection's peer has, and mails it to the connection. Returns the
-/// piece.
-fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>) -> Option<Piece> {
+/// piece. `again`: it knew that there was nothing to begin, and is not woken to hear that there still is not.
+fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>, again: bool) -> Option<Piece> {
     match swarm.pick(handle) {
         Pick::Fetch(partial) => {
             let piece = partial.piece();
@@ -57,6 +57,7 @@ fn fetch(swarm: &Arc<Swarm>, handle: &Arc<Handle>) -> Option<Piece> {
             }
             return Some(piece);
         }
+        Pick::Help(..) | Pick::Nothing { interesting: true } if again => {}
         Pick::Help(piece, owner) => ask_for_help(swarm, piece, owner, handle),
         Pick::Nothing { interesting } => {
             let _ = handle.mailbox.post(Mail::NoWork { interesting }); // in vain if it ended

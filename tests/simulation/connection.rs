@@ -146,11 +146,11 @@ impl Peer {
             self.note_output(conn, env);
         }
         self.receive(conn, env)?;
+        let now = env.agenda.instant();
         let (driver, mut member) = self.member(conn, env);
-        if !driver.announce_finished(false, &mut member) {
+        if !driver.announce_finished(false, now, &mut member) {
             return Err(Why::Useless);
         }
-        let now = env.agenda.instant();
         let (driver, mut member) = self.member(conn, env);
         driver.look_for_work(now, &mut member);
         self.serve(conn, env);
@@ -415,7 +415,7 @@ impl Environment for Member<'_> {
     fn introduced(&mut self, _hello: Extended) {} // the network knows who it is
 
     fn look_for_work(&mut self, _only: Option<Vec<Piece>>) {
-        self.peer.push(Job::Fetch(self.id), self.env);
+        self.peer.push(Job::Fetch { id: self.id, again: false }, self.env);
     }
 
     fn arrived(&mut self, partial: Partial) {

@@ -29,7 +29,11 @@ use std::time::Duration;
 
 /// Jobs of the pool's workers.
 pub enum Job {
-    Fetch(ConnId),
+    /// `again`: the connection knows that there was nothing to begin.
+    Fetch {
+        id: ConnId,
+        again: bool,
+    },
     Finish(Partial),
 }
 
@@ -307,13 +311,13 @@ impl Peer {
 
     pub fn work(&mut self, env: &mut Env) {
         match self.jobs.pop_front() {
-            Some(Job::Fetch(id)) => self.fetch(id, env),
+            Some(Job::Fetch { id, again }) => self.fetch(id, again, env),
             Some(Job::Finish(partial)) => self.finish(partial, env),
             None => {} // it died meanwhile
         }
     }
 
-    fn fetch(&mut self, id: ConnId, env: &mut Env) {
+    fn fetch(&mut self, id: ConnId, again: bool, env: &mut Env) {
         let len = env.torrent.geometry().piece_length();
         let memory = self.budget.reserve(len).or_else(|| {
             let starving = self.picker.is_idle();
@@ -324,6 +328,16 @@ impl Peer {
             Some(pieces) => self.picker.pick_among(id, &pieces, memory),
             None => self.picker.pick(id, memory),
         };
+        // As in `Swarm::pick` and in the workers' `fetch`.
+        let finds_none = matches!(pick, Pick::Help(..) | Pick::Nothing { interesting: true });
+        if finds_none && self.conns.contains_key(&id) {
+            self.starved.insert(id);
+        } else {
+            self.starved.remove(&id);
+        }
+        if finds_none && again {
+            return;
+        }
         match pick {
             Pick::Fetch(partial) => match self.conns.get_mut(&id) {
                 Some(conn) => conn.post(self.no, Mail::Fetch(partial), env),
@@ -331,9 +345,6 @@ impl Peer {
             },
             Pick::Help(piece, owner) => self.write_to(owner, Mail::Lend { piece, helper: id }, env),
             Pick::Nothing { interesting } => {
-                if interesting && self.conns.contains_key(&id) {
-                    self.starved.insert(id);
-                }
                 self.write_to(id, Mail::NoWork { interesting }, env);
             }
         }
@@ -368,8 +379,12 @@ impl Peer {
     }
 
     fn retry_starved(&mut self, env: &mut Env) {
+        self.look_for_starved(false, env);
+    }
+
+    fn look_for_starved(&mut self, again: bool, env: &mut Env) {
         for id in std::mem::take(&mut self.starved) {
-            self.push(Job::Fetch(id), env);
+            self.push(Job::Fetch { id, again }, env);
         }
     }
 
@@ -403,7 +418,7 @@ impl Peer {
         }
         let soon = env.agenda.now() + env.hand_over();
         self.conns.values_mut().for_each(|conn| conn.plan(self.no, soon, env));
-        self.retry_starved(env);
+        self.look_for_starved(true, env);
     }
 
     fn ban(&mut self, identity: &SourceIdentity, env: &mut Env) {

@@ -6,7 +6,7 @@ use crate::peer::download::partial::Partial;
 use crate::peer::handle::{Handle, Helper, Mail};
 use crate::peer::identity::ConnId;
 use crate::peer::session::dispatch::Environment;
-use crate::peer::swarm::{Job, Swarm};
+use crate::peer::swarm::Swarm;
 use crate::peer::upload::newcomers::Place;
 use crate::peer::upload::super_seeding::Show;
 use crate::protocol::extension::Extended;
@@ -99,7 +99,7 @@ impl Environment for Membership {
 
     fn look_for_work(&mut self, only: Option<Vec<Piece>>) {
         self.handle.set_only(only);
-        self.swarm.pool.push(Job::Fetch(Arc::clone(&self.swarm), Arc::clone(&self.handle)));
+        self.swarm.look_for_work(Arc::clone(&self.handle), false);
     }
 
     fn arrived(&mut self, partial: Partial) {

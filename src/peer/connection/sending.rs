@@ -12,11 +12,12 @@ const READ_AHEAD: u32 = 256 * 1024;
 const RUNS: usize = 4;
 
 impl Connection {
-    /// Sends `Have` for pieces finished since the last turn. Ends the connection if neither side has a use
-    /// for the other.
+    /// Sends `Have` for finished pieces, once it is time for that. Ends the connection if neither side has a
+    /// use for the other.
     pub(super) fn announce_finished(&mut self) -> Result<(), End> {
         let is_idle = !self.driver.session.has_uploads() && self.outbox.is_empty();
-        if self.driver.announce_finished(is_idle, &mut self.member) { Ok(()) } else { Err(End::Useless) }
+        let is_of_use = self.driver.announce_finished(is_idle, self.now, &mut self.member);
+        if is_of_use { Ok(()) } else { Err(End::Useless) }
     }
 
     /// Sends messages, and the blocks that the other side requested, as much as the socket takes. Each run of

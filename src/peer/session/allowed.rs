@@ -27,8 +27,8 @@ impl Session {
         }
     }
 
-    /// The other side said what it has. As a rule it does so once. A newcomer for whom there was no place when
-    /// the connection began may find one now.
+    /// The other side said what it has. As a rule it does so once. A newcomer for whom there was no place
+    /// when the connection began may find one now.
     pub(super) fn on_first_word(&mut self) {
         if !std::mem::replace(&mut self.has_spoken, true) {
             self.may_be_newcomer();

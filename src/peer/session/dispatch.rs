@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Maximum time that a connection that found nothing to fetch waits before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long a peer that is busy with other pieces is told of none, so that it hears of several at a time.
+const TELL_TOGETHER: Duration = Duration::from_millis(100);
 
 /// What a session needs of the rest: the swarm that it is part of.
 pub trait Environment {
@@ -94,6 +96,8 @@ pub struct Driver {
     identity: Arc<SourceIdentity>,
     /// Number of the swarm's finished pieces that were announced to the peer.
     told: usize,
+    /// Until when the next ones may wait.
+    quiet_until: Option<Instant>,
     /// Set while the peer is shown one piece after the other (BEP 16).
     first_copy: Option<Got>,
     /// Whether a worker is looking for something to fetch.
@@ -117,6 +121,7 @@ impl Driver {
             id,
             identity,
             told,
+            quiet_until: None,
             first_copy: first_copy.then_some(Got::Nothing),
             looking: false,
             look_again_at: None,
@@ -240,12 +245,19 @@ impl Driver {
 
     // ---- what there is to say and to ask ------------------------------------------------------------------
 
-    /// Sends `Have` for pieces finished since the last turn. `is_idle`: nothing of ours is on its way to the
-    /// peer. False if neither side has a use for the other any more.
+    /// Sends `Have` for finished pieces, once it is time for that. `is_idle`: nothing of ours is on its way
+    /// to the peer. False if neither side has a use for the other any more.
     #[must_use]
-    pub fn announce_finished<E: Environment>(&mut self, is_idle: bool, environment: &mut E) -> bool {
-        let finished = environment.finished_since(&mut self.told);
-        self.session.announce(&finished);
+    pub fn announce_finished<E: Environment>(
+        &mut self,
+        is_idle: bool,
+        now: Instant,
+        environment: &mut E,
+    ) -> bool {
+        let may_wait = self.quiet_until.is_some_and(|until| now < until) && self.tells_later();
+        if !may_wait || self.session.is_about_to_speak() || environment.is_complete() {
+            self.tell(now, environment);
+        }
         self.show_first_copy(is_idle, environment);
         if environment.is_complete() {
             self.session.set_interested(false);
@@ -254,6 +266,26 @@ impl Driver {
             }
         }
         !self.session.is_useless()
+    }
+
+    fn tell<E: Environment>(&mut self, now: Instant, environment: &mut E) {
+        let finished = environment.finished_since(&mut self.told);
+        self.quiet_until = match finished.is_empty() {
+            true => self.quiet_until.filter(|until| now < *until),
+            false => Some(now + TELL_TOGETHER),
+        };
+        self.session.announce(&finished);
+    }
+
+    /// Whether the peer need not be told of a finished piece at once: it was told of some just now, and wants
+    /// pieces that it knows of. Otherwise it may wait for this very piece.
+    pub fn tells_later(&self) -> bool {
+        self.quiet_until.is_some() && self.session.peer_is_interested()
+    }
+
+    /// Number of the swarm's finished pieces that were announced to the peer.
+    pub fn told(&self) -> usize {
+        self.told
     }
 
     /// Announces the next pieces of the first copy, while it goes out piece by piece.
@@ -297,6 +329,6 @@ impl Driver {
     pub fn deadline(&self) -> Instant {
         let wants_work = self.session.wants_work() && !self.looking;
         let look_again_at = self.look_again_at.filter(|_| wants_work);
-        look_again_at.map_or(self.session.deadline(), |at| at.min(self.session.deadline()))
+        [look_again_at, self.quiet_until].into_iter().flatten().fold(self.session.deadline(), Instant::min)
     }
 }

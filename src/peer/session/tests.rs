@@ -7,6 +7,7 @@ use crate::torrent::BLOCK_LEN;
 mod allowed;
 mod back_to_back;
 mod extension_table;
+mod fake;
 mod helping;
 mod interest;
 mod looking;
@@ -16,6 +17,7 @@ mod properties;
 mod requests;
 mod serving;
 mod snubbing;
+mod telling;
 
 /// Four blocks, the last one short.
 const PIECE_LEN: u32 = 4 * BLOCK_LEN;

@@ -102,11 +102,16 @@ impl Swarm {
         self.members().iter().for_each(|member| member.mailbox.wake());
     }
 
-    /// Wakes the connections whose peers lack pieces, so that they announce ours.
+    /// Wakes the connections whose peers lack pieces and are to be told of ours at once.
     pub(super) fn wake_curious(&self) {
         let pieces = self.torrent.geometry().piece_count();
-        let lacks_some = |member: &&Arc<Handle>| member.numbers.peer_pieces.load(Ordering::Relaxed) < pieces;
-        self.members().iter().filter(lacks_some).for_each(|member| member.mailbox.wake());
+        // That a piece is finished was written before the look at `tells_later`, and a connection looks for
+        // finished pieces after it has written that. So either we wake it, or it sees the piece.
+        let is_to_be_woken = |member: &&Arc<Handle>| {
+            member.numbers.peer_pieces.load(Ordering::Relaxed) < pieces
+                && !member.numbers.tells_later.load(Ordering::SeqCst)
+        };
+        self.members().iter().filter(is_to_be_woken).for_each(|member| member.mailbox.wake());
     }
 
     pub(super) fn close_all(&self, why: &'static str) {

@@ -86,19 +86,21 @@ impl Swarm {
         !self.storage.is_shared() && self.picker.lock().lacks_any(of)
     }
 
+    /// Has a worker find the next piece for a connection. `again`: it knows that there was nothing to begin.
+    #[doc(hidden)]
+    pub fn look_for_work(self: &Arc<Self>, handle: Arc<Handle>, again: bool) {
+        self.pool.push(Job::Fetch { swarm: Arc::clone(self), handle, again });
+    }
+
     /// The next piece for a connection, with the memory for it. If none can be begun now, though the peer has
     /// some that we lack, the connection is starved: it looks again as soon as a piece or memory becomes
-    /// free.
+    /// free. So is one that may help with a piece: its help may not be needed.
     pub(crate) fn pick(&self, handle: &Arc<Handle>) -> Pick {
         loop {
             let fed_before = self.starved_retries.load(Ordering::SeqCst);
-            let (pick, short_of_memory) = self.look_for_piece(handle);
-            let is_starved = match pick {
-                Pick::Fetch(_) => false,
-                Pick::Help(..) => short_of_memory,
-                Pick::Nothing { interesting } => interesting,
-            };
-            if !is_starved {
+            let pick = self.look_for_piece(handle);
+            if matches!(pick, Pick::Fetch(_) | Pick::Nothing { interesting: false }) {
+                self.starved.lock().remove(&handle.id); // what is said now may not be what was said then
                 return pick;
             }
             self.starved.lock().insert(handle.id, Arc::clone(handle));
@@ -115,24 +117,22 @@ impl Swarm {
         }
     }
 
-    /// What a connection can fetch, and whether only the lack of memory keeps it from a new piece.
-    fn look_for_piece(&self, handle: &Handle) -> (Pick, bool) {
+    /// What a connection can fetch.
+    fn look_for_piece(&self, handle: &Handle) -> Pick {
         if !self.is_running() || self.storage.is_shared() {
-            return (Pick::Nothing { interesting: false }, false);
+            return Pick::Nothing { interesting: false };
         }
         let (budget, len) = (&self.shared.budget, self.torrent.geometry().longest_piece());
         let memory = budget.reserve(len).or_else(|| {
             let starving = self.picker.lock().is_idle();
             starving.then(|| budget.overdraw(len))?
         });
-        let short_of_memory = memory.is_none();
         let only = handle.only();
         let mut picker = self.picker.lock();
-        let pick = match only {
+        match only {
             Some(pieces) => picker.pick_among(handle.id, &pieces, memory),
             None => picker.pick(handle.id, memory),
-        };
-        (pick, short_of_memory)
+        }
     }
 
     /// A connection will not finish these.
@@ -182,7 +182,7 @@ impl Swarm {
             picker.good(piece);
             let mut finished = self.finished.write();
             finished.push(piece);
-            self.finished_len.store(finished.len(), Ordering::Release);
+            self.finished_len.store(finished.len(), Ordering::SeqCst); // see `wake_curious`
             (wanted && picker.is_complete(), wanted)
         };
         self.counts.gained(self.torrent.geometry().piece_len(piece), wanted);
@@ -208,21 +208,27 @@ impl Swarm {
     /// it is time.
     pub(crate) fn wake_for_finished(self: &Arc<Self>) {
         self.wake_curious();
-        self.retry_starved();
+        // Memory may be free, or the end near; but nothing is missing that was not missing before.
+        self.look_for_starved(true);
         self.observer.progressed(self);
         if self.is_time_to_save() {
             self.pool.push(Job::Save(Arc::clone(self)));
         }
     }
 
-    /// Has workers look again for those who found nothing to begin. In a new order each time: where memory is
-    /// short, one of them gets all that is free, and it must not always be the same one.
+    /// Pieces may be missing again, or nobody's: has workers look again for those who found nothing to begin.
     pub(super) fn retry_starved(self: &Arc<Self>) {
+        self.look_for_starved(false);
+    }
+
+    /// In a new order each time: where memory is short, one of them gets all that is free, and it must not
+    /// always be the same one.
+    fn look_for_starved(self: &Arc<Self>, again: bool) {
         self.starved_retries.fetch_add(1, Ordering::SeqCst);
         let starved = std::mem::take(&mut *self.starved.lock());
         let mut starved: Vec<_> = starved.into_values().collect();
         fastrand::shuffle(&mut starved);
-        starved.into_iter().for_each(|handle| self.pool.push(Job::Fetch(Arc::clone(self), handle)));
+        starved.into_iter().for_each(|handle| self.look_for_work(handle, again));
     }
 
     /// Bans the sender of a complete piece that failed its hash, if it is known.
@@ -246,6 +252,11 @@ impl Swarm {
     pub fn have(&self) -> (Bitfield, usize) {
         let picker = self.picker.lock();
         (picker.have().clone(), self.finished_len.load(Ordering::Acquire))
+    }
+
+    /// Whether more pieces are finished than these.
+    pub(crate) fn has_finished_more_than(&self, told: usize) -> bool {
+        self.finished_len.load(Ordering::SeqCst) > told
     }
 
     /// The pieces finished after the first `cursor`, which is moved to the end.

@@ -191,8 +191,8 @@ fn what_the_other_side_lacks_is_not_looked_for_although_it_is_allowed() {
     assert!(session.wants_work());
 }
 
-/// Bug: allowed pieces were named only in answer to what the other side has, and a slot is given only in answer
-/// to its interest. So a newcomer's first request went out a round trip later than it could.
+/// Bug: allowed pieces were named only in answer to what the other side has, and a slot is given only in
+/// answer to its interest. So a newcomer's first request went out a round trip later than it could.
 #[test]
 fn a_newcomer_requests_allowed_pieces_in_its_first_answer() {
     let mut leecher = Leecher::new(3, true);
