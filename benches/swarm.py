@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,30 +43,40 @@ class Swarm:
         self.seeds: list[Process] = []
         self.leechers: list[Process] = []
 
-    def transfer(self, shape: Shape, gun: StartingGun) -> Figures:
+    def transfer(self, shape: Shape, gun: StartingGun, before: Callable[[], None] = lambda: None, sync: bool = False) -> Figures:
+        """`before` is called when the seeds are ready; with `sync` the copies are synced in the end."""
         try:
-            return self.measure(shape, gun)
+            return self.measure(shape, gun, before, sync)
         finally:
             for process in self.everybody():
                 process.stop()
 
-    def measure(self, shape: Shape, gun: StartingGun) -> Figures:
+    def measure(self, shape: Shape, gun: StartingGun, before: Callable[[], None], sync: bool) -> Figures:
         gun.reset(shape.leechers)
         for number in range(shape.seeds):
             self.seeds.append(self.start(f"seed-{number}", self.contender.seed(self.torrent, self.data.parent)))
         wait_until(lambda: len(gun.seeds) == shape.seeds or self.look(), "the seeds to announce themselves", START)
+        before()
         for number in range(shape.leechers):
             folder = self.work / str(number)
             folder.mkdir()
             self.leechers.append(self.start(f"leecher-{number}", self.contender.download(self.torrent, folder)))
         start = gun.first_connection(self.look, START)
-        before = sum(map(cpu_so_far, self.everybody()))
+        cpu_before = sum(map(cpu_so_far, self.everybody()))
         self.wait_for_all()
         wall = time.monotonic() - start
+        synced = self.sync(shape) - start if sync else 0.0
         memory, seed_memory = (max(map(peak_memory, ends)) for ends in (self.leechers, self.seeds))
-        cpu = self.end() - before
+        cpu = self.end() - cpu_before
         self.compare()
-        return Figures(wall, cpu, memory, seed_memory, bytes=self.data.stat().st_size * shape.leechers)
+        return Figures(wall, cpu, memory, seed_memory, bytes=self.data.stat().st_size * shape.leechers, synced=synced)
+
+    def sync(self, shape: Shape) -> float:
+        """Syncs every copy, and returns when that was done."""
+        for number in range(shape.leechers):
+            with open(self.work / str(number) / self.data.name, "rb+") as copy:
+                os.fsync(copy)
+        return time.monotonic()
 
     def start(self, name: str, command: list) -> Process:
         log, home = self.work / f"{name}.log", self.work / f"{name}-home"

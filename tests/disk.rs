@@ -9,6 +9,8 @@ mod cli_support;
 mod common;
 #[path = "disk/failing.rs"]
 mod failing;
+#[path = "disk/slow.rs"]
+mod slow;
 
 use common::*;
 use shoal::peer::engine::{AddTorrent, Engine};

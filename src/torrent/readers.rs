@@ -3,7 +3,7 @@
 //!
 //! Threads: the caller's and up to `threads - 1` named `hash-N`, which end before [`hash_pieces`] returns. No
 //! lock: an atomic counter hands out the pieces, a few neighbours at a time, so that the disk is read nearly
-//! in order. Memory: half a megabyte per thread, for any piece length ([`batch`]).
+//! in order, and the system is asked for the next ones while a thread hashes. Memory: half a megabyte per thread, for any piece length ([`batch`]).
 
 mod batch;
 mod files;
@@ -64,11 +64,23 @@ pub(super) fn hash_pieces<T: Send, E: Send>(
     work: impl Fn(Piece, Result<Hashes, ReadError>) -> Result<T, E> + Sync,
 ) -> Result<Vec<(Piece, T)>, E> {
     let batches: Vec<&[Piece]> = job.pieces.chunks(batch::pieces_of(&job)).collect();
+    let helpers = job.threads.min(batches.len()).saturating_sub(1);
     let next = AtomicUsize::new(0);
     let run = || {
         let mut reader = Reader::new(job);
         let mut answers = Vec::new();
-        while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let threads = helpers + 1;
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(batch) = batches.get(at) else { break };
+            // The disk reads the batch after this one while this one is hashed. The first ones have nobody
+            // before them.
+            if at < threads {
+                reader.announce(batch);
+            }
+            if let Some(after) = batches.get(at + threads) {
+                reader.announce(after);
+            }
             let finished = reader.hash(batch, &progress).and_then(|hashes| {
                 batch.iter().zip(hashes).map(|(piece, hashes)| Ok((*piece, work(*piece, hashes)?))).collect()
             });
@@ -82,7 +94,6 @@ pub(super) fn hash_pieces<T: Send, E: Send>(
         }
         Ok(answers)
     };
-    let helpers = job.threads.min(batches.len()).saturating_sub(1);
     thread::scope(|scope| {
         // If a thread cannot be started, the others do its share.
         let spawn = |n| thread::Builder::new().name(format!("hash-{n}")).spawn_scoped(scope, run).ok();

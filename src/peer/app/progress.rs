@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// From this number of columns on a terminal has room for a bar.
 const WIDE: u16 = 96;
 
+/// What goes on with what is done.
+const COMPLETE: &str = "complete";
+
 /// How far something is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Gauge {
@@ -43,7 +46,8 @@ impl Gauge {
         let doing = match &progress.state {
             State::Paused(_) => "paused".to_owned(),
             State::Absent(why) => why.clone(),
-            State::Running if progress.is_complete() => "complete".to_owned(),
+            State::Running if swarm.is_complete() => COMPLETE.to_owned(),
+            State::Running if progress.is_complete() => "saving it".to_owned(),
             State::Running if progress.checking > 0 && down == 0 => {
                 format!("checking {}", plural(progress.checking as u64, "part"))
             }
@@ -65,7 +69,7 @@ impl Gauge {
 
     /// Many files as one.
     pub fn of_all(gauges: &[Gauge]) -> Self {
-        let complete = gauges.iter().filter(|gauge| gauge.bytes >= gauge.total).count();
+        let complete = gauges.iter().filter(|gauge| gauge.doing == COMPLETE).count();
         let count = plural(gauges.len() as u64, "file");
         Gauge {
             name: count.clone(),

@@ -70,6 +70,7 @@ impl Standing {
         match &self.progress.state {
             State::Paused(why) => format!("paused: {why}"),
             State::Absent(why) => format!("waiting: {why}"),
+            State::Running if self.progress.is_complete() && !self.swarm.is_complete() => "saving".to_owned(),
             State::Running if self.progress.is_complete() => match &self.room {
                 None => "sharing".to_owned(),
                 Some(room) if room.is_empty() => "offered: nobody fetches it yet".to_owned(),

@@ -19,12 +19,16 @@ const BUFFER: usize = 512 * 1024;
 /// GB/s of SHA-1 instead of 7.2.
 const GAP: usize = 64;
 
-/// Bytes of a piece that the system is asked to read ahead; a whole number of strips.
+/// Bytes of a piece that the system is asked to read while the bytes before them are hashed; a whole number of
+/// strips.
 const AHEAD: u32 = 1024 * 1024;
 
 /// How many pieces to hash in parallel.
 pub(super) fn pieces_of(job: &Job) -> usize {
-    let fill = BUFFER.div_ceil(job.geometry.piece_length() as usize);
+    // Where each small file has a piece of its own, pieces are much shorter than the torrent says.
+    let bytes: u64 = job.pieces.iter().map(|piece| u64::from(job.geometry.piece_len(*piece))).sum();
+    let usual = (bytes / job.pieces.len().max(1) as u64).max(1) as usize;
+    let fill = BUFFER.div_ceil(usual);
     let wanted = if job.v1 { MAX_BATCH } else { fill.min(MAX_BATCH) };
     // A small number of pieces is divided among the threads instead of hashed by one.
     wanted.min(job.pieces.len().div_ceil(job.threads.max(1))).max(1)
@@ -50,6 +54,13 @@ struct Reading {
 impl<'a> Reader<'a> {
     pub fn new(job: Job<'a>) -> Self {
         Reader { job, files: Files::new(job), buffer: vec![0; BUFFER + MAX_BATCH * GAP] }
+    }
+
+    /// Has the system read the beginning of pieces that are hashed soon.
+    pub fn announce(&mut self, pieces: &[Piece]) {
+        for piece in pieces {
+            self.files.announce(*piece, 0, self.job.geometry.piece_len(*piece).min(AHEAD));
+        }
     }
 
     /// The hashes of `pieces`, which are at most as many as [`pieces_of`] says.
@@ -86,8 +97,9 @@ impl<'a> Reader<'a> {
     /// Reads the next strip of each piece. Pieces that have ended or failed get an empty one.
     fn read_strips(&mut self, batch: &mut [Reading], begin: u32, strip: usize) -> Vec<&[u8]> {
         if begin.is_multiple_of(AHEAD) {
-            for reading in batch.iter().filter(|reading| reading.failed.is_none()) {
-                self.files.announce(reading.piece, begin, reading.left(begin, AHEAD as usize));
+            let after = begin + AHEAD;
+            for reading in batch.iter().filter(|reading| reading.failed.is_none() && reading.len > after) {
+                self.files.announce(reading.piece, after, reading.left(after, AHEAD as usize));
             }
         }
         let mut parts: Vec<&[u8]> = vec![&[]; batch.len()];

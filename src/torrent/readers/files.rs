@@ -1,12 +1,12 @@
 //! The files that one hashing thread reads, kept open while they are likely to be needed again. No
 //! lock: each thread has its own.
 
-use std::fs::{self, File};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, OFlags, fadvise};
 
 use super::{Job, MAX_BATCH, ReadError};
 use crate::torrent::Piece;
@@ -70,11 +70,12 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Opens a regular file. Opening a pipe would block until some process writes to it.
+/// Opens a regular file. Opening a pipe as usual would block until some process writes to it.
 fn open_regular(path: &Path) -> io::Result<File> {
-    if fs::metadata(path)?.is_file() {
-        File::open(path)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    let unblocked = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(unblocked).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
     }
 }
