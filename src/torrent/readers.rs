@@ -3,7 +3,8 @@
 //!
 //! Threads: the caller's and up to `threads - 1` named `hash-N`, which end before [`hash_pieces`] returns. No
 //! lock: an atomic counter hands out the pieces, a few neighbours at a time, so that the disk is read nearly
-//! in order, and the system is asked for the next ones while a thread hashes. Memory: half a megabyte per thread, for any piece length ([`batch`]).
+//! in order; while a thread hashes, the system reads the next ones. Memory: half a megabyte per thread, for
+//! any piece length ([`batch`]).
 
 mod batch;
 mod files;

@@ -19,8 +19,8 @@ const BUFFER: usize = 512 * 1024;
 /// GB/s of SHA-1 instead of 7.2.
 const GAP: usize = 64;
 
-/// Bytes of a piece that the system is asked to read while the bytes before them are hashed; a whole number of
-/// strips.
+/// Bytes of a piece that the system is asked to read while the bytes before them are hashed; a whole number
+/// of strips.
 const AHEAD: u32 = 1024 * 1024;
 
 /// How many pieces to hash in parallel.
