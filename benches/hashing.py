@@ -35,7 +35,7 @@ def kernels(contender: Contender, data: Path, folder: Path) -> list[str]:
     """By which code path a shoal hashes here, as it says itself: `SHA-1 of 16 messages by avx512`, and SHA-256."""
     if not isinstance(contender, Shoal):
         return []
-    few, work = folder / "few", folder / "kernels"
+    few, work = folder / "few", folder / f"kernels-{contender.name}"
     with data.open("rb") as whole:
         few.write_bytes(whole.read(16 << 20))
     command = contender.create(few, work / "few.torrent", "hybrid", 1 << 14)
